@@ -1,0 +1,64 @@
+"""One style for the figures of the course, and one size in pixels, whatever their labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import Tensor
+
+#: Okabe and Ito's colours, distinct for colour-blind readers; marker and dash tell them apart in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+WIDTH, HEIGHT = 6.4, 3.6  # inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens
+
+
+def style() -> None:
+    """Use the course's style for the figures that follow. In a notebook, pictures keep their exact size."""
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+    from IPython import get_ipython
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    cycle = cycler(color=COLOURS) + cycler(linestyle=["-", "--", "-.", ":", "-", "--", "-."])
+    plt.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, HEIGHT),
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": cycle,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#DDDDDD",
+            "lines.linewidth": 2,
+            "legend.frameon": False,
+        }
+    )
+    if get_ipython() is not None:  # without `bbox_inches`, a tight box would follow the labels
+        set_matplotlib_formats("retina", bbox_inches=None)
+
+
+def show_images(images: Tensor, titles: list[str] | None = None, *, columns: int = 10) -> None:
+    """Draw a grid of pictures, each scaled to its own darkest and brightest pixel.
+
+    Shape: `images` (N, H, W) or (N, 1, H, W).
+    Raises: ValueError if there are not as many `titles` as images.
+    """
+    import matplotlib.pyplot as plt
+
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"{len(images)} images need as many titles, got {len(titles)}")
+    rows = -(-len(images) // columns)
+    height = WIDTH / columns * rows * (1.25 if titles else 1)
+    _, grid = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for index, axes in zip(range(len(images)), grid.flat, strict=False):
+        _picture(axes, images[index], titles[index] if titles else "")
+
+
+def _picture(axes: Axes, image: Tensor, title: str) -> None:
+    axes.imshow(image.reshape(image.shape[-2:]).cpu().numpy(), cmap="gray_r")
+    axes.set_title(title, fontsize=8)

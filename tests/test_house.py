@@ -1,0 +1,139 @@
+"""The layout is a test: one word leads to a text, a notebook, a module and its proof."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+import course_lib
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
+notebooks = importlib.import_module("notebooks")
+
+TEXTS = notebooks.texts()
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+FILES = [entry["file"] for part in TOC["parts"] for entry in part["chapters"]]
+CHAPTERS = [Path(file).stem for file in FILES if file.endswith(".ipynb")]
+MODULES = [path.stem for path in (ROOT / "course_lib").iterdir() if path.stem[0].isalpha() and path.suffix == ".py"]
+PACKAGES = [path.parent.name for path in (ROOT / "course_lib").glob("*/__init__.py")]
+COMMITTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+
+
+def cells(kind):
+    """Every code cell of every notebook, with an identity for messages."""
+    for text in TEXTS:
+        for cell in nbformat.read(text.with_suffix(".ipynb"), as_version=4).cells:
+            if cell.cell_type == kind:
+                yield pytest.param(cell, id=cell.id)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_one_word_four_files(name):
+    for file in (f"book/{name}.md", f"book/{name}.ipynb", f"course_lib/{name}.py", f"tests/test_{name}.py"):
+        assert (ROOT / file).is_file(), file
+
+
+@pytest.mark.parametrize("name", MODULES + PACKAGES)
+def test_every_module_has_its_proof(name):
+    assert (ROOT / f"tests/test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", MODULES + PACKAGES)
+def test_every_module_says_what_it_is(name):
+    assert importlib.import_module(f"course_lib.{name}").__doc__
+
+
+def test_every_chapter_is_in_the_table_of_contents():
+    assert sorted(CHAPTERS) == sorted(text.stem for text in TEXTS)
+
+
+def test_public_names():
+    tree = ast.parse((ROOT / "course_lib/__init__.py").read_text())
+    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(course_lib.__all__) == sorted(imported)
+    assert all(getattr(course_lib, name).__doc__ for name in course_lib.__all__)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_notebook_is_its_text(text):
+    assert notebooks.differences(text) == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_notebook_is_small_and_has_no_trace_of_a_machine(text):
+    target = text.with_suffix(".ipynb")
+    assert target.stat().st_size < 1_000_000
+    content = target.read_text()
+    assert str(ROOT) not in content
+    assert not re.search(r"/(home|root|Users)/", content)
+
+
+@pytest.mark.parametrize("cell", cells("code"))
+def test_code_cell(cell):
+    assert not cell.source.rstrip().endswith(";"), "IPython shows the value all the same when nbval runs the cell"
+    assert "nbval-skip" not in cell.metadata.get("tags", [])
+    for output in cell.outputs:
+        assert output.output_type != "error"
+        data = output.get("data", {})
+        assert not re.search(r"<script|\son\w+=", str(data.get("text/html", "")))
+        if "image/png" in data:
+            assert cell.metadata["mystnb"]["image"]["alt"], "a picture needs an alt text"
+
+
+def test_few_cells_are_not_compared():
+    tags = [cell.values[0].metadata.get("tags", []) for cell in cells("code")]
+    unchecked = sum("nbval-ignore-output" in each for each in tags)
+    assert unchecked / len(tags) <= 0.1
+
+
+def test_every_notebook_begins_with_the_same_setup():
+    setups = {next(cell.source for cell in notebooks.code_cells(notebooks.from_text(text))) for text in TEXTS}
+    assert len(setups) == 1
+    (setup,) = setups
+    assert "%pip install --quiet --no-deps" in setup
+
+
+def test_the_address_of_the_repository_stands_once():
+    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    holders = [
+        file
+        for file in COMMITTED
+        if not file.endswith((".ipynb", ".npz", ".lock")) and address in (ROOT / file).read_text(encoding="utf-8")
+    ]
+    assert holders == ["_config.yml"]
+
+
+def requirements(path):
+    lines = (line.split("#")[0].strip() for line in (ROOT / path).read_text().splitlines())
+    return {re.split(r"[<>=]", line)[0]: line for line in lines if line and not line.startswith("-r")}
+
+
+def test_requirements():
+    everything, book = requirements("requirements.txt"), requirements("book/requirements.txt")
+    assert everything["d2l"] == "d2l==0.17.0"
+    assert book["jupyter-book"].endswith("<2")
+    assert "torch" not in book
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in project["dependencies"]:
+        assert everything[re.split(r"[<>=]", line)[0]] == line
+    for name in ("torch", "torchvision"):
+        assert re.fullmatch(rf"{name}>=[\d.]+", everything[name]), "a lower bound and nothing more"
+
+
+def test_lock_has_everything_that_is_required():
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.M))
+    assert set(requirements("requirements.txt")) | set(requirements("book/requirements.txt")) <= set(locked)
+
+
+def test_short_modules():
+    """A module reads in one sitting."""
+    for path in (ROOT / "course_lib").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 300, path

@@ -1,0 +1,171 @@
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from course_lib import Residual, ResNet, basic_block, bottleneck, count_parameters, summarize
+from course_lib.resnet import VARIANTS, ZeroPad, make_shortcut
+
+DEPTHS = (18, 34, 50, 101, 152)
+
+
+def theirs_with_weights_of(ours, depth):
+    theirs = getattr(torchvision.models, f"resnet{depth}")()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    return theirs
+
+
+@pytest.mark.parametrize(
+    ("variant", "count"),
+    [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032), (101, 44_549_160), (152, 60_192_808)],
+)
+def test_parameters_of_table_1(variant, count):
+    with torch.device("meta"):
+        assert count_parameters(ResNet(variant)) == count
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_parameters_of_table_6(depth, millions):
+    with torch.device("meta"):
+        count = count_parameters(ResNet(f"cifar-{depth}"))
+    assert round(count / 1e6, 1 if depth == 110 else 2) == millions
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_stage_sizes_of_table_1(depth):
+    with torch.device("meta"):
+        stages = summarize(ResNet(depth), (3, 224, 224)).stages
+    wide = 4 if depth >= 50 else 1
+    assert {stage.name: stage.shape for stage in stages} == {
+        "stem": (64, 112, 112),
+        "conv2_x": (64 * wide, 56, 56),
+        "conv3_x": (128 * wide, 28, 28),
+        "conv4_x": (256 * wide, 14, 14),
+        "conv5_x": (512 * wide, 7, 7),
+        "head": (1000,),
+    }
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_equals_torchvision(depth):
+    torch.manual_seed(depth)
+    ours = ResNet(depth).eval()
+    theirs = theirs_with_weights_of(ours, depth).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_and_statistics_equal_torchvision():
+    torch.manual_seed(0)
+    ours = ResNet(18)
+    theirs = theirs_with_weights_of(ours, 18)
+    x, y = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
+    for net in (ours, theirs):
+        F.cross_entropy(net(x), y).backward()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+    for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_depth_counts_layers(variant):
+    """The number in the name: convolutions of the bodies and the stem, and one full layer."""
+    with torch.device("meta"):
+        net = ResNet(variant, shortcut="none")
+    layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in net.modules())
+    assert layers == (8 if variant == "small" else int(str(variant).split("-")[-1]))
+
+
+def test_stride_of_the_original():
+    def strides(**kwargs):
+        with torch.device("meta"):
+            first = ResNet(50, **kwargs).conv3_x[0]
+        return [layer.stride[0] for layer in first.body.modules() if isinstance(layer, nn.Conv2d)]
+
+    assert strides() == [1, 2, 1]
+    assert strides(stride_in="1x1") == [2, 1, 1]
+
+
+def test_shortcuts_differ_in_parameters_as_they_should():
+    with torch.device("meta"):
+        counts = {kind: count_parameters(ResNet(34, shortcut=kind)) for kind in ("none", "A", "B", "C")}
+    assert counts["none"] == counts["A"] < counts["B"] < counts["C"]
+    projections = sum(i * o + 2 * o for i, o in ((64, 128), (128, 256), (256, 512)))
+    assert counts["B"] - counts["A"] == projections
+
+
+def test_shortcut_kinds_in_a_net():
+    def kinds(kind):
+        net = ResNet("small", shortcut=kind)
+        return [type(m.shortcut) for m in net.modules() if isinstance(m, Residual)]
+
+    assert kinds("A") == [nn.Identity, ZeroPad, ZeroPad]
+    assert kinds("B") == [nn.Identity, nn.Sequential, nn.Sequential]
+    assert kinds("C") == [nn.Sequential] * 3
+    assert kinds("none") == []
+
+
+def test_zero_padding_is_subsampling_and_zeros():
+    x = torch.randn(2, 3, 5, 6)
+    y = ZeroPad(2, stride=2)(x)
+    assert y.shape == (2, 5, 3, 3)
+    assert torch.equal(y[:, :3], x[:, :, ::2, ::2])
+    assert y[:, 3:].abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", ["A", "B", "C"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_shortcut_fits_its_body(kind, stride):
+    body = bottleneck(32, 16, stride)
+    y = Residual(body, make_shortcut(kind, 32, 64, stride))(torch.randn(2, 32, 7, 7))
+    assert y.shape == (2, 64, -(-7 // stride), -(-7 // stride))
+
+
+def test_a_zero_body_passes_a_positive_input_through():
+    block = Residual(basic_block(8, 8, 1))
+    nn.init.zeros_(block.body[-1][1].weight)
+    x = torch.rand(2, 8, 5, 5)
+    torch.testing.assert_close(block(x), x)
+
+
+def test_residual_refuses_to_broadcast():
+    block = Residual(nn.AdaptiveAvgPool2d(1))
+    with pytest.raises(ValueError, match=r"\(2, 8, 1, 1\) and the shortcut \(2, 8, 5, 5\)"):
+        block(torch.rand(2, 8, 5, 5))
+
+
+def test_a_plain_net_has_no_way_around():
+    """Zero bodies stop everything in a plain net and nothing in a residual one."""
+    for kind, passes in (("A", True), ("none", False)):
+        net = ResNet("small-20", shortcut=kind)
+        for layer in net.conv2_x.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.zeros_(layer.weight)
+        assert (net.conv2_x(torch.rand(1, 16, 8, 8)).abs().sum() > 0) == passes
+
+
+@pytest.mark.parametrize("variant", ["small", "small-20", "cifar-20", 18])
+def test_classes_channels_and_gradients(variant):
+    net = ResNet(variant, num_classes=7, in_channels=2)
+    logits = net(torch.randn(2, 2, 32, 32))
+    assert logits.shape == (2, 7)
+    logits.logsumexp(1).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": 20}, "ResNet has the variants 18, 34.*got 20"),
+        ({"variant": 18, "num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"variant": 18, "in_channels": 0}, "in_channels must be at least 1, got 0"),
+        ({"variant": 18, "shortcut": "D"}, "shortcut must be one of 'A', 'B', 'C', 'none'; got 'D'"),
+        ({"variant": 50, "stride_in": "5x5"}, "stride_in must be one of '1x1', '3x3'; got '5x5'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet(**arguments)

@@ -1,0 +1,65 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from course_lib import runtime
+
+
+def test_asked_for():
+    run_on = runtime("cpu", "float32")
+    assert (run_on.device, run_on.precision) == (torch.device("cpu"), torch.float32)
+    assert str(run_on) == "cpu, float32"
+    assert run_on.place(torch.zeros(2, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_autocast_computes_in_the_precision(precision, dtype):
+    with runtime("cpu", precision).autocast():
+        assert (torch.zeros(2, 2) @ torch.zeros(2, 2)).dtype == dtype
+
+
+def test_asked_for_by_variables(monkeypatch):
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    monkeypatch.setenv("COURSE_PRECISION", "bfloat16")
+    assert str(runtime()) == "cpu, bfloat16"
+    assert str(runtime(precision="float32")) == "cpu, float32"
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, got 'float8'"):
+        runtime(precision="float8")
+    with pytest.raises(ValueError, match="device 'xpu' is not here"):
+        runtime("xpu")
+
+
+def asked(**variables):
+    program = "from course_lib import runtime; print(runtime())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(runtime().device.type != "cpu", reason="an accelerator is preferred to any processor")
+def test_emulated_bfloat16_is_not_chosen():
+    """What limits PyTorch or oneDNN to AVX2 also makes bfloat16 a matter of emulation."""
+    assert asked(ATEN_CPU_CAPABILITY="avx2") == "cpu, float32"
+    assert asked(ONEDNN_MAX_CPU_ISA="AVX2") == "cpu, float32"
+    flags = torch.cpu.get_capabilities()
+    expected = "bfloat16" if flags.get("amx_bf16") or flags.get("avx512_bf16") else "float32"
+    assert asked() == f"cpu, {expected}"
+
+
+def test_preferences(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "T4")
+    assert str(runtime()) == "T4, float32"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    assert runtime().precision == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert str(runtime()) == "mps, float32"

@@ -1,0 +1,141 @@
+import pytest
+import torch
+from torch import nn
+
+from course_lib import LeNet, ResNet, Split, TrainingError, evaluate, fit, runtime
+from course_lib.data import FashionMNIST
+
+RUN_ON = runtime("cpu", "float32")
+
+
+def trained(sample, *, seed=0, **kwargs):
+    torch.manual_seed(0)
+    net = LeNet("modern")
+    return net, fit(net, sample, **({"epochs": 2, "batch_size": 50, "seed": seed, "progress": False} | kwargs))
+
+
+def test_learns(sample):
+    net, history = trained(sample, epochs=15)
+    assert history.test.accuracy > 0.6
+    assert history.epochs[-1].train_loss < history.epochs[0].train_loss
+    assert len(history.epochs) == 15
+    assert len(history.losses) == 15 * 8
+    assert 0 < history.seconds < 60
+    assert not net.training
+    assert evaluate(net, sample.test) == history.test
+
+
+def test_the_same_seed_gives_the_same(sample):
+    (_, a), (_, b), (_, c) = (trained(sample, seed=seed, run_on=RUN_ON, augment=True) for seed in (1, 1, 2))
+    assert a.losses == b.losses
+    assert a.losses != c.losses
+
+
+def test_the_loop_is_one_cycle_sgd(sample):
+    """Four steps, written out: the same weights to the last bit but rounding."""
+    net, _ = trained(sample, epochs=1, batch_size=100, run_on=RUN_ON)
+    torch.manual_seed(0)
+    twin = LeNet("modern").to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=4, pct_start=0.2)
+    for x, y in sample.train.batches(100, seed=0):
+        loss = nn.functional.cross_entropy(twin(x), y, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_test_set_is_read_once_and_at_the_end(sample, monkeypatch):
+    import course_lib.training as training
+
+    seen = []
+    original = training.evaluate
+
+    def watched(net, split, **kwargs):
+        seen.append("test" if split is sample.test else "validation")
+        return original(net, split, **kwargs)
+
+    monkeypatch.setattr(training, "evaluate", watched)
+    trained(sample, epochs=3)
+    assert seen == ["validation"] * 3 + ["test"]
+
+
+def test_evaluate_is_in_evaluation_mode_and_restores(sample):
+    net = ResNet("small").train()
+    before = net.stem[1].running_mean.clone()
+    score = evaluate(net, sample.test, run_on=RUN_ON)
+    assert net.training
+    assert torch.equal(net.stem[1].running_mean, before)
+    x, y = next(sample.test.batches(160))
+    logits = net.eval()(x)
+    assert score.accuracy == (logits.argmax(1) == y).float().mean().item()
+    assert score.loss == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
+
+
+def test_evaluate_does_not_depend_on_the_batches(sample):
+    net = LeNet("modern")
+    a, b = (evaluate(net, sample.test, batch_size=size, run_on=RUN_ON) for size in (7, 160))
+    assert a.accuracy == b.accuracy
+    assert a.loss == pytest.approx(b.loss, rel=1e-5)
+
+
+def test_prints_as_a_table(sample):
+    _, history = trained(sample)
+    lines = str(history).splitlines()
+    assert lines[0].split("  ") == ["epoch", "train loss", "val loss", "val accuracy"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "test"]
+    assert lines[-1].split()[-1] == f"{history.test.accuracy:.3f}"
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_plots(sample):
+    import matplotlib.pyplot as plt
+
+    _, history = trained(sample)
+    figure, (left, right) = plt.subplots(1, 2)
+    history.plot(left, "LeNet")
+    history.plot_losses(right, "LeNet", window=5)
+    assert left.lines[0].get_ydata().tolist() == [row.validation.accuracy for row in history.epochs]
+    smooth = right.lines[0]
+    assert smooth.get_ydata()[0] == pytest.approx(sum(history.losses[:5]) / 5)
+    assert smooth.get_xdata()[-1] == 2
+    plt.close(figure)
+
+
+def test_progress_bar(sample, capsys):
+    trained(sample, progress=True)
+    captured = capsys.readouterr()
+    assert "16/16" in captured.err
+    assert captured.out == ""
+
+
+# What stops it
+
+
+def test_a_loss_that_is_no_number(sample):
+    with pytest.raises(TrainingError, match=r"epoch 1 of 2: the training loss is nan.*learning rate below 1e\+08"):
+        trained(sample, lr=1e8)
+
+
+def test_no_epochs(sample):
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        trained(sample, epochs=0)
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_an_empty_split(sample, name):
+    empty = Split(sample.train.images[:0], sample.train.labels[:0])
+    splits = {part: getattr(sample, part) for part in ("train", "validation", "test")} | {name: empty}
+    with pytest.raises(ValueError, match=rf"data\.{name} is empty"):
+        trained(FashionMNIST(**splits, source=""))
+    with pytest.raises(ValueError, match="nothing to score"):
+        evaluate(LeNet("modern"), empty)
+
+
+@pytest.mark.parametrize("classes", [9, 11])
+def test_a_net_for_other_classes(sample, classes):
+    with pytest.raises(ValueError, match=rf"epoch 1: .*\(50, {classes}\), but the data has 10 classes"):
+        fit(LeNet("modern", num_classes=classes), sample, epochs=1, batch_size=50, progress=False)

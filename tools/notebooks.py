@@ -1,0 +1,155 @@
+"""Make the notebooks from their texts: book/NAME.md -> book/NAME.ipynb, executed.
+
+    python tools/notebooks.py            every text whose code changed since its notebook was executed
+    python tools/notebooks.py lenet      these, whether they changed or not
+    python tools/notebooks.py --check    execute nothing; fail if a notebook's cells are not its text's
+
+A text whose code cells did not change keeps its outputs. What readers' screens need and comparisons don't is left
+out: progress bars, warnings, times of execution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import yaml
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+
+#: The same for every notebook, whoever executed it; Colab reads the last two.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+    "accelerator": "GPU",
+    "colab": {"gpuType": "T4", "provenance": []},
+}
+
+#: The first code cell of every notebook. Where course_lib is installed it installs nothing, on Colab course_lib alone:
+#: torch and numpy stay as they are there.
+SETUP = """\
+# @title Setup: run me first
+REPOSITORY = "{repository}"
+try:
+    import course_lib
+except ModuleNotFoundError:
+    if "OWNER" in REPOSITORY:
+        raise ModuleNotFoundError("course_lib is not here: set REPOSITORY to where this course lives") from None
+    %pip install --quiet --no-deps git+{{REPOSITORY}}
+    import course_lib
+import platform
+
+import torch
+
+print(f"Python {{platform.python_version()}}, torch {{torch.__version__}}, on {{course_lib.runtime()}}")"""
+
+Notebook = Any  # nbformat has no types
+
+
+def texts() -> list[Path]:
+    """The chapters: the texts with code cells."""
+    return sorted(path for path in BOOK.rglob("*.md") if "{code-cell}" in path.read_text(encoding="utf-8"))
+
+
+def from_text(text: Path) -> Notebook:
+    """The notebook that `text` describes: no outputs, its cells named in order."""
+    notebook = jupytext.read(text, fmt="md:myst")
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    setup = nbformat.v4.new_code_cell(SETUP.format(repository=repository))
+    setup.metadata["tags"] = ["hide-cell", "nbval-ignore-output"]
+    first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    notebook.cells.insert(first, setup)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{text.stem}-{number}"
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def code(notebook: Notebook) -> list[str]:
+    """The sources of the code cells."""
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def keep_outputs(notebook: Notebook, executed: Path) -> bool:
+    """Take the outputs of `executed` over if its code is the same; say whether it was."""
+    if not executed.exists():
+        return False
+    old = nbformat.read(executed, as_version=4)
+    if code(old) != code(notebook):
+        return False
+    for cell, before in zip(code_cells(notebook), code_cells(old), strict=True):
+        cell.outputs, cell.execution_count = before.outputs, before.execution_count
+    return all(cell.execution_count for cell in code_cells(notebook))
+
+
+def code_cells(notebook: Notebook) -> list[Any]:
+    """The code cells of a notebook."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def execute(notebook: Notebook, folder: Path) -> None:
+    """Run all cells in `folder`, and normalise what they put out."""
+    client = NotebookClient(notebook, timeout=1800, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    notebook.metadata = nbformat.from_dict(METADATA)  # the client wrote this machine's own into it
+    for cell in code_cells(notebook):
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
+def write(notebook: Notebook, target: Path) -> None:
+    """Write `notebook`, if its bytes differ from what is there."""
+    text = nbformat.writes(notebook, version=4) + "\n"
+    nbformat.validate(notebook)
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+
+
+def differences(text: Path) -> list[str]:
+    """What keeps ``text``'s notebook from being its text, executed."""
+    target = text.with_suffix(".ipynb")
+    if not target.exists():
+        return [f"{target.name} is missing"]
+    want, got = from_text(text), nbformat.read(target, as_version=4)
+    if [cell.id for cell in want.cells] != [cell.id for cell in got.cells]:
+        return [f"{target.name} has other cells than {text.name}"]
+    return [
+        f"{target.name}, cell {new.id}: {part} differs from {text.name}"
+        for new, old in zip(want.cells, got.cells, strict=True)
+        for part in ("cell_type", "source", "metadata")
+        if new[part] != old[part]
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="chapters to execute, changed or not")
+    parser.add_argument("--check", action="store_true", help="compare, and execute nothing")
+    arguments = parser.parse_args()
+    known = {str(path.relative_to(BOOK).with_suffix("")): path for path in texts()}
+    unknown = [name for name in arguments.names if name not in known]
+    if unknown:
+        parser.error(f"no chapter {', '.join(unknown)}; there are {', '.join(known)}")
+    if arguments.check:
+        found = [line for text in known.values() for line in differences(text)]
+        sys.exit("\n".join([*found, "run: make notebooks"]) if found else 0)
+    for name, text in tqdm(known.items(), unit="notebook"):
+        if arguments.names and name not in arguments.names:
+            continue
+        notebook, target = from_text(text), text.with_suffix(".ipynb")
+        if arguments.names or not keep_outputs(notebook, target):
+            execute(notebook, text.parent)
+        write(notebook, target)
+
+
+if __name__ == "__main__":
+    main()
