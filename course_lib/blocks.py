@@ -1,4 +1,6 @@
-"""What two or more networks are built from: the base of every network, short pipelines, and He's initialisation."""
+"""What two or more networks are built from: the base of every network, short pipelines,
+and He's initialisation.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
 
 
 class Network(nn.Sequential):
-    """The base of every network of the course: a `nn.Sequential` whose children are the paper's stages, by name.
+    """The base of every network of the course: a `nn.Sequential` whose children are the
+    paper's stages, by name.
 
-    A slice, ``net[:2]``, is a plain `nn.Sequential` that shares the network's modules. An input that the network cannot
-    take is explained, the sizes that it does take included.
+    A slice, ``net[:2]``, is a plain `nn.Sequential` that shares the network's modules.
+    An input that the network cannot take is explained, the sizes that it does take
+    included.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits.
     Raises: ValueError, in the forward pass, for an input that does not fit.
@@ -28,7 +32,7 @@ class Network(nn.Sequential):
         return super().__getitem__(index)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Stage after stage, as in `nn.Sequential`; only the errors are put into words."""
+        """Stage after stage, as in `nn.Sequential`; only errors are put into words."""
         y = x
         try:
             for stage in self:
@@ -38,31 +42,41 @@ class Network(nn.Sequential):
             if reason is None:
                 raise
             name = type(self).__name__
-            raise ValueError(f"{name} cannot take an input of shape {tuple(x.shape)}: {reason}") from error
+            raise ValueError(
+                f"{name} cannot take an input of shape {tuple(x.shape)}: {reason}"
+            ) from error
         return y
 
     def _misfit(self, x: Tensor) -> str | None:
         """Why `x` does not fit, or None if the reason lies elsewhere."""
-        first = next((layer for layer in self.modules() if isinstance(layer, nn.Conv2d)), None)
+        first = next(
+            (layer for layer in self.modules() if isinstance(layer, nn.Conv2d)), None
+        )
         channels = first.in_channels if first else x.shape[1]
         if x.dim() != 4 or x.shape[1] != channels:
             return f"it wants (N, {channels}, H, W)"
         if not x.is_floating_point():
             return f"it wants floating-point numbers, not {x.dtype}"
-        smallest = next((size for size in range(1, 513) if self._takes(channels, size)), None)
+        smallest = next(
+            (size for size in range(1, 513) if self._takes(channels, size)), None
+        )
         if smallest is None:
             return None
         largest = smallest
         while largest < 4 * smallest and self._takes(channels, largest + 1):
             largest += 1
         limited = largest < 4 * smallest
-        if smallest <= min(x.shape[2:]) and not (limited and largest < max(x.shape[2:])):
+        if smallest <= min(x.shape[2:]) and not (
+            limited and largest < max(x.shape[2:])
+        ):
             return None
         limit = f", the largest {largest}x{largest}" if limited else ""
         return f"the smallest picture that works is {smallest}x{smallest}{limit}"
 
     def _takes(self, channels: int, size: int) -> bool:
-        """Try two pictures on the meta device, where shapes are computed and numbers are not."""
+        """Try two pictures on the meta device, where shapes are computed and numbers
+        are not.
+        """
         plain = nn.Sequential(OrderedDict(self.named_children()))
         try:
             run_on_meta(plain, (2, channels, size, size))
@@ -72,38 +86,52 @@ class Network(nn.Sequential):
 
 
 def run_on_meta(net: nn.Module, shape: tuple[int, ...]) -> None:
-    """Run `net` on an input of `shape`, on the meta device: shapes are computed, numbers are not, `net` stays put."""
+    """Run `net` on an input of `shape`, on the meta device: shapes are computed,
+    numbers are not, `net` stays put.
+    """
     state = dict(net.named_parameters()) | dict(net.named_buffers())
     meta = {name: value.detach().to("meta") for name, value in state.items()}
     torch.func.functional_call(net, meta, torch.empty(shape, device="meta"))
 
 
-def conv_bn(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
-    """Convolution and batch normalisation, whose shift makes a bias superfluous (Ioffe and Szegedy 2015, section 3.2).
+def conv_bn(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+) -> nn.Sequential:
+    """Convolution and batch normalisation, whose shift makes a bias superfluous (Ioffe
+    and Szegedy 2015, section 3.2).
 
-    Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)), for odd kernels.
+    Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)),
+        for odd kernels.
     """
     padding = kernel_size // 2
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False), nn.BatchNorm2d(out_channels)
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
+        nn.BatchNorm2d(out_channels),
     )
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
+def conv_bn_relu(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+) -> nn.Sequential:
     """`conv_bn` and a ReLU. Shape: as `conv_bn`."""
-    return nn.Sequential(*conv_bn(in_channels, out_channels, kernel_size, stride), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        *conv_bn(in_channels, out_channels, kernel_size, stride), nn.ReLU(inplace=True)
+    )
 
 
 def he_init(net: nn.Module) -> None:
-    """Draw the weights so that a ReLU net keeps the size of its gradients from layer to layer (He et al. 2015).
+    """Draw the weights so that a ReLU net keeps the size of its gradients from layer to
+    layer (He et al. 2015).
 
-    Convolutions get a normal distribution with variance 2 / (out_channels x kernel area), `nn.Linear` with
-    2 / in_features; biases start at zero.
+    Convolutions get a normal distribution with variance 2 / (out_channels x kernel
+    area), `nn.Linear` with 2 / in_features; biases start at zero.
     """
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.kaiming_normal_(
+                    layer.weight, mode="fan_out", nonlinearity="relu"
+                )
             else:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
@@ -114,7 +142,9 @@ def check_variant(net: str, variant: object, variants: Iterable[object]) -> None
     """Raise the ValueError of an unknown `variant`, with those that there are."""
     known = list(variants)
     if variant not in known:
-        raise ValueError(f"{net} has the variants {', '.join(map(repr, known))}; got {variant!r}")
+        raise ValueError(
+            f"{net} has the variants {', '.join(map(repr, known))}; got {variant!r}"
+        )
 
 
 def check_positive(**values: int) -> None:
@@ -128,4 +158,6 @@ def check_one_of(accepted: tuple[str, ...], **values: str) -> None:
     """Raise the ValueError of a value that is not among `accepted`."""
     for name, value in values.items():
         if value not in accepted:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}; got {value!r}")
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(repr, accepted))}; got {value!r}"
+            )

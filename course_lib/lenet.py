@@ -1,8 +1,9 @@
 """LeNet-5: two convolutions, two subsamplings, three full layers.
 
-LeCun, Bottou, Bengio and Haffner (1998), "Gradient-based learning applied to document recognition", section II.
-``"paper"`` is their net, with its partial connections, trainable subsampling and radial basis functions;
-``"modern"`` what everybody builds in its place. Chapter: LeNet.
+LeCun, Bottou, Bengio and Haffner (1998), "Gradient-based learning applied to document
+recognition", section II. ``"paper"`` is their net, with its partial connections,
+trainable subsampling and radial basis functions; ``"modern"`` what everybody builds in
+its place. Chapter: LeNet.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from course_lib.blocks import Network, check_positive, check_variant, he_init
 
-#: Variant -> channels of the two convolutions. "small" has what vector units like: multiples of sixteen.
+#: Variant -> channels of the two convolutions. "small" has what vector units like:
+#: multiples of sixteen.
 VARIANTS = {"paper": (6, 16), "modern": (6, 16), "small": (16, 32)}
 
 #: Table I: which of the six maps of S2 each of the sixteen maps of C3 sees.
@@ -45,7 +47,8 @@ GLYPHS = """
 
 
 class ScaledTanh(nn.Module):
-    """``1.7159 tanh(2x/3)``: the squashing function of section II-B, with f(1) = 1 and f(-1) = -1.
+    """``1.7159 tanh(2x/3)``: the squashing function of section II-B, with f(1) = 1 and
+    f(-1) = -1.
 
     Shape: any -> the same.
     """
@@ -56,7 +59,8 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """The sum of every 2x2 square, times a trainable coefficient, plus a trainable bias: one pair a channel.
+    """The sum of every 2x2 square, times a trainable coefficient, plus a trainable
+    bias: one pair a channel.
 
     Shape: (N, channels, H, W) -> (N, channels, H/2, W/2), rounded down.
     """
@@ -72,21 +76,28 @@ class Subsampling(nn.Module):
 
 
 class PartialConv2d(nn.Module):
-    """A convolution whose output maps see only the input maps that `table` names, as in Table I.
+    """A convolution whose output maps see only the input maps that `table` names, as in
+    Table I.
 
-    `weight` holds one kernel a connection, 60 for C3; the absent ones are zeros that nobody trains.
+    `weight` holds one kernel a connection, 60 for C3; the absent ones are zeros that
+    nobody trains.
 
-    Shape: (N, in_channels, H, W) -> (N, len(table), H - kernel_size + 1, W - kernel_size + 1).
+    Shape: (N, in_channels, H, W) -> (N, len(table), H - kernel_size + 1, W -
+        kernel_size + 1).
     """
 
     weight: nn.Parameter
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, in_channels: int, table: tuple[tuple[int, ...], ...], kernel_size: int) -> None:
+    def __init__(
+        self, in_channels: int, table: tuple[tuple[int, ...], ...], kernel_size: int
+    ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, len(table)
-        pairs = [(row, column) for row, columns in enumerate(table) for column in columns]
+        pairs = [
+            (row, column) for row, columns in enumerate(table) for column in columns
+        ]
         rows, columns = zip(*pairs, strict=True)
         self.register_buffer("rows", torch.tensor(rows), persistent=False)
         self.register_buffer("columns", torch.tensor(columns), persistent=False)
@@ -97,17 +108,21 @@ class PartialConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the kernels that are there."""
-        weight = self.weight.new_zeros(self.out_channels, self.in_channels, *self.weight.shape[1:])
+        weight = self.weight.new_zeros(
+            self.out_channels, self.in_channels, *self.weight.shape[1:]
+        )
         weight = weight.index_put((self.rows, self.columns), self.weight)
         return F.conv2d(x, weight, self.bias)
 
 
 class RBF(nn.Module):
-    """Minus half the squared distance from each class's code, equation 7 with the sign of a logit.
+    """Minus half the squared distance from each class's code, equation 7 with the sign
+    of a logit.
 
-    The codes are fixed and not parameters: ten digits drawn in 7x12 pixels of +1 and -1, and for more than ten
-    classes random codes. Differs from the paper: the digits are drawn anew, and halved distances make the
-    derivative of the softmax as large as that of ``Linear``.
+    The codes are fixed and not parameters: ten digits drawn in 7x12 pixels of +1 and
+    -1, and for more than ten classes random codes. Differs from the paper: the digits
+    are drawn anew, and halved distances make the derivative of the softmax as large as
+    that of ``Linear``.
 
     Shape: (N, 84) -> (N, num_classes).
     """
@@ -118,10 +133,12 @@ class RBF(nn.Module):
         super().__init__()
         lines = [line.split() for line in GLYPHS.split("\n") if line]
         digits = ["".join(rows) for rows in zip(*lines, strict=True)]
-        drawn = torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in digit] for digit in digits])
+        pixels = torch.tensor([[pixel == "#" for pixel in digit] for digit in digits])
         random = torch.Generator().manual_seed(0)
-        more = torch.randint(0, 2, (max(num_classes - len(drawn), 0), drawn.shape[1]), generator=random) * 2.0 - 1
-        self.register_buffer("codes", torch.cat([drawn[:num_classes], more]), persistent=False)
+        more = max(num_classes - len(pixels), 0), pixels.shape[1]
+        pixels = torch.cat([pixels, torch.rand(more, generator=random) < 0.5])
+        codes = pixels[:num_classes] * 2.0 - 1
+        self.register_buffer("codes", codes, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compare each row of `x` with each code."""
@@ -129,14 +146,16 @@ class RBF(nn.Module):
 
 
 class LeNet(Network):
-    """The stages of figure 2 by name: ``c1``, ``s2``, ``c3``, ``s4``, ``c5``, ``f6``, ``output``.
+    """The stages of figure 2 by name: ``c1``, ``s2``, ``c3``, ``s4``, ``c5``, ``f6``,
+    ``output``.
 
-    `activation` and `pool` are for ``"modern"`` and ``"small"``: classes like `nn.Tanh` and `nn.AvgPool2d`.
+    `activation` and `pool` are for ``"modern"`` and ``"small"``: classes like `nn.Tanh`
+    and `nn.AvgPool2d`.
 
-    Shape: (N, in_channels, 32, 32) for ``"paper"``, (N, in_channels, 28, 28) for the others, whose first convolution
-        pads by 2 -> (N, num_classes), logits.
-    Raises: ValueError for an unknown variant, for less than one class or channel, or for an `activation` or a `pool`
-        with ``"paper"``, which has its own.
+    Shape: (N, in_channels, 32, 32) for ``"paper"``, (N, in_channels, 28, 28) for the
+        others, whose first convolution pads by 2 -> (N, num_classes), logits.
+    Raises: ValueError for an unknown variant, for less than one class or channel, or
+        for an `activation` or a `pool` with ``"paper"``, which has its own.
     """
 
     def __init__(
@@ -151,11 +170,14 @@ class LeNet(Network):
         check_variant("LeNet", variant, VARIANTS)
         check_positive(num_classes=num_classes, in_channels=in_channels)
         if variant == "paper" and (activation or pool):
-            raise ValueError("LeNet('paper') has the paper's activation and subsampling; they cannot be chosen")
+            raise ValueError(
+                "LeNet('paper') has its own activation and pool: they cannot be chosen"
+            )
         if variant == "paper":
             super().__init__(_paper(num_classes, in_channels))
         else:
-            super().__init__(_modern(variant, num_classes, in_channels, activation or nn.ReLU, pool or nn.MaxPool2d))
+            parts = activation or nn.ReLU, pool or nn.MaxPool2d
+            super().__init__(_modern(variant, num_classes, in_channels, *parts))
             he_init(self)
 
 

@@ -1,4 +1,6 @@
-"""One style for the figures of the course, and one size in pixels, whatever their labels."""
+"""One style for the figures of the course, and one size in pixels, whatever their
+labels.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-#: Okabe and Ito's colours, distinct for colour-blind readers; marker and dash tell them apart in grey.
+#: Okabe and Ito's colours, distinct for colour-blind readers; marker and dash tell them
+#: apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-WIDTH, HEIGHT = 6.4, 3.6  # inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens
+WIDTH, HEIGHT = (
+    6.4,
+    3.6,
+)  # inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens
 
 
 def style() -> None:
-    """Use the course's style for the figures that follow. In a notebook, pictures keep their exact size."""
+    """Use the course's style for the figures that follow. In a notebook, pictures keep
+    their exact size.
+    """
     import matplotlib.pyplot as plt
     from cycler import cycler
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    cycle = cycler(color=COLOURS) + cycler(linestyle=["-", "--", "-.", ":", "-", "--", "-."])
+    cycle = cycler(color=COLOURS) + cycler(
+        linestyle=["-", "--", "-.", ":", "-", "--", "-."]
+    )
     plt.rcParams.update(
         {
             "figure.figsize": (WIDTH, HEIGHT),
@@ -36,11 +46,15 @@ def style() -> None:
             "legend.frameon": False,
         }
     )
-    if get_ipython() is not None:  # without `bbox_inches`, a tight box would follow the labels
+    if (
+        get_ipython() is not None
+    ):  # without `bbox_inches`, a tight box would follow the labels
         set_matplotlib_formats("retina", bbox_inches=None)
 
 
-def show_images(images: Tensor, titles: list[str] | None = None, *, columns: int = 10) -> None:
+def show_images(
+    images: Tensor, titles: list[str] | None = None, *, columns: int = 10
+) -> None:
     """Draw a grid of pictures, each scaled to its own darkest and brightest pixel.
 
     Shape: `images` (N, H, W) or (N, 1, H, W).

@@ -1,8 +1,8 @@
 """ResNet: layers that learn what to add to their input.
 
-He, Zhang, Ren and Sun (2015), "Deep residual learning for image recognition", arXiv:1512.03385. Table 1 has the five
-ImageNet nets, section 4.2 the family for CIFAR-10, section 4.1 the plain nets and the shortcuts A, B and C.
-Chapter: ResNet.
+He, Zhang, Ren and Sun (2015), "Deep residual learning for image recognition",
+arXiv:1512.03385. Table 1 has the five ImageNet nets, section 4.2 the family for
+CIFAR-10, section 4.1 the plain nets and the shortcuts A, B and C. Chapter: ResNet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.blocks import Network, check_one_of, check_positive, check_variant, conv_bn, conv_bn_relu, he_init
+from course_lib.blocks import (
+    Network,
+    check_one_of,
+    check_positive,
+    check_variant,
+    conv_bn,
+    conv_bn_relu,
+    he_init,
+)
 
 #: Section 3.3 and 4.1: what goes around a body. "none" makes the paper's plain nets.
 SHORTCUTS = ("A", "B", "C", "none")
@@ -25,13 +33,18 @@ def basic_block(in_channels: int, channels: int, stride: int) -> nn.Sequential:
 
     Shape: (N, in_channels, H, W) -> (N, channels, ceil(H/stride), ceil(W/stride)).
     """
-    return nn.Sequential(conv_bn_relu(in_channels, channels, 3, stride), conv_bn(channels, channels, 3))
+    return nn.Sequential(
+        conv_bn_relu(in_channels, channels, 3, stride), conv_bn(channels, channels, 3)
+    )
 
 
-def bottleneck(in_channels: int, channels: int, stride: int, stride_in: str = "3x3") -> nn.Sequential:
+def bottleneck(
+    in_channels: int, channels: int, stride: int, stride_in: str = "3x3"
+) -> nn.Sequential:
     """1x1 to reduce, 3x3, and 1x1 to restore: figure 5, right.
 
-    The paper strides in the first 1x1, torchvision in the 3x3, which is a little more accurate: `stride_in`.
+    The paper strides in the first 1x1, torchvision in the 3x3, which is a little more
+    accurate: `stride_in`.
 
     Shape: (N, in_channels, H, W) -> (N, 4 * channels, ceil(H/stride), ceil(W/stride)).
     """
@@ -44,7 +57,9 @@ def bottleneck(in_channels: int, channels: int, stride: int, stride_in: str = "3
 
 
 class Row(NamedTuple):
-    """One net: its block, how many of them in each stage, the channels of the first stage, the shortcut, the data."""
+    """One net: its block, how many of them in each stage, the channels of the first
+    stage, the shortcut, the data.
+    """
 
     block: Callable[..., nn.Sequential]
     blocks: tuple[int, ...]
@@ -54,20 +69,29 @@ class Row(NamedTuple):
 
 
 def _six_n_plus_two(depth: int, data: str) -> Row:
-    """Section 4.2: three stages of n blocks of two layers, one layer before and one behind."""
+    """Section 4.2: three stages of n blocks of two layers, one layer before and one
+    behind.
+    """
     return Row(basic_block, (depth // 6,) * 3, 16, "A", data)
 
 
-#: Table 1 by depth; the nets of section 4.2; and nets for 28x28 pixels on a laptop, with a stride in the stem.
+#: Table 1 by depth; the nets of section 4.2; and nets for 28x28 pixels on a laptop,
+#: with a stride in the stem.
 VARIANTS: dict[int | str, Row] = {
     18: Row(basic_block, (2, 2, 2, 2), 64, "B", "imagenet"),
     34: Row(basic_block, (3, 4, 6, 3), 64, "B", "imagenet"),
     50: Row(bottleneck, (3, 4, 6, 3), 64, "B", "imagenet"),
     101: Row(bottleneck, (3, 4, 23, 3), 64, "B", "imagenet"),
     152: Row(bottleneck, (3, 8, 36, 3), 64, "B", "imagenet"),
-    **{f"cifar-{depth}": _six_n_plus_two(depth, "cifar") for depth in (20, 32, 44, 56, 110)},
+    **{
+        f"cifar-{depth}": _six_n_plus_two(depth, "cifar")
+        for depth in (20, 32, 44, 56, 110)
+    },
     "small": Row(basic_block, (1, 1, 1), 32, "B", "fashion"),
-    **{f"small-{depth}": _six_n_plus_two(depth, "fashion") for depth in (20, 32, 44, 56)},
+    **{
+        f"small-{depth}": _six_n_plus_two(depth, "fashion")
+        for depth in (20, 32, 44, 56)
+    },
 }
 
 #: Data set -> classes, channels.
@@ -78,7 +102,8 @@ STEMS = {"imagenet": (7, 2), "cifar": (3, 1), "fashion": (3, 2)}
 
 
 class ZeroPad(nn.Module):
-    """Shortcut A: every `stride`-th pixel, and zeros for the channels that are new. It has nothing to learn.
+    """Shortcut A: every `stride`-th pixel, and zeros for the channels that are new. It
+    has nothing to learn.
 
     Shape: (N, C, H, W) -> (N, C + new_channels, ceil(H/stride), ceil(W/stride)).
     """
@@ -89,15 +114,17 @@ class ZeroPad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Subsample and pad `x`."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        return F.pad(
+            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels)
+        )
 
 
 class Residual(nn.Module):
     """``relu(body(x) + shortcut(x))``: equations 1 and 2 of the paper.
 
     Shape: that of `body`.
-    Raises: ValueError, in the forward pass, if `body` and `shortcut` disagree in shape; PyTorch would broadcast some of
-        them without a word.
+    Raises: ValueError, in the forward pass, if `body` and `shortcut` disagree in shape;
+        PyTorch would broadcast some of them without a word.
     """
 
     def __init__(self, body: nn.Module, shortcut: nn.Module | None = None) -> None:
@@ -110,17 +137,21 @@ class Residual(nn.Module):
         change, same = self.body(x), self.shortcut(x)
         if change.shape != same.shape:
             raise ValueError(
-                f"the body gives {tuple(change.shape)} and the shortcut {tuple(same.shape)}; where the body changes"
-                " channels or size, the shortcut has to as well"
+                f"the body gives {tuple(change.shape)} and the shortcut"
+                f" {tuple(same.shape)}; where the body changes channels or size, the"
+                " shortcut has to as well"
             )
         return F.relu(change + same)
 
 
-def make_shortcut(kind: str, in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Shortcut `kind` for a body that changes `in_channels` to `out_channels` and strides.
+def make_shortcut(
+    kind: str, in_channels: int, out_channels: int, stride: int
+) -> nn.Module:
+    """Shortcut `kind` for a body that changes `in_channels` to `out_channels` and
+    strides.
 
-    "A" and "B" leave `x` alone where nothing changes; where something does, "A" pads with zeros and "B" projects
-    with a 1x1 convolution. "C" projects everywhere.
+    "A" and "B" leave `x` alone where nothing changes; where something does, "A" pads
+    with zeros and "B" projects with a 1x1 convolution. "C" projects everywhere.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)).
     """
@@ -131,15 +162,18 @@ def make_shortcut(kind: str, in_channels: int, out_channels: int, stride: int) -
 
 
 class ResNet(Network):
-    """The stages of Table 1 by name: ``stem``, ``conv2_x`` ... ``conv5_x``, ``head``; CIFAR nets end with ``conv4_x``.
+    """The stages of Table 1 by name: ``stem``, ``conv2_x`` ... ``conv5_x``, ``head``;
+    CIFAR nets end with ``conv4_x``.
 
-    `num_classes` and `in_channels` are by default those of the data the net was made for: ImageNet, CIFAR-10, or
-    Fashion-MNIST for the small ones. `shortcut` is "A", "B", "C", or "none" for the plain net of the same depth;
-    by default the paper's choice for that net. `stride_in` says which convolution of a bottleneck strides:
+    `num_classes` and `in_channels` are by default those of the data the net was made
+    for: ImageNet, CIFAR-10, or Fashion-MNIST for the small ones. `shortcut` is "A",
+    "B", "C", or "none" for the plain net of the same depth; by default the paper's
+    choice for that net. `stride_in` says which convolution of a bottleneck strides:
     "3x3" as in torchvision, or "1x1" as in the paper.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits.
-    Raises: ValueError for an unknown variant, `shortcut` or `stride_in`, and for less than one class or channel.
+    Raises: ValueError for an unknown variant, `shortcut` or `stride_in`, and for less
+        than one class or channel.
     """
 
     def __init__(
@@ -162,7 +196,11 @@ class ResNet(Network):
         super().__init__()
         self.stem = conv_bn_relu(in_channels, row.channels, *STEMS[row.data])
         width, expansion = row.channels, 4 if row.block is bottleneck else 1
-        block = partial(bottleneck, stride_in=stride_in) if row.block is bottleneck else row.block
+        block = (
+            partial(bottleneck, stride_in=stride_in)
+            if row.block is bottleneck
+            else row.block
+        )
         for number, blocks in enumerate(row.blocks):
             stage = nn.Sequential()
             if row.data == "imagenet" and number == 0:
@@ -174,8 +212,12 @@ class ResNet(Network):
                 if shortcut == "none":
                     stage.append(nn.Sequential(*body, nn.ReLU(inplace=True)))
                 else:
-                    stage.append(Residual(body, make_shortcut(shortcut, width, out, stride)))
+                    stage.append(
+                        Residual(body, make_shortcut(shortcut, width, out, stride))
+                    )
                 width = out
             self.add_module(f"conv{number + 2}_x", stage)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)
+        )
         he_init(self)

@@ -1,4 +1,6 @@
-"""What to run on: device, precision and memory format, chosen once so that the training loop stays plain."""
+"""What to run on: device, precision and memory format, chosen once so that the training
+loop stays plain.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,27 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device, the precision that autocast computes in, and the order of a picture's numbers in memory."""
+    """A device, the precision that autocast computes in, and the order of a picture's
+    numbers in memory.
+    """
 
     device: torch.device
     precision: torch.dtype
     memory_format: torch.memory_format
 
     def __str__(self) -> str:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else self.device.type
+        )
         return f"{name}, {str(self.precision).removeprefix('torch.')}"
 
     def autocast(self) -> torch.autocast:
         """The context in which a network runs forward."""
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+        return torch.autocast(
+            self.device.type, self.precision, enabled=self.precision != torch.float32
+        )
 
     def host(self, net: nn.Module) -> nn.Module:
         """`net` itself, moved onto the device and into the memory format."""
@@ -37,22 +47,35 @@ class Runtime:
         return x.to(self.device, memory_format=self.memory_format)
 
 
-def runtime(device: str | torch.device | None = None, precision: str | None = None) -> Runtime:
+def runtime(
+    device: str | torch.device | None = None, precision: str | None = None
+) -> Runtime:
     """The fastest runtime of this machine, apart from what is asked for.
 
-    `device` is ``"cuda"``, ``"mps"`` or ``"cpu"``, in this order of preference; `precision` is ``"float32"`` or
-    ``"bfloat16"``, which is preferred where the processor multiplies it. The environment variables COURSE_DEVICE
-    and COURSE_PRECISION ask for the same where an argument does not. The memory format is channels-last, which
-    was measured to be faster for every network of the course (``make bench``).
+    `device` is ``"cuda"``, ``"mps"`` or ``"cpu"``, in this order of preference;
+    `precision` is ``"float32"`` or ``"bfloat16"``, which is preferred where the
+    processor multiplies it. The environment variables COURSE_DEVICE and
+    COURSE_PRECISION ask for the same where an argument does not. The memory format is
+    channels-last, which was measured to be faster for every network of the course
+    (``make bench``).
 
     Raises: ValueError if the device is not there or the precision has no such name.
     """
     chosen = torch.device(device or os.environ.get("COURSE_DEVICE") or _device())
     if chosen.type not in ("cpu", _device()):
-        raise ValueError(f"device {str(chosen)!r} is not here; this machine has 'cpu' and prefers {_device()!r}")
-    name = precision or os.environ.get("COURSE_PRECISION") or ("bfloat16" if _has_bfloat16(chosen) else "float32")
+        raise ValueError(
+            f"device {str(chosen)!r} is not here; this machine has 'cpu' and prefers"
+            f" {_device()!r}"
+        )
+    name = (
+        precision
+        or os.environ.get("COURSE_PRECISION")
+        or ("bfloat16" if _has_bfloat16(chosen) else "float32")
+    )
     if name not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
+        raise ValueError(
+            f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
+        )
     return Runtime(chosen, PRECISIONS[name], torch.channels_last)
 
 
@@ -63,11 +86,18 @@ def _device() -> str:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware; emulated, it is up to 20 times slower than float32."""
+    """Whether `device` multiplies bfloat16 in hardware; emulated, it is up to 20 times
+    slower than float32.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":  # heeds ATEN_CPU_CAPABILITY
+    if (
+        device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512"
+    ):  # heeds ATEN_CPU_CAPABILITY
         return False
     has = torch.cpu.get_capabilities()
     # The second question heeds ONEDNN_MAX_CPU_ISA, but says yes to emulation too.
-    return bool(has.get("amx_bf16") or has.get("avx512_bf16")) and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (
+        bool(has.get("amx_bf16") or has.get("avx512_bf16"))
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )

@@ -10,10 +10,15 @@ if TYPE_CHECKING:
 
 
 def show(*objects: Any) -> Markdown:
-    """The source of classes and functions of the library, as one block of Python in a notebook.
+    """The source of classes and functions of the library, as one block of Python in a
+    notebook.
 
     Raises: TypeError if one of them has no source in Python.
     """
     from IPython.display import Markdown
 
-    return Markdown("```python\n" + "\n\n".join(inspect.getsource(item).rstrip() for item in objects) + "\n```")
+    return Markdown(
+        "```python\n"
+        + "\n\n".join(inspect.getsource(item).rstrip() for item in objects)
+        + "\n```"
+    )

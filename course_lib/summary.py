@@ -1,4 +1,6 @@
-"""What a network is made of: one row a stage, with the shape that leaves it and the parameters that it holds."""
+"""What a network is made of: one row a stage, with the shape that leaves it and the
+parameters that it holds.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Stage(NamedTuple):
-    """One child of a network: its name, the shape of its output without the batch, its trainable parameters."""
+    """One child of a network: its name, the shape of its output without the batch, its
+    trainable parameters.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -32,20 +36,29 @@ class Summary:
     parameters: int
 
     def __str__(self) -> str:
-        rows = [("stage", "output shape", "parameters"), ("input", _times(self.input_size), "")]
-        rows += [(stage.name, _times(stage.shape), f"{stage.parameters:,}") for stage in self.stages]
+        rows = [
+            ("stage", "output shape", "parameters"),
+            ("input", _times(self.input_size), ""),
+        ]
+        rows += [
+            (stage.name, _times(stage.shape), f"{stage.parameters:,}")
+            for stage in self.stages
+        ]
         rows += [("total", "", f"{self.parameters:,}")]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = [
-            f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {parameters:>{widths[2]}}" for name, shape, parameters in rows
+            f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {parameters:>{widths[2]}}"
+            for name, shape, parameters in rows
         ]
         return "\n".join([self.name, *(line.rstrip() for line in lines)])
 
 
 def summarize(net: nn.Module, input_size: tuple[int, ...]) -> Summary:
-    """Follow one input of `input_size` (C, H, W) through the children of `net`, in the order in which they run.
+    """Follow one input of `input_size` (C, H, W) through the children of `net`, in the
+    order in which they run.
 
-    It happens on the meta device: shapes are computed, numbers are not, and `net` stays as it is.
+    It happens on the meta device: shapes are computed, numbers are not, and `net` stays
+    as it is.
 
     Raises: ValueError if `net` cannot take such an input.
     """
@@ -62,19 +75,27 @@ def summarize(net: nn.Module, input_size: tuple[int, ...]) -> Summary:
     try:
         run_on_meta(net.eval(), (1, *input_size))
     except RuntimeError as error:
-        raise ValueError(f"{type(net).__name__} cannot take an input of size {_times(input_size)}: {error}") from error
+        name, size = type(net).__name__, _times(input_size)
+        raise ValueError(
+            f"{name} cannot take an input of size {size}: {error}"
+        ) from error
     finally:
         for module, training in modes.items():
             module.training = training
         for handle in handles:
             handle.remove()
-    stages = tuple(Stage(name, shape, count_parameters(net.get_submodule(name))) for name, shape in shapes.items())
+    stages = tuple(
+        Stage(name, shape, count_parameters(net.get_submodule(name)))
+        for name, shape in shapes.items()
+    )
     return Summary(type(net).__name__, tuple(input_size), stages, count_parameters(net))
 
 
 def count_parameters(net: nn.Module) -> int:
     """The trainable parameters of `net`, shared ones counted once."""
-    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
+    return sum(
+        parameter.numel() for parameter in net.parameters() if parameter.requires_grad
+    )
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -1,7 +1,9 @@
-"""The training loop of the course: one-cycle SGD with momentum, in about a hundred lines that are meant to be read.
+"""The training loop of the course: one-cycle SGD with momentum, in about a hundred
+lines that are meant to be read.
 
-The learning rate rises for a fifth of the run and falls for the rest (Smith and Topin 2017, arXiv:1708.07120); the
-labels are smoothed (Szegedy et al. 2016, section 7). Chapter: LeNet.
+The learning rate rises for a fifth of the run and falls for the rest (Smith and Topin
+2017, arXiv:1708.07120); the labels are smoothed (Szegedy et al. 2016, section 7).
+Chapter: LeNet.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Score(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What one epoch came to. `seconds` is since the start of training, the validation passes left out."""
+    """What one epoch came to. `seconds` is since the start of training, the validation
+    passes left out.
+    """
 
     train_loss: float
     validation: Score
@@ -45,7 +49,9 @@ class Epoch(NamedTuple):
 
 @dataclass
 class History:
-    """What `fit` saw: an `Epoch` for each epoch, the loss of each batch, and, at the end, the score on the test set."""
+    """What `fit` saw: an `Epoch` for each epoch, the loss of each batch, and, at the
+    end, the score on the test set.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -57,23 +63,33 @@ class History:
         return self.epochs[-1].seconds if self.epochs else 0.0
 
     def __str__(self) -> str:
-        lines = ["epoch  train loss  val loss  val accuracy"]
-        for number, row in enumerate(self.epochs, 1):
-            lines.append(
-                f"{number:5}  {row.train_loss:10.2f}  {row.validation.loss:8.2f}  {row.validation.accuracy:12.3f}"
-            )
-        if self.test:
-            lines.append(f" test  {'':10}  {self.test.loss:8.2f}  {self.test.accuracy:12.3f}")
-        return "\n".join(lines)
+        rows = [
+            (f"{i:5}", f"{row.train_loss:.2f}", row.validation)
+            for i, row in enumerate(self.epochs, 1)
+        ]
+        rows += [(" test", "", self.test)] if self.test else []
+        return "\n".join(
+            ["epoch  train loss  val loss  val accuracy"]
+            + [
+                f"{name}  {loss:>10}  {score.loss:8.2f}  {score.accuracy:12.3f}"
+                for name, loss, score in rows
+            ]
+        )
 
     def plot(self, axes: Axes, label: str) -> None:
         """Draw the validation accuracy after each epoch."""
         accuracies = [row.validation.accuracy for row in self.epochs]
         axes.plot(range(1, len(accuracies) + 1), accuracies, marker="o", label=label)
-        axes.set(xlabel="epoch", ylabel="validation accuracy", xticks=range(1, len(accuracies) + 1))
+        axes.set(
+            xlabel="epoch",
+            ylabel="validation accuracy",
+            xticks=range(1, len(accuracies) + 1),
+        )
 
     def plot_losses(self, axes: Axes, label: str, window: int = 50) -> None:
-        """Draw the training loss over the epochs, each point the mean of the last `window` batches."""
+        """Draw the training loss over the epochs, each point the mean of the last
+        `window` batches.
+        """
         losses = torch.tensor(self.losses)
         mean = losses.unfold(0, window, 1).mean(dim=1)
         steps = torch.arange(window, len(losses) + 1) / len(losses) * len(self.epochs)
@@ -97,29 +113,39 @@ def fit(
     run_on: Runtime | None = None,
     progress: bool = True,
 ) -> History:
-    """Train `net` on ``data.train``, score it on ``data.validation`` after each epoch, and on ``data.test`` at the end.
+    """Train `net` on ``data.train``, score it on ``data.validation`` after each epoch,
+    and on ``data.test`` at the end.
 
-    `lr` is the highest learning rate, `size` the pixels that pictures are resized to. `seed` fixes the order of the
-    pictures, their augmentation and dropout; the weights are whatever `net` comes with. The net is left on the
-    runtime's device, in evaluation mode.
+    `lr` is the highest learning rate, `size` the pixels that pictures are resized to.
+    `seed` fixes the order of the pictures, their augmentation and dropout; the weights
+    are whatever `net` comes with. The net is left on the runtime's device, in
+    evaluation mode.
 
-    Raises:
-        ValueError: `epochs` is less than 1, a split is empty, or `net` has not one output a class.
-        TrainingError: the loss is not a number any more.
+    Raises: ValueError: `epochs` is less than 1, a split is empty, or `net` has not one
+        output a class. TrainingError: the loss is not a number any more.
     """
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}")
     for name in ("train", "validation", "test"):
         if not len(getattr(data, name)):
-            raise ValueError(f"data.{name} is empty: there is nothing to learn from or to score")
+            raise ValueError(
+                f"data.{name} is empty: there is nothing to learn from or to score"
+            )
     run_on = run_on or runtime()
     run_on.host(net)
     train = data.train.to(run_on.device)
     steps = epochs * math.ceil(len(train) / batch_size)
     optimizer = torch.optim.SGD(
-        net.parameters(), lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0, fused=True
+        net.parameters(),
+        lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        nesterov=momentum > 0,
+        fused=True,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=0.2
+    )
     torch.manual_seed(seed)  # for dropout
     history = History()
     seconds = 0.0
@@ -127,23 +153,30 @@ def fit(
         for epoch in range(epochs):
             net.train()
             start, losses = time.perf_counter(), []
-            for x, y in train.batches(batch_size, seed=seed, epoch=epoch, augment=augment, size=size):
+            for x, y in train.batches(
+                batch_size, seed=seed, epoch=epoch, augment=augment, size=size
+            ):
                 with run_on.autocast():
                     logits = net(run_on.place(x))
-                    loss = F.cross_entropy(_one_per_class(logits, data), y, label_smoothing=label_smoothing)
+                    loss = F.cross_entropy(
+                        _one_per_class(logits, data), y, label_smoothing=label_smoothing
+                    )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                losses.append(loss.detach())  # no `.item()`: it would wait for the device
+                losses.append(
+                    loss.detach()
+                )  # no `.item()`: it would wait for the device
                 bar.update()
             history.losses += torch.stack(losses).tolist()
             train_loss = sum(history.losses[-len(losses) :]) / len(losses)
             seconds += time.perf_counter() - start
             if not math.isfinite(train_loss):
                 raise TrainingError(
-                    f"epoch {epoch + 1} of {epochs}: the training loss is {train_loss}. The steps were too long for"
-                    f" this net; try a learning rate below {lr:g}, or normalisation between its layers."
+                    f"epoch {epoch + 1} of {epochs}: the training loss is {train_loss}."
+                    f" The steps were too long for this net; try a learning rate below"
+                    f" {lr:g}, or normalisation between its layers."
                 )
             score = evaluate(net, data.validation, size=size, run_on=run_on)
             history.epochs.append(Epoch(train_loss, score, seconds))
@@ -154,7 +187,12 @@ def fit(
 
 
 def evaluate(
-    net: nn.Module, split: Split, *, batch_size: int = 1000, size: int | None = None, run_on: Runtime | None = None
+    net: nn.Module,
+    split: Split,
+    *,
+    batch_size: int = 1000,
+    size: int | None = None,
+    run_on: Runtime | None = None,
 ) -> Score:
     """Score `net` on `split`, in evaluation mode; the mode it was in comes back.
 
@@ -165,7 +203,10 @@ def evaluate(
     run_on = run_on or runtime()
     training = net.training
     run_on.host(net).eval()
-    loss, right = torch.zeros((), device=run_on.device), torch.zeros((), device=run_on.device)
+    loss, right = (
+        torch.zeros((), device=run_on.device),
+        torch.zeros((), device=run_on.device),
+    )
     with torch.inference_mode():
         for x, y in split.to(run_on.device).batches(batch_size, size=size):
             with run_on.autocast():
@@ -179,7 +220,8 @@ def evaluate(
 def _one_per_class(logits: torch.Tensor, data: FashionMNIST) -> torch.Tensor:
     if logits.dim() != 2 or logits.shape[1] != len(data.classes):
         raise ValueError(
-            f"epoch 1: the net gives outputs of shape {tuple(logits.shape)}, but the data has {len(data.classes)}"
-            f" classes; build it with num_classes={len(data.classes)}"
+            f"epoch 1: the net gives outputs of shape {tuple(logits.shape)}, but the"
+            f" data has {len(data.classes)} classes; build the net with"
+            f" num_classes={len(data.classes)}"
         )
     return logits

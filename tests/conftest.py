@@ -1,4 +1,6 @@
-"""What many tests need: the data set, a small one of the same shape, and none of the reader's variables."""
+"""What many tests need: the data set, a small one of the same shape, and none of the
+reader's variables.
+"""
 
 import warnings
 from pathlib import Path

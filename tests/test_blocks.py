@@ -21,7 +21,9 @@ def test_conv_bn_relu():
 
 
 def test_he_init_keeps_the_size_of_gradients():
-    """Through twenty layers, forward and back; PyTorch's own initialisation loses a factor of ten thousand."""
+    """Through twenty layers, forward and back; PyTorch's own initialisation loses a
+    factor of ten thousand.
+    """
 
     def gradient(net):
         torch.manual_seed(0)
@@ -31,12 +33,16 @@ def test_he_init_keeps_the_size_of_gradients():
 
     def deep():
         torch.manual_seed(0)
-        return nn.Sequential(*(layer for _ in range(20) for layer in (nn.Linear(256, 256), nn.ReLU())))
+        return nn.Sequential(
+            *(layer for _ in range(20) for layer in (nn.Linear(256, 256), nn.ReLU()))
+        )
 
     usual, he = deep(), deep()
     he_init(he)
     assert gradient(he) > 1e3 * gradient(usual)
-    assert all(layer.bias.abs().max() == 0 for layer in he if isinstance(layer, nn.Linear))
+    assert all(
+        layer.bias.abs().max() == 0 for layer in he if isinstance(layer, nn.Linear)
+    )
 
 
 def test_he_init_variances():
@@ -45,13 +51,18 @@ def test_he_init_variances():
     assert layer.weight.var().item() == pytest.approx(2 / (64 * 9), rel=0.05)
 
 
-@pytest.mark.parametrize(("net", "size"), [(LeNet("modern"), 28), (LeNet("paper"), 32), (ResNet("small"), 28)])
+@pytest.mark.parametrize(
+    ("net", "size"),
+    [(LeNet("modern"), 28), (LeNet("paper"), 32), (ResNet("small"), 28)],
+)
 def test_a_slice_is_a_plain_sequential_that_shares(net, size):
     net.eval()
     first, rest = net[:2], net[2:]
     assert type(first) is nn.Sequential
     assert first[0] is net[0]
-    assert list(dict(net.named_children())) == list(dict(first.named_children())) + list(dict(rest.named_children()))
+    assert list(dict(net.named_children())) == list(
+        dict(first.named_children())
+    ) + list(dict(rest.named_children()))
     x = torch.randn(1, 1, size, size)
     torch.testing.assert_close(rest(first(x)), net(x))
 
@@ -65,9 +76,21 @@ def test_index_and_negative_index():
 @pytest.mark.parametrize(
     ("net", "shape", "reason"),
     [
-        (LeNet("modern"), (1, 1, 20, 28), r"smallest picture that works is 28x28, the largest 31x31"),
-        (LeNet("modern"), (1, 1, 32, 32), r"smallest picture that works is 28x28, the largest 31x31"),
-        (LeNet("paper"), (1, 1, 28, 28), r"smallest picture that works is 32x32, the largest 35x35"),
+        (
+            LeNet("modern"),
+            (1, 1, 20, 28),
+            r"smallest picture that works is 28x28, the largest 31x31",
+        ),
+        (
+            LeNet("modern"),
+            (1, 1, 32, 32),
+            r"smallest picture that works is 28x28, the largest 31x31",
+        ),
+        (
+            LeNet("paper"),
+            (1, 1, 28, 28),
+            r"smallest picture that works is 32x32, the largest 35x35",
+        ),
         (LeNet("modern"), (1, 3, 28, 28), r"wants \(N, 1, H, W\)"),
         (LeNet("modern"), (1, 28, 28), r"wants \(N, 1, H, W\)"),
         (ResNet("small"), (1, 3, 28, 28), r"wants \(N, 1, H, W\)"),

@@ -21,13 +21,20 @@ LABELS = "t10k-labels-idx1-ubyte"
 
 
 def test_standard_split(real):
-    assert (len(real.train), len(real.validation), len(real.test)) == (55_000, 5_000, 10_000)
+    assert (len(real.train), len(real.validation), len(real.test)) == (
+        55_000,
+        5_000,
+        10_000,
+    )
     assert real.train.images.shape == (55_000, 1, 28, 28)
     assert real.train.images.dtype == torch.uint8
     labels = torch.cat([real.train.labels, real.validation.labels])
     assert labels.bincount().tolist() == [6_000] * 10
     assert real.test.labels.bincount().tolist() == [1_000] * 10
-    assert repr(real) == "Fashion-MNIST: 55,000 for training, 5,000 for validation, 10,000 for test"
+    assert (
+        repr(real)
+        == "Fashion-MNIST: 55,000 for training, 5,000 for validation, 10,000 for test"
+    )
 
 
 def test_torchvision_reads_the_same(real, real_files, tmp_path):
@@ -36,10 +43,16 @@ def test_torchvision_reads_the_same(real, real_files, tmp_path):
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for name in FILES:
-        (raw / name).write_bytes(gzip.decompress((real_files / f"{name}.gz").read_bytes()))
+        (raw / name).write_bytes(
+            gzip.decompress((real_files / f"{name}.gz").read_bytes())
+        )
     theirs = FashionMNIST(tmp_path, train=True)
-    assert torch.equal(torch.cat([real.train.images, real.validation.images])[:, 0], theirs.data)
-    assert torch.equal(torch.cat([real.train.labels, real.validation.labels]), theirs.targets)
+    assert torch.equal(
+        torch.cat([real.train.images, real.validation.images])[:, 0], theirs.data
+    )
+    assert torch.equal(
+        torch.cat([real.train.labels, real.validation.labels]), theirs.targets
+    )
     assert torch.equal(real.test.images[:, 0], FashionMNIST(tmp_path, train=False).data)
 
 
@@ -55,7 +68,11 @@ def test_mean_and_deviation(real):
 def test_sample_is_said_aloud_and_real(real):
     with pytest.warns(UserWarning, match="sample of 640 pictures"):
         sample = fashion_mnist(sample=True)
-    assert (len(sample.train), len(sample.validation), len(sample.test)) == (400, 80, 160)
+    assert (len(sample.train), len(sample.validation), len(sample.test)) == (
+        400,
+        80,
+        160,
+    )
     assert sample.source == "sample"
     everything = {image.numpy().tobytes() for image in real.train.images[:2_000]}
     assert all(image.numpy().tobytes() in everything for image in sample.train.images)
@@ -68,7 +85,12 @@ def test_sample_by_variable(monkeypatch):
 
 
 def test_command_says_where_from(real):
-    done = subprocess.run([sys.executable, "-m", "course_lib.data"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "course_lib.data"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert f"from {real.source}" in done.stdout
     assert "RuntimeWarning" not in done.stderr
 
@@ -107,7 +129,9 @@ def test_augmentation_belongs_to_the_picture_not_the_batch(sample):
 def test_resize(sample):
     x, _ = next(sample.train.batches(4, size=32))
     assert x.shape == (4, 1, 32, 32)
-    expected = torch.nn.functional.interpolate(next(sample.train.batches(4))[0], size=(32, 32), mode="bilinear")
+    expected = torch.nn.functional.interpolate(
+        next(sample.train.batches(4))[0], size=(32, 32), mode="bilinear"
+    )
     torch.testing.assert_close(x, expected)
 
 
@@ -118,18 +142,27 @@ def test_bad_batches(sample, arguments):
 
 
 def test_empty_split_has_no_batches():
-    empty = Split(torch.zeros(0, 1, 28, 28, dtype=torch.uint8), torch.zeros(0, dtype=torch.long))
+    empty = Split(
+        torch.zeros(0, 1, 28, 28, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)
+    )
     assert list(empty.batches(8)) == []
 
 
 @settings(max_examples=50, deadline=None)
-@given(flip=st.booleans(), down=st.integers(-1, 1), right=st.integers(-1, 1), channels=st.integers(1, 3))
+@given(
+    flip=st.booleans(),
+    down=st.integers(-1, 1),
+    right=st.integers(-1, 1),
+    channels=st.integers(1, 3),
+)
 def test_move_equals_roll(flip, down, right, channels):
     x = torch.arange(channels * 20, dtype=torch.uint8).reshape(1, channels, 4, 5) + 1
     expected = torch.zeros(1, channels, 6, 7, dtype=torch.uint8)
     expected[:, :, 1:-1, 1:-1] = x.flip(3) if flip else x
     expected = expected.roll((down, right), dims=(2, 3))[:, :, 1:-1, 1:-1]
-    assert torch.equal(move(x, torch.tensor([flip]), torch.tensor([[down, right]])), expected)
+    assert torch.equal(
+        move(x, torch.tensor([flip]), torch.tensor([[down, right]])), expected
+    )
 
 
 # Bad input: real files, a real server
@@ -157,7 +190,9 @@ def test_variable_names_a_folder(folder):
 
 def test_uncompressed_files_do(folder, real_files):
     (folder / f"{LABELS}.gz").unlink()
-    (folder / LABELS).write_bytes(gzip.decompress((real_files / f"{LABELS}.gz").read_bytes()))
+    (folder / LABELS).write_bytes(
+        gzip.decompress((real_files / f"{LABELS}.gz").read_bytes())
+    )
     assert len(fashion_mnist().test) == 10_000
 
 
@@ -196,7 +231,9 @@ def test_damaged(folder, real_files):
 def test_another_data_set_of_the_same_names(folder):
     """As when MNIST lies there: right names, right sizes, other digits."""
     header = (2049).to_bytes(4, "big") + (10_000).to_bytes(4, "big")
-    path = replace(folder, LABELS, gzip.compress(header + bytes(i % 10 for i in range(10_000))))
+    path = replace(
+        folder, LABELS, gzip.compress(header + bytes(i % 10 for i in range(10_000)))
+    )
     with pytest.raises(DataError, match="SHA-256") as error:
         fashion_mnist()
     assert str(path) in str(error.value)
@@ -211,7 +248,9 @@ def test_missing_file(folder):
 def test_unreadable_file(folder):
     path = replace(folder, LABELS, b"")
     path.unlink()
-    path.symlink_to("/proc/self/mem")  # a file that even root cannot read from its start
+    path.symlink_to(
+        "/proc/self/mem"
+    )  # a file that even root cannot read from its start
     with pytest.raises(DataError, match="cannot be read"):
         fashion_mnist()
 
@@ -252,10 +291,14 @@ def in_process(url: str, cache: Path) -> subprocess.Popen:
     program = (
         "import sys, pathlib, course_lib.data as data\n"
         "data.DEBIAN = pathlib.Path('/nowhere')\n"
-        "print(len(data.fashion_mnist(url=sys.argv[1], cache=pathlib.Path(sys.argv[2])).train))"
+        "got = data.fashion_mnist(url=sys.argv[1], cache=pathlib.Path(sys.argv[2]))\n"
+        "print(len(got.train))"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", program, url, str(cache)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, url, str(cache)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -270,18 +313,24 @@ def test_fetches_once(serve, tmp_path):
     url = serve()
     assert fashion_mnist(url=url, cache=tmp_path).source == url
     assert files(tmp_path) == COMPLETE
-    assert fashion_mnist(url="http://127.0.0.1:9/", cache=tmp_path).source == str(tmp_path)
+    assert fashion_mnist(url="http://127.0.0.1:9/", cache=tmp_path).source == str(
+        tmp_path
+    )
 
 
 def test_completes_a_cache(serve, tmp_path, real_files):
     (tmp_path / f"{LABELS}.gz").write_bytes((real_files / f"{LABELS}.gz").read_bytes())
-    fashion_mnist(url=serve(lambda handler, content: handler.send(content)), cache=tmp_path)
+    fashion_mnist(
+        url=serve(lambda handler, content: handler.send(content)), cache=tmp_path
+    )
     assert files(tmp_path) == COMPLETE
 
 
 def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(data_module, "DEBIAN", Path("/nowhere"))
-    with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist") as error:
+    with pytest.raises(
+        DataError, match="apt-get install dataset-fashion-mnist"
+    ) as error:
         fashion_mnist(url="http://127.0.0.1:9/", cache=tmp_path)
     for place in ("FASHION_MNIST", str(tmp_path), "/nowhere", "127.0.0.1:9", "sample"):
         assert place in str(error.value)
@@ -296,7 +345,9 @@ def test_server_sends_a_page(serve, tmp_path):
 
 
 def test_server_hangs_up(serve, tmp_path):
-    url = serve(lambda handler, content: handler.send(content[:1_000], length=len(content)))
+    url = serve(
+        lambda handler, content: handler.send(content[:1_000], length=len(content))
+    )
     with pytest.raises(DataError, match="could not be fetched"):
         fashion_mnist(url=url, cache=tmp_path)
     assert files(tmp_path) == set()

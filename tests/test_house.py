@@ -1,4 +1,4 @@
-"""The layout is a test: one word leads to a text, a notebook, a module and its proof."""
+"""The layout is a test: one word leads to a text, a notebook, a module, a proof."""
 
 import ast
 import importlib
@@ -22,9 +22,15 @@ TEXTS = notebooks.texts()
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 FILES = [entry["file"] for part in TOC["parts"] for entry in part["chapters"]]
 CHAPTERS = [Path(file).stem for file in FILES if file.endswith(".ipynb")]
-MODULES = [path.stem for path in (ROOT / "course_lib").iterdir() if path.stem[0].isalpha() and path.suffix == ".py"]
+MODULES = [
+    path.stem
+    for path in (ROOT / "course_lib").iterdir()
+    if path.stem[0].isalpha() and path.suffix == ".py"
+]
 PACKAGES = [path.parent.name for path in (ROOT / "course_lib").glob("*/__init__.py")]
-COMMITTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+COMMITTED = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
+).stdout.split()
 
 
 def cells(kind):
@@ -37,7 +43,12 @@ def cells(kind):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_one_word_four_files(name):
-    for file in (f"book/{name}.md", f"book/{name}.ipynb", f"course_lib/{name}.py", f"tests/test_{name}.py"):
+    for file in (
+        f"book/{name}.md",
+        f"book/{name}.ipynb",
+        f"course_lib/{name}.py",
+        f"tests/test_{name}.py",
+    ):
         assert (ROOT / file).is_file(), file
 
 
@@ -57,7 +68,12 @@ def test_every_chapter_is_in_the_table_of_contents():
 
 def test_public_names():
     tree = ast.parse((ROOT / "course_lib/__init__.py").read_text())
-    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    imported = [
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
     assert sorted(course_lib.__all__) == sorted(imported)
     assert all(getattr(course_lib, name).__doc__ for name in course_lib.__all__)
 
@@ -78,14 +94,18 @@ def test_notebook_is_small_and_has_no_trace_of_a_machine(text):
 
 @pytest.mark.parametrize("cell", cells("code"))
 def test_code_cell(cell):
-    assert not cell.source.rstrip().endswith(";"), "IPython shows the value all the same when nbval runs the cell"
+    assert not cell.source.rstrip().endswith(";"), (
+        "IPython shows the value all the same when nbval runs the cell"
+    )
     assert "nbval-skip" not in cell.metadata.get("tags", [])
     for output in cell.outputs:
         assert output.output_type != "error"
         data = output.get("data", {})
         assert not re.search(r"<script|\son\w+=", str(data.get("text/html", "")))
         if "image/png" in data:
-            assert cell.metadata["mystnb"]["image"]["alt"], "a picture needs an alt text"
+            assert cell.metadata["mystnb"]["image"]["alt"], (
+                "a picture needs an alt text"
+            )
 
 
 def test_few_cells_are_not_compared():
@@ -95,7 +115,10 @@ def test_few_cells_are_not_compared():
 
 
 def test_every_notebook_begins_with_the_same_setup():
-    setups = {next(cell.source for cell in notebooks.code_cells(notebooks.from_text(text))) for text in TEXTS}
+    setups = {
+        next(cell.source for cell in notebooks.code_cells(notebooks.from_text(text)))
+        for text in TEXTS
+    }
     assert len(setups) == 1
     (setup,) = setups
     assert "%pip install --quiet --no-deps" in setup
@@ -106,18 +129,28 @@ def test_the_address_of_the_repository_stands_once():
     holders = [
         file
         for file in COMMITTED
-        if not file.endswith((".ipynb", ".npz", ".lock")) and address in (ROOT / file).read_text(encoding="utf-8")
+        if not file.endswith((".ipynb", ".npz", ".lock"))
+        and address in (ROOT / file).read_text(encoding="utf-8")
     ]
     assert holders == ["_config.yml"]
 
 
 def requirements(path):
-    lines = (line.split("#")[0].strip() for line in (ROOT / path).read_text().splitlines())
-    return {re.split(r"[<>=]", line)[0]: line for line in lines if line and not line.startswith("-r")}
+    lines = (
+        line.split("#")[0].strip() for line in (ROOT / path).read_text().splitlines()
+    )
+    return {
+        re.split(r"[<>=]", line)[0]: line
+        for line in lines
+        if line and not line.startswith("-r")
+    }
 
 
 def test_requirements():
-    everything, book = requirements("requirements.txt"), requirements("book/requirements.txt")
+    everything, book = (
+        requirements("requirements.txt"),
+        requirements("book/requirements.txt"),
+    )
     assert everything["d2l"] == "d2l==0.17.0"
     assert book["jupyter-book"].endswith("<2")
     assert "torch" not in book
@@ -125,12 +158,22 @@ def test_requirements():
     for line in project["dependencies"]:
         assert everything[re.split(r"[<>=]", line)[0]] == line
     for name in ("torch", "torchvision"):
-        assert re.fullmatch(rf"{name}>=[\d.]+", everything[name]), "a lower bound and nothing more"
+        assert re.fullmatch(rf"{name}>=[\d.]+", everything[name]), (
+            "a lower bound and nothing more"
+        )
 
 
 def test_lock_has_everything_that_is_required():
-    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), flags=re.M))
-    assert set(requirements("requirements.txt")) | set(requirements("book/requirements.txt")) <= set(locked)
+    locked = dict(
+        re.findall(
+            r"^([a-z0-9-]+)==(\S+)",
+            (ROOT / "requirements.lock").read_text(),
+            flags=re.M,
+        )
+    )
+    assert set(requirements("requirements.txt")) | set(
+        requirements("book/requirements.txt")
+    ) <= set(locked)
 
 
 def test_short_modules():

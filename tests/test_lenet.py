@@ -10,31 +10,82 @@ from course_lib.lenet import C3_TABLE, RBF, PartialConv2d, ScaledTanh, Subsampli
 @pytest.mark.parametrize(
     ("variant", "counts"),
     [
-        ("paper", {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164, "output": 0}),
-        ("modern", {"c1": 156, "s2": 0, "c3": 2_416, "s4": 0, "c5": 48_120, "f6": 10_164, "output": 850}),
+        (
+            "paper",
+            {
+                "c1": 156,
+                "s2": 12,
+                "c3": 1_516,
+                "s4": 32,
+                "c5": 48_120,
+                "f6": 10_164,
+                "output": 0,
+            },
+        ),
+        (
+            "modern",
+            {
+                "c1": 156,
+                "s2": 0,
+                "c3": 2_416,
+                "s4": 0,
+                "c5": 48_120,
+                "f6": 10_164,
+                "output": 850,
+            },
+        ),
     ],
 )
 def test_parameters_of_each_stage(variant, counts):
-    """Section II-B of the paper gives the numbers of its layers; the total of the rebuild is the well-known 61,706."""
+    """Section II-B of the paper gives the numbers of its layers; the total of the
+    rebuild is the well-known 61,706.
+    """
     with torch.device("meta"):
         net = LeNet(variant)
-    assert {name: count_parameters(child) for name, child in net.named_children()} == counts
+    assert {
+        name: count_parameters(child) for name, child in net.named_children()
+    } == counts
     assert count_parameters(net) == {"paper": 60_000, "modern": 61_706}[variant]
 
 
 def test_sizes_of_figure_2():
     shapes = [stage.shape for stage in summarize(LeNet("paper"), (1, 32, 32)).stages]
-    assert shapes == [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (120,), (84,), (10,)]
-    assert [stage.shape for stage in summarize(LeNet("modern"), (1, 28, 28)).stages] == shapes
+    assert shapes == [
+        (6, 28, 28),
+        (6, 14, 14),
+        (16, 10, 10),
+        (16, 5, 5),
+        (120,),
+        (84,),
+        (10,),
+    ]
+    assert [
+        stage.shape for stage in summarize(LeNet("modern"), (1, 28, 28)).stages
+    ] == shapes
 
 
 def test_modern_is_what_everybody_builds():
     """The rebuild written out in one line, with the same weights: the same logits."""
     net = LeNet("modern", activation=nn.Sigmoid, pool=nn.AvgPool2d)
-    layers = [nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid()]
-    layers += [nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid()]
+    layers = [
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.Sigmoid(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.Sigmoid(),
+    ]
+    layers += [
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.Sigmoid(),
+        nn.Linear(120, 84),
+        nn.Sigmoid(),
+    ]
     usual = nn.Sequential(*layers, nn.Linear(84, 10))
-    usual.load_state_dict(dict(zip(usual.state_dict(), net.state_dict().values(), strict=True)))
+    usual.load_state_dict(
+        dict(zip(usual.state_dict(), net.state_dict().values(), strict=True))
+    )
     x = torch.randn(3, 1, 28, 28)
     torch.testing.assert_close(net(x), usual(x))
 
@@ -45,7 +96,9 @@ def test_modern_by_default_has_relu_and_maximum():
 
 
 def test_table_1():
-    """Six maps see three neighbours, nine see four, one sees all; the row sums are the paper's ten of sixteen."""
+    """Six maps see three neighbours, nine see four, one sees all; the row sums are the
+    paper's ten of sixteen.
+    """
     assert [len(inputs) for inputs in C3_TABLE] == [3] * 6 + [4] * 9 + [6]
     assert len({frozenset(inputs) for inputs in C3_TABLE}) == 16
     assert [sum(seen in inputs for inputs in C3_TABLE) for seen in range(6)] == [10] * 6
@@ -113,15 +166,24 @@ def test_every_variant_takes_classes_channels_and_learns(variant):
     logits = net(torch.randn(2, 3, *((32, 32) if variant == "paper" else (28, 28))))
     assert logits.shape == (2, 7)
     logits.logsumexp(1).sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in net.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().sum() > 0
+        for parameter in net.parameters()
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"variant": "lenet-4"}, "'paper', 'modern', 'small'; got 'lenet-4'"),
-        ({"variant": "modern", "num_classes": 0}, "num_classes must be at least 1, got 0"),
-        ({"variant": "modern", "in_channels": -1}, "in_channels must be at least 1, got -1"),
+        (
+            {"variant": "modern", "num_classes": 0},
+            "num_classes must be at least 1, got 0",
+        ),
+        (
+            {"variant": "modern", "in_channels": -1},
+            "in_channels must be at least 1, got -1",
+        ),
         ({"variant": "paper", "activation": nn.ReLU}, "cannot be chosen"),
         ({"variant": "paper", "pool": nn.MaxPool2d}, "cannot be chosen"),
     ],

@@ -63,7 +63,9 @@ def test_executes_once_and_keeps(text, monkeypatch):
     assert [cell.execution_count for cell in notebooks.code_cells(made)] == [1, 2, 3]
     _, printed, summed = notebooks.code_cells(made)
     assert printed.metadata["band"] == 0.5
-    assert [output.name for output in printed.outputs] == ["stdout"], "stderr is left out"
+    assert [output.name for output in printed.outputs] == ["stdout"], (
+        "stderr is left out"
+    )
     assert summed.outputs[0].data["text/plain"] == "2"
 
     run(monkeypatch)
@@ -74,7 +76,9 @@ def test_executes_once_and_keeps(text, monkeypatch):
     text.write_text(TEXT.replace("Words.", "Other words."))
     with pytest.raises(SystemExit, match="make notebooks"):
         run(monkeypatch, "--check")
-    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("the code did not change"))
+    monkeypatch.setattr(
+        notebooks, "execute", lambda *_: pytest.fail("the code did not change")
+    )
     run(monkeypatch)
     assert b"Other words." in target.read_bytes()
     assert notebooks.differences(text) == []
@@ -83,7 +87,9 @@ def test_executes_once_and_keeps(text, monkeypatch):
 def test_changed_code_is_executed(text, monkeypatch):
     run(monkeypatch)
     text.write_text(TEXT.replace("1 + 1", "1 + 2"))
-    assert notebooks.differences(text) == ["chapter.ipynb, cell chapter-4: source differs from chapter.md"]
+    assert notebooks.differences(text) == [
+        "chapter.ipynb, cell chapter-4: source differs from chapter.md"
+    ]
     run(monkeypatch)
     made = nbformat.read(text.with_suffix(".ipynb"), as_version=4)
     assert made.cells[-1].outputs[0].data["text/plain"] == "3"
@@ -98,7 +104,9 @@ def test_check(text, monkeypatch):
         run(monkeypatch, "--check")
     assert stop.value.code == 0
     text.write_text(TEXT + "\nMore words.\n")
-    assert notebooks.differences(text) == ["chapter.ipynb has other cells than chapter.md"]
+    assert notebooks.differences(text) == [
+        "chapter.ipynb has other cells than chapter.md"
+    ]
 
 
 def test_no_such_chapter(text, monkeypatch, capsys):

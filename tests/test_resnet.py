@@ -4,7 +4,14 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from course_lib import Residual, ResNet, basic_block, bottleneck, count_parameters, summarize
+from course_lib import (
+    Residual,
+    ResNet,
+    basic_block,
+    bottleneck,
+    count_parameters,
+    summarize,
+)
 from course_lib.resnet import VARIANTS, ZeroPad, make_shortcut
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -12,20 +19,30 @@ DEPTHS = (18, 34, 50, 101, 152)
 
 def theirs_with_weights_of(ours, depth):
     theirs = getattr(torchvision.models, f"resnet{depth}")()
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    theirs.load_state_dict(
+        dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True))
+    )
     return theirs
 
 
 @pytest.mark.parametrize(
     ("variant", "count"),
-    [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032), (101, 44_549_160), (152, 60_192_808)],
+    [
+        (18, 11_689_512),
+        (34, 21_797_672),
+        (50, 25_557_032),
+        (101, 44_549_160),
+        (152, 60_192_808),
+    ],
 )
 def test_parameters_of_table_1(variant, count):
     with torch.device("meta"):
         assert count_parameters(ResNet(variant)) == count
 
 
-@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)]
+)
 def test_parameters_of_table_6(depth, millions):
     with torch.device("meta"):
         count = count_parameters(ResNet(f"cifar-{depth}"))
@@ -72,7 +89,9 @@ def test_gradients_and_statistics_equal_torchvision():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_depth_counts_layers(variant):
-    """The number in the name: convolutions of the bodies and the stem, and one full layer."""
+    """The number in the name: convolutions of the bodies and the stem, and one full
+    layer.
+    """
     with torch.device("meta"):
         net = ResNet(variant, shortcut="none")
     layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in net.modules())
@@ -83,7 +102,11 @@ def test_stride_of_the_original():
     def strides(**kwargs):
         with torch.device("meta"):
             first = ResNet(50, **kwargs).conv3_x[0]
-        return [layer.stride[0] for layer in first.body.modules() if isinstance(layer, nn.Conv2d)]
+        return [
+            layer.stride[0]
+            for layer in first.body.modules()
+            if isinstance(layer, nn.Conv2d)
+        ]
 
     assert strides() == [1, 2, 1]
     assert strides(stride_in="1x1") == [2, 1, 1]
@@ -91,7 +114,10 @@ def test_stride_of_the_original():
 
 def test_shortcuts_differ_in_parameters_as_they_should():
     with torch.device("meta"):
-        counts = {kind: count_parameters(ResNet(34, shortcut=kind)) for kind in ("none", "A", "B", "C")}
+        counts = {
+            kind: count_parameters(ResNet(34, shortcut=kind))
+            for kind in ("none", "A", "B", "C")
+        }
     assert counts["none"] == counts["A"] < counts["B"] < counts["C"]
     projections = sum(i * o + 2 * o for i, o in ((64, 128), (128, 256), (256, 512)))
     assert counts["B"] - counts["A"] == projections
@@ -133,7 +159,9 @@ def test_a_zero_body_passes_a_positive_input_through():
 
 def test_residual_refuses_to_broadcast():
     block = Residual(nn.AdaptiveAvgPool2d(1))
-    with pytest.raises(ValueError, match=r"\(2, 8, 1, 1\) and the shortcut \(2, 8, 5, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"\(2, 8, 1, 1\) and the shortcut \(2, 8, 5, 5\)"
+    ):
         block(torch.rand(2, 8, 5, 5))
 
 
@@ -162,8 +190,14 @@ def test_classes_channels_and_gradients(variant):
         ({"variant": 20}, "ResNet has the variants 18, 34.*got 20"),
         ({"variant": 18, "num_classes": 0}, "num_classes must be at least 1, got 0"),
         ({"variant": 18, "in_channels": 0}, "in_channels must be at least 1, got 0"),
-        ({"variant": 18, "shortcut": "D"}, "shortcut must be one of 'A', 'B', 'C', 'none'; got 'D'"),
-        ({"variant": 50, "stride_in": "5x5"}, "stride_in must be one of '1x1', '3x3'; got '5x5'"),
+        (
+            {"variant": 18, "shortcut": "D"},
+            "shortcut must be one of 'A', 'B', 'C', 'none'; got 'D'",
+        ),
+        (
+            {"variant": 50, "stride_in": "5x5"},
+            "stride_in must be one of '1x1', '3x3'; got '5x5'",
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):

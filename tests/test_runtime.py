@@ -12,10 +12,14 @@ def test_asked_for():
     run_on = runtime("cpu", "float32")
     assert (run_on.device, run_on.precision) == (torch.device("cpu"), torch.float32)
     assert str(run_on) == "cpu, float32"
-    assert run_on.place(torch.zeros(2, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)
+    assert run_on.place(torch.zeros(2, 3, 4, 4)).is_contiguous(
+        memory_format=torch.channels_last
+    )
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
 def test_autocast_computes_in_the_precision(precision, dtype):
     with runtime("cpu", precision).autocast():
         assert (torch.zeros(2, 2) @ torch.zeros(2, 2)).dtype == dtype
@@ -29,7 +33,9 @@ def test_asked_for_by_variables(monkeypatch):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, got 'float8'"):
+    with pytest.raises(
+        ValueError, match="precision must be one of float32, bfloat16, got 'float8'"
+    ):
         runtime(precision="float8")
     with pytest.raises(ValueError, match="device 'xpu' is not here"):
         runtime("xpu")
@@ -38,18 +44,27 @@ def test_bad_arguments():
 def asked(**variables):
     program = "from course_lib import runtime; print(runtime())"
     done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | variables, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()
 
 
-@pytest.mark.skipif(runtime().device.type != "cpu", reason="an accelerator is preferred to any processor")
+@pytest.mark.skipif(
+    runtime().device.type != "cpu",
+    reason="an accelerator is preferred to any processor",
+)
 def test_emulated_bfloat16_is_not_chosen():
-    """What limits PyTorch or oneDNN to AVX2 also makes bfloat16 a matter of emulation."""
+    """What limits PyTorch or oneDNN to AVX2 leaves bfloat16 to emulation."""
     assert asked(ATEN_CPU_CAPABILITY="avx2") == "cpu, float32"
     assert asked(ONEDNN_MAX_CPU_ISA="AVX2") == "cpu, float32"
     flags = torch.cpu.get_capabilities()
-    expected = "bfloat16" if flags.get("amx_bf16") or flags.get("avx512_bf16") else "float32"
+    expected = (
+        "bfloat16" if flags.get("amx_bf16") or flags.get("avx512_bf16") else "float32"
+    )
     assert asked() == f"cpu, {expected}"
 
 

@@ -28,7 +28,9 @@ def test_leaves_the_net_as_it_was():
     summarize(net, (1, 28, 28))
     assert net.training
     assert not net.conv2_x.training
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in net.state_dict().items()
+    )
     assert not any(module._forward_hooks for module in net.modules())
 
 
@@ -42,7 +44,10 @@ def test_any_module_and_stages_in_the_order_they_run():
         def forward(self, x):
             return self.second(self.first(x.flatten(1)))
 
-    assert [stage.name for stage in summarize(Crossed(), (1, 2, 2)).stages] == ["first", "second"]
+    assert [stage.name for stage in summarize(Crossed(), (1, 2, 2)).stages] == [
+        "first",
+        "second",
+    ]
 
 
 def test_shared_parameters_count_once():

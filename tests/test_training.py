@@ -11,7 +11,11 @@ RUN_ON = runtime("cpu", "float32")
 def trained(sample, *, seed=0, **kwargs):
     torch.manual_seed(0)
     net = LeNet("modern")
-    return net, fit(net, sample, **({"epochs": 2, "batch_size": 50, "seed": seed, "progress": False} | kwargs))
+    return net, fit(
+        net,
+        sample,
+        **({"epochs": 2, "batch_size": 50, "seed": seed, "progress": False} | kwargs),
+    )
 
 
 def test_learns(sample):
@@ -26,7 +30,9 @@ def test_learns(sample):
 
 
 def test_the_same_seed_gives_the_same(sample):
-    (_, a), (_, b), (_, c) = (trained(sample, seed=seed, run_on=RUN_ON, augment=True) for seed in (1, 1, 2))
+    (_, a), (_, b), (_, c) = (
+        trained(sample, seed=seed, run_on=RUN_ON, augment=True) for seed in (1, 1, 2)
+    )
     assert a.losses == b.losses
     assert a.losses != c.losses
 
@@ -36,8 +42,12 @@ def test_the_loop_is_one_cycle_sgd(sample):
     net, _ = trained(sample, epochs=1, batch_size=100, run_on=RUN_ON)
     torch.manual_seed(0)
     twin = LeNet("modern").to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=4, pct_start=0.2)
+    optimizer = torch.optim.SGD(
+        twin.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=4, pct_start=0.2
+    )
     for x, y in sample.train.batches(100, seed=0):
         loss = nn.functional.cross_entropy(twin(x), y, label_smoothing=0.1)
         optimizer.zero_grad()
@@ -72,12 +82,16 @@ def test_evaluate_is_in_evaluation_mode_and_restores(sample):
     x, y = next(sample.test.batches(160))
     logits = net.eval()(x)
     assert score.accuracy == (logits.argmax(1) == y).float().mean().item()
-    assert score.loss == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
+    assert score.loss == pytest.approx(
+        nn.functional.cross_entropy(logits, y).item(), rel=1e-5
+    )
 
 
 def test_evaluate_does_not_depend_on_the_batches(sample):
     net = LeNet("modern")
-    a, b = (evaluate(net, sample.test, batch_size=size, run_on=RUN_ON) for size in (7, 160))
+    a, b = (
+        evaluate(net, sample.test, batch_size=size, run_on=RUN_ON) for size in (7, 160)
+    )
     assert a.accuracy == b.accuracy
     assert a.loss == pytest.approx(b.loss, rel=1e-5)
 
@@ -98,7 +112,9 @@ def test_plots(sample):
     figure, (left, right) = plt.subplots(1, 2)
     history.plot(left, "LeNet")
     history.plot_losses(right, "LeNet", window=5)
-    assert left.lines[0].get_ydata().tolist() == [row.validation.accuracy for row in history.epochs]
+    assert left.lines[0].get_ydata().tolist() == [
+        row.validation.accuracy for row in history.epochs
+    ]
     smooth = right.lines[0]
     assert smooth.get_ydata()[0] == pytest.approx(sum(history.losses[:5]) / 5)
     assert smooth.get_xdata()[-1] == 2
@@ -116,7 +132,10 @@ def test_progress_bar(sample, capsys):
 
 
 def test_a_loss_that_is_no_number(sample):
-    with pytest.raises(TrainingError, match=r"epoch 1 of 2: the training loss is nan.*learning rate below 1e\+08"):
+    with pytest.raises(
+        TrainingError,
+        match=r"epoch 1 of 2: the training loss is nan.*learning rate below 1e\+08",
+    ):
         trained(sample, lr=1e8)
 
 
@@ -128,7 +147,9 @@ def test_no_epochs(sample):
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
 def test_an_empty_split(sample, name):
     empty = Split(sample.train.images[:0], sample.train.labels[:0])
-    splits = {part: getattr(sample, part) for part in ("train", "validation", "test")} | {name: empty}
+    splits = {
+        part: getattr(sample, part) for part in ("train", "validation", "test")
+    } | {name: empty}
     with pytest.raises(ValueError, match=rf"data\.{name} is empty"):
         trained(FashionMNIST(**splits, source=""))
     with pytest.raises(ValueError, match="nothing to score"):
@@ -137,5 +158,13 @@ def test_an_empty_split(sample, name):
 
 @pytest.mark.parametrize("classes", [9, 11])
 def test_a_net_for_other_classes(sample, classes):
-    with pytest.raises(ValueError, match=rf"epoch 1: .*\(50, {classes}\), but the data has 10 classes"):
-        fit(LeNet("modern", num_classes=classes), sample, epochs=1, batch_size=50, progress=False)
+    with pytest.raises(
+        ValueError, match=rf"epoch 1: .*\(50, {classes}\), but the data has 10 classes"
+    ):
+        fit(
+            LeNet("modern", num_classes=classes),
+            sample,
+            epochs=1,
+            batch_size=50,
+            progress=False,
+        )

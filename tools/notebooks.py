@@ -1,16 +1,18 @@
 """Make the notebooks from their texts: book/NAME.md -> book/NAME.ipynb, executed.
 
-    python tools/notebooks.py            every text whose code changed since its notebook was executed
-    python tools/notebooks.py lenet      these, whether they changed or not
-    python tools/notebooks.py --check    execute nothing; fail if a notebook's cells are not its text's
+    python tools/notebooks.py            every text whose code changed since its
+    notebook was executed python tools/notebooks.py lenet      these, whether they
+    changed or not python tools/notebooks.py --check    execute nothing; fail if a
+    notebook's cells are not its text's
 
-A text whose code cells did not change keeps its outputs. What readers' screens need and comparisons don't is left
-out: progress bars, warnings, times of execution.
+The code of the texts is formatted on the way. A text whose code cells did not change keeps its outputs. What readers' screens need and
+comparisons don't is left out: progress bars, warnings, times of execution.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,8 @@ METADATA = {
     "colab": {"gpuType": "T4", "provenance": []},
 }
 
-#: The first code cell of every notebook. Where course_lib is installed it installs nothing, on Colab course_lib alone:
-#: torch and numpy stay as they are there.
+#: The first code cell of every notebook. Where course_lib is installed it installs
+#: nothing, on Colab course_lib alone: torch and numpy stay as they are there.
 SETUP = """\
 # @title Setup: run me first
 REPOSITORY = "{repository}"
@@ -41,21 +43,27 @@ try:
     import course_lib
 except ModuleNotFoundError:
     if "OWNER" in REPOSITORY:
-        raise ModuleNotFoundError("course_lib is not here: set REPOSITORY to where this course lives") from None
+        message = "course_lib is not here: set REPOSITORY to where this course lives"
+        raise ModuleNotFoundError(message) from None
     %pip install --quiet --no-deps git+{{REPOSITORY}}
     import course_lib
 import platform
 
 import torch
 
-print(f"Python {{platform.python_version()}}, torch {{torch.__version__}}, on {{course_lib.runtime()}}")"""
+versions = f"Python {{platform.python_version()}}, torch {{torch.__version__}}"
+print(f"{{versions}}, on {{course_lib.runtime()}}")"""
 
 Notebook = Any  # nbformat has no types
 
 
 def texts() -> list[Path]:
     """The chapters: the texts with code cells."""
-    return sorted(path for path in BOOK.rglob("*.md") if "{code-cell}" in path.read_text(encoding="utf-8"))
+    return sorted(
+        path
+        for path in BOOK.rglob("*.md")
+        if "{code-cell}" in path.read_text(encoding="utf-8")
+    )
 
 
 def from_text(text: Path) -> Notebook:
@@ -63,7 +71,9 @@ def from_text(text: Path) -> Notebook:
     notebook = jupytext.read(text, fmt="md:myst")
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))[
+        "repository"
+    ]["url"]
     setup = nbformat.v4.new_code_cell(SETUP.format(repository=repository))
     setup.metadata["tags"] = ["hide-cell", "nbval-ignore-output"]
     first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
@@ -80,8 +90,20 @@ def code(notebook: Notebook) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def tidy(text: Path) -> str:
+    """What `text` says, with the code of its cells as ruff formats it."""
+    content = text.read_text(encoding="utf-8")
+    for source in code(jupytext.read(text, fmt="md:myst")):
+        command = [sys.executable, "-m", "ruff", "format", "-"]
+        done = subprocess.run(
+            command, input=source, capture_output=True, check=True, text=True, cwd=ROOT
+        )
+        content = content.replace(source, done.stdout.rstrip())
+    return content
+
+
 def keep_outputs(notebook: Notebook, executed: Path) -> bool:
-    """Take the outputs of `executed` over if its code is the same; say whether it was."""
+    """Take the outputs over from `executed` if its code is the same; say if it was."""
     if not executed.exists():
         return False
     old = nbformat.read(executed, as_version=4)
@@ -99,11 +121,21 @@ def code_cells(notebook: Notebook) -> list[Any]:
 
 def execute(notebook: Notebook, folder: Path) -> None:
     """Run all cells in `folder`, and normalise what they put out."""
-    client = NotebookClient(notebook, timeout=1800, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook,
+        timeout=1800,
+        coalesce_streams=True,
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
     client.execute()
-    notebook.metadata = nbformat.from_dict(METADATA)  # the client wrote this machine's own into it
+    notebook.metadata = nbformat.from_dict(
+        METADATA
+    )  # the client wrote this machine's own into it
     for cell in code_cells(notebook):
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [
+            output for output in cell.outputs if output.get("name") != "stderr"
+        ]
 
 
 def write(notebook: Notebook, target: Path) -> None:
@@ -119,6 +151,8 @@ def differences(text: Path) -> list[str]:
     target = text.with_suffix(".ipynb")
     if not target.exists():
         return [f"{target.name} is missing"]
+    if text.read_text(encoding="utf-8") != tidy(text):
+        return [f"the code of {text.name} is not formatted"]
     want, got = from_text(text), nbformat.read(target, as_version=4)
     if [cell.id for cell in want.cells] != [cell.id for cell in got.cells]:
         return [f"{target.name} has other cells than {text.name}"]
@@ -131,9 +165,15 @@ def differences(text: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="chapters to execute, changed or not")
-    parser.add_argument("--check", action="store_true", help="compare, and execute nothing")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="chapters to execute, changed or not"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare, and execute nothing"
+    )
     arguments = parser.parse_args()
     known = {str(path.relative_to(BOOK).with_suffix("")): path for path in texts()}
     unknown = [name for name in arguments.names if name not in known]
@@ -145,6 +185,7 @@ def main() -> None:
     for name, text in tqdm(known.items(), unit="notebook"):
         if arguments.names and name not in arguments.names:
             continue
+        text.write_text(tidy(text), encoding="utf-8")
         notebook, target = from_text(text), text.with_suffix(".ipynb")
         if arguments.names or not keep_outputs(notebook, target):
             execute(notebook, text.parent)

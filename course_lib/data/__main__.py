@@ -1,4 +1,6 @@
-"""``python -m course_lib.data``: find or fetch Fashion-MNIST, check it, and say where it came from."""
+"""``python -m course_lib.data``: find or fetch Fashion-MNIST, check it, and say where
+it came from.
+"""
 
 import sys
 

@@ -1,8 +1,10 @@
-"""What nbval does not do by itself: numbers within a band, and no cell that was never run.
+"""What nbval does not do by itself: numbers within a band, and no cell that was never
+run.
 
     pytest --nbval --nbval-current-env -p tests.notebooks.plugin book
 
-A cell whose metadata has ``band: 0.02`` may differ from its stored output by 0.02 in each number, and in nothing else.
+A cell whose metadata has ``band: 0.02`` may differ from its stored output by 0.02 in
+each number, and in nothing else.
 """
 
 import math
@@ -15,7 +17,9 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 class Banded(str):
-    """A text that equals another one if the words are the same and each number is within `band`."""
+    """A text that equals another one if the words are the same and each number is
+    within `band`.
+    """
 
     band: float
 
@@ -25,7 +29,10 @@ class Banded(str):
         if not isinstance(other, str) or NUMBER.split(self) != NUMBER.split(other):
             return False
         pairs = zip(NUMBER.findall(self), NUMBER.findall(other), strict=True)
-        return all(math.isclose(float(a), float(b), rel_tol=0, abs_tol=self.band + 1e-9) for a, b in pairs)
+        return all(
+            math.isclose(float(a), float(b), rel_tol=0, abs_tol=self.band + 1e-9)
+            for a, b in pairs
+        )
 
     def __ne__(self, other):
         return not self == other
@@ -34,7 +41,9 @@ class Banded(str):
 def banded(text, band):
     if not isinstance(text, str):
         return text
-    result = Banded(re.sub(" +", " ", text))  # a number that is longer by one digit moves its column
+    result = Banded(
+        re.sub(" +", " ", text)
+    )  # a number that is longer by one digit moves its column
     result.band = band
     return result
 
@@ -54,6 +63,7 @@ def pytest_runtest_setup(item):
     """Nbval passes a cell that has no execution count, whatever it puts out."""
     if isinstance(item, IPyNbCell) and item.cell.execution_count != item.cell_num + 1:
         pytest.fail(
-            f"code cell {item.cell_num + 1} has execution count {item.cell.execution_count}: the notebook was not run"
-            " from top to bottom before it was saved. Run: make notebooks"
+            f"code cell {item.cell_num + 1} has execution count"
+            f" {item.cell.execution_count}: the notebook was not run from top to bottom"
+            " before it was saved. Run: make notebooks"
         )

@@ -1,4 +1,6 @@
-"""The gate is tested with notebooks that are right, and with notebooks that are wrong in one place."""
+"""The gate is tested with notebooks that are right, and with notebooks that are wrong
+in one place.
+"""
 
 import subprocess
 import sys
@@ -40,7 +42,11 @@ def notebook(cells):
     """A notebook of (source, stored output, execution count, band)."""
     made = nbformat.v4.new_notebook()
     for source, stored, count, band in cells:
-        outputs = [nbformat.v4.new_output("stream", name="stdout", text=stored)] if stored else []
+        outputs = (
+            [nbformat.v4.new_output("stream", name="stdout", text=stored)]
+            if stored
+            else []
+        )
         cell = nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=count)
         cell.metadata.update({"band": band} if band else {})
         made.cells.append(cell)
@@ -48,7 +54,10 @@ def notebook(cells):
 
 
 CASES = {
-    "right": [("x = 0.905\nprint(x)", "0.91\n", 1, 0.01), ("print(x)", "0.905\n", 2, None)],
+    "right": [
+        ("x = 0.905\nprint(x)", "0.91\n", 1, 0.01),
+        ("print(x)", "0.905\n", 2, None),
+    ],
     "warns": [("import sys\nprint('w', file=sys.stderr)", "", 1, None)],
     "edited": [("print('accuracy', 0.905)", "accuracy 0.95\n", 1, 0.01)],
     "words": [("print('accuracy', 0.905)", "precision 0.905\n", 1, 0.01)],
@@ -64,7 +73,15 @@ def outcome(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     for name, cells in CASES.items():
         nbformat.write(notebook(cells), folder / f"{name}.ipynb")
-    options = ["--nbval", "--nbval-current-env", "-p", "tests.notebooks.plugin", "-v", "--color", "no"]
+    options = [
+        "--nbval",
+        "--nbval-current-env",
+        "-p",
+        "tests.notebooks.plugin",
+        "-v",
+        "--color",
+        "no",
+    ]
     command = [sys.executable, "-m", "pytest", *options, "--rootdir", ROOT, folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return done.stdout
