@@ -1,12 +1,12 @@
 """Make the notebooks from their texts: book/NAME.md -> book/NAME.ipynb, executed.
 
-    python tools/notebooks.py            every text whose code changed since its
-    notebook was executed python tools/notebooks.py lenet      these, whether they
-    changed or not python tools/notebooks.py --check    execute nothing; fail if a
-    notebook's cells are not its text's
+    python tools/notebooks.py            those whose code changed
+    python tools/notebooks.py lenet      these, changed or not
+    python tools/notebooks.py --check    none; fail if one is not its text, executed
 
-The code of the texts is formatted on the way. A text whose code cells did not change keeps its outputs. What readers' screens need and
-comparisons don't is left out: progress bars, warnings, times of execution.
+The code of the texts is formatted on the way. A text whose code cells did not change
+keeps its outputs. What comparisons do not need is left out: progress bars, warnings,
+times of execution.
 """
 
 from __future__ import annotations
@@ -129,9 +129,8 @@ def execute(notebook: Notebook, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
-    notebook.metadata = nbformat.from_dict(
-        METADATA
-    )  # the client wrote this machine's own into it
+    # The client has written this machine's own into it.
+    notebook.metadata = nbformat.from_dict(METADATA)
     for cell in code_cells(notebook):
         cell.outputs = [
             output for output in cell.outputs if output.get("name") != "stderr"

@@ -157,8 +157,8 @@ class Split:
 def move(x: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
     """Mirror and shift each picture of a batch; what comes in from outside is black.
 
-    Shape: x (N, C, H, W), `flip` (N,) of bool, `shift` (N, 2) in pixels, down and right,
-        each -1, 0 or 1 -> (N, C, H, W).
+    Shape: x (N, C, H, W), `flip` (N,) of bool, `shift` (N, 2) in pixels, down and
+        right, each -1, 0 or 1 -> (N, C, H, W).
     """
     n, _, height, width = x.shape
     rows = torch.arange(height, device=x.device) - shift[:, :1] + 1
