@@ -147,11 +147,23 @@ def check_variant(net: str, variant: object, variants: Iterable[object]) -> None
         )
 
 
-def check_positive(**values: int) -> None:
-    """Raise the ValueError of a count that is less than 1."""
-    for name, value in values.items():
+#: What the nets were made for -> classes and channels.
+DATA = {"imagenet": (1000, 3), "cifar": (10, 3), "fashion": (10, 1)}
+
+
+def data_shape(
+    data: str, num_classes: int | None, in_channels: int | None
+) -> tuple[int, int]:
+    """`num_classes` and `in_channels`, those of `data` where they are None.
+
+    Raises: ValueError if one of them is less than 1.
+    """
+    num_classes = DATA[data][0] if num_classes is None else num_classes
+    in_channels = DATA[data][1] if in_channels is None else in_channels
+    for name, value in {"num_classes": num_classes, "in_channels": in_channels}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    return num_classes, in_channels
 
 
 def check_one_of(accepted: tuple[str, ...], **values: str) -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.blocks import Network, check_positive, check_variant, he_init
+from course_lib.blocks import Network, check_variant, data_shape, he_init
 
 #: Variant -> channels of the two convolutions. "small" has what vector units like:
 #: multiples of sixteen.
@@ -162,13 +162,13 @@ class LeNet(Network):
         self,
         variant: str,
         *,
-        num_classes: int = 10,
-        in_channels: int = 1,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
         activation: Callable[[], nn.Module] | None = None,
         pool: Callable[[int], nn.Module] | None = None,
     ) -> None:
         check_variant("LeNet", variant, VARIANTS)
-        check_positive(num_classes=num_classes, in_channels=in_channels)
+        num_classes, in_channels = data_shape("fashion", num_classes, in_channels)
         if variant == "paper" and (activation or pool):
             raise ValueError(
                 "LeNet('paper') has its own activation and pool: they cannot be chosen"

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from course_lib.blocks import (
     Network,
     check_one_of,
-    check_positive,
     check_variant,
     conv_bn,
     conv_bn_relu,
+    data_shape,
     he_init,
 )
 
@@ -93,9 +93,6 @@ VARIANTS: dict[int | str, Row] = {
         for depth in (20, 32, 44, 56)
     },
 }
-
-#: Data set -> classes, channels.
-DATA = {"imagenet": (1000, 3), "cifar": (10, 3), "fashion": (10, 1)}
 
 #: Data set -> kernel size and stride of the first convolution.
 STEMS = {"imagenet": (7, 2), "cifar": (3, 1), "fashion": (3, 2)}
@@ -188,9 +185,7 @@ class ResNet(Network):
         check_variant("ResNet", variant, VARIANTS)
         row = VARIANTS[variant]
         shortcut = row.shortcut if shortcut is None else shortcut
-        num_classes = DATA[row.data][0] if num_classes is None else num_classes
-        in_channels = DATA[row.data][1] if in_channels is None else in_channels
-        check_positive(num_classes=num_classes, in_channels=in_channels)
+        num_classes, in_channels = data_shape(row.data, num_classes, in_channels)
         check_one_of(SHORTCUTS, shortcut=shortcut)
         check_one_of(("1x1", "3x3"), stride_in=stride_in)
         super().__init__()
