@@ -20,7 +20,8 @@ $(BIN)/uv:
 	@touch $@ .venv/book
 
 book: .venv/book
-	$(BIN)/jupyter-book build --warningiserror --nitpick --keep-going --quiet .
+	@rm -rf _build/.doctrees  # a page that is not read again does not warn again
+	$(BIN)/jupyter-book build --warningiserror --nitpick --keep-going .
 	@echo "The first page: $(CURDIR)/_build/html/index.html"
 
 test: lint types unit data nbval book

@@ -1,0 +1,145 @@
+"""Experiments that cost more than a chapter may: one row at a time, each written down
+as soon as it is measured, with what it came from.
+
+A script in this folder defines an `Experiment` and runs it. It may be stopped at any
+moment and goes on where it was. Rows whose code has changed since are measured again:
+the fingerprint is of the syntax trees of the modules that the experiment names, so
+that comments and docstrings do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import datetime
+import hashlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from course_lib import runtime
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "book/results"
+
+#: What is written beside each row's own columns.
+PROVENANCE = (
+    "seconds",
+    "runs_on",
+    "processor",
+    "threads",
+    "python",
+    "torch",
+    "date",
+    "code",
+)
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table of measurements: its keys, what measures a row, and what that depends on.
+
+    `modules` are paths in the repository.
+    """
+
+    table: str
+    keys: list[Row]
+    measure: Callable[[Row], Row]
+    modules: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where the rows are."""
+        return RESULTS / f"{self.table}.csv"
+
+    def rows(self) -> list[Row]:
+        """The rows that have been measured."""
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def stale(self) -> list[Row]:
+        """The rows whose code has changed."""
+        code = self.fingerprint()
+        return [row for row in self.rows() if row["code"] != code]
+
+    def fingerprint(self) -> str:
+        """Twelve digits that change when the code of the modules does."""
+        trees = (without_docstrings(ROOT / module) for module in self.modules)
+        return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:12]
+
+    def run(self) -> None:
+        """Measure what is missing or stale."""
+        here = where()
+        done = [row for row in self.rows() if row not in self.stale()]
+        have = [{name: row[name] for name in self.keys[0] | here} for row in done]
+        todo = [key for key in self.keys if key | here not in have]
+        for key in tqdm(todo, desc=f"{self.table}, {here['processor']}", unit="row"):
+            start = time.perf_counter()
+            result = self.measure(key)
+            about = {
+                "seconds": f"{time.perf_counter() - start:.1f}",
+                **here,
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                "code": self.fingerprint(),
+            }
+            self._write(key | result | about)
+
+    def _write(self, new: Row) -> None:
+        """Put `new` in the place of the stale row with its keys and processor."""
+
+        def key(row: Row) -> Row:
+            return {name: row[name] for name in (*self.keys[0], "processor")}
+
+        rows = [row for row in self.rows() if key(row) != key(new)] + [new]
+        rows.sort(key=lambda row: list(key(row).values()))
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(new), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(self.path)
+
+
+def where() -> Row:
+    """The machine, as far as results depend on it."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {
+        "runs_on": str(runtime()),
+        "processor": f"{capability}, oneDNN {limit}" if limit else capability,
+        "threads": str(torch.get_num_threads()),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def without_docstrings(path: Path) -> str:
+    """The syntax tree of a module, without its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list) or not body:
+            continue
+        first = body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            body[:] = body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def main(experiment: Experiment) -> None:
+    """Run `experiment`; with ``--stale``, only say which of its rows are stale."""
+    if "--stale" in sys.argv:
+        print(*(experiment.stale() or ["nothing is stale"]), sep="\n")
+    else:
+        experiment.run()

@@ -1,0 +1,96 @@
+"""No recorded result without its provenance, and none that the code has left behind."""
+
+import csv
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "experiments"))
+record = importlib.import_module("record")
+
+SCRIPTS = sorted(
+    path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem != "record"
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_results_are_complete_and_of_this_code(script):
+    experiment = importlib.import_module(script).EXPERIMENT
+    rows = experiment.rows()
+    assert rows, f"run: python experiments/{script}.py"
+    for row in rows:
+        assert all(row[name] for name in (*experiment.keys[0], *record.PROVENANCE))
+    assert not experiment.stale(), f"run: python experiments/{script}.py"
+    for key in experiment.keys:
+        assert any(key.items() <= row.items() for row in rows), key
+
+
+def test_every_table_has_its_script():
+    tables = {path.stem for path in (ROOT / "book/results").glob("*.csv")}
+    scripts = {importlib.import_module(name).EXPERIMENT.table for name in SCRIPTS}
+    assert tables == scripts
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    (tmp_path / "net.py").write_text('"""Words."""\ndef f():\n    return 1  # why\n')
+    measured = []
+
+    def measure(key):
+        if key["seed"] == "9":
+            raise KeyboardInterrupt
+        measured.append(key["seed"])
+        return {"value": key["seed"] * 2}
+
+    keys = [{"seed": str(seed)} for seed in (0, 1)]
+    made = record.Experiment("table", keys, measure, ("net.py",))
+    return made, measured, tmp_path
+
+
+def test_a_row_is_measured_once(experiment):
+    made, measured, _ = experiment
+    made.run()
+    made.run()
+    assert measured == ["0", "1"]
+    assert [row["value"] for row in made.rows()] == ["00", "11"]
+    assert made.stale() == []
+
+
+def test_goes_on_where_it_was_stopped(experiment):
+    made, measured, _ = experiment
+    made.keys.insert(1, {"seed": "9"})
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    made.keys.remove({"seed": "9"})
+    made.run()
+    assert measured == ["0", "1"]
+
+
+def test_comments_and_docstrings_make_nothing_stale(experiment):
+    made, measured, folder = experiment
+    made.run()
+    (folder / "net.py").write_text(
+        '"""Others."""\ndef f():\n    """New."""\n    return 1\n'
+    )
+    assert made.stale() == []
+    (folder / "net.py").write_text("def f():\n    return 2\n")
+    assert len(made.stale()) == 2
+    made.run()
+    assert measured == ["0", "1", "0", "1"]
+    assert len(made.rows()) == 2
+
+
+def test_command(experiment, monkeypatch, capsys):
+    made, _, folder = experiment
+    monkeypatch.setattr(sys, "argv", ["script"])
+    record.main(made)
+    monkeypatch.setattr(sys, "argv", ["script", "--stale"])
+    record.main(made)
+    assert capsys.readouterr().out == "nothing is stale\n"
+    with (folder / "table.csv").open() as file:
+        assert "seconds" in next(csv.reader(file))
