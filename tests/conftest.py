@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from course_lib.data import DEBIAN, FILES, VARIABLE, DataError, fashion_mnist
+from course_lib.data import DataError, fashion_mnist
+from course_lib.data.files import DEBIAN, FILES, VARIABLE
 
 mpl.use("Agg")
 

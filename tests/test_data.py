@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import course_lib.data as data_module
-from course_lib.data import FILES, MEAN, STD, DataError, Split, fashion_mnist, move
+import course_lib.data.files as files_module
+from course_lib.data import MEAN, STD, DataError, Split, fashion_mnist, move
+from course_lib.data.files import FILES
 
 LABELS = "t10k-labels-idx1-ubyte"
 
@@ -63,6 +64,10 @@ def test_mean_and_deviation(real):
     x = torch.cat([x for x, _ in real.train.batches(5_000)])
     assert x.mean().item() == pytest.approx(0, abs=1e-3)
     assert x.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_split_says_what_it_is(sample):
+    assert repr(sample.train) == "Split(400 pictures of 28x28)"
 
 
 def test_sample_is_said_aloud_and_real(real):
@@ -258,7 +263,7 @@ def test_unreadable_file(folder):
 @pytest.fixture
 def serve(real_files, monkeypatch):
     """Start a server of the four files on loopback; `answer` may spoil one of them."""
-    monkeypatch.setattr(data_module, "DEBIAN", Path("/nowhere"))
+    monkeypatch.setattr(files_module, "DEBIAN", Path("/nowhere"))
     servers = []
 
     def start(answer=lambda handler, content: handler.send(content)):
@@ -290,7 +295,7 @@ def serve(real_files, monkeypatch):
 def in_process(url: str, cache: Path) -> subprocess.Popen:
     program = (
         "import sys, pathlib, course_lib.data as data\n"
-        "data.DEBIAN = pathlib.Path('/nowhere')\n"
+        "data.files.DEBIAN = pathlib.Path('/nowhere')\n"
         "got = data.fashion_mnist(url=sys.argv[1], cache=pathlib.Path(sys.argv[2]))\n"
         "print(len(got.train))"
     )
@@ -327,7 +332,7 @@ def test_completes_a_cache(serve, tmp_path, real_files):
 
 
 def test_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_module, "DEBIAN", Path("/nowhere"))
+    monkeypatch.setattr(files_module, "DEBIAN", Path("/nowhere"))
     with pytest.raises(
         DataError, match="apt-get install dataset-fashion-mnist"
     ) as error:

@@ -27,6 +27,7 @@ kernelspec:
 :band: 0.5
 
 import sys
+
 print("a number: 1.0")
 print("a warning", file=sys.stderr)
 ```
@@ -107,6 +108,15 @@ def test_check(text, monkeypatch):
     assert notebooks.differences(text) == [
         "chapter.ipynb has other cells than chapter.md"
     ]
+
+
+def test_formats_the_code_of_a_text(text, monkeypatch):
+    text.write_text(TEXT.replace("1 + 1", "1+1"))
+    (text.with_suffix(".ipynb")).touch()
+    assert notebooks.differences(text) == ["the code of chapter.md is not formatted"]
+    monkeypatch.setattr(notebooks, "execute", lambda *_: None)
+    run(monkeypatch, "chapter")
+    assert text.read_text() == TEXT
 
 
 def test_no_such_chapter(text, monkeypatch, capsys):

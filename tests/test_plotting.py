@@ -39,3 +39,19 @@ def test_images_without_titles():
 def test_titles_that_do_not_match():
     with pytest.raises(ValueError, match="2 images need as many titles, got 1"):
         show_images(torch.zeros(2, 8, 8), ["one"])
+
+
+def test_style_in_a_notebook_asks_for_exact_sizes(monkeypatch):
+    import IPython
+    from matplotlib_inline import backend_inline
+
+    asked = []
+    monkeypatch.setattr(IPython, "get_ipython", lambda: object())
+    monkeypatch.setattr(
+        backend_inline,
+        "set_matplotlib_formats",
+        lambda *formats, **kwargs: asked.append((formats, kwargs)),
+    )
+    with plt.rc_context():
+        style()
+    assert asked == [(("retina",), {"bbox_inches": None})]
