@@ -1,21 +1,33 @@
 """Block by Block: convolutional networks from LeNet to ResNet, one module a chapter."""
 
+from course_lib.alexnet import AlexNet
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
+from course_lib.deconvnet import deconvnet, occlusion
+from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.lenet import LeNet
+from course_lib.nin import NiN, nin_block
 from course_lib.plotting import show_images, style
+from course_lib.pretrained import download_torchvision, load_torchvision
 from course_lib.resnet import Residual, ResNet, basic_block, bottleneck
 from course_lib.runtime import Runtime, runtime
 from course_lib.source import show
 from course_lib.summary import Summary, count_parameters, summarize
 from course_lib.training import History, Score, TrainingError, evaluate, fit
+from course_lib.vgg import VGG, vgg_block
+from course_lib.zfnet import ZFNet
 
 __all__ = [
+    "VGG",
+    "AlexNet",
     "DataError",
     "FashionMNIST",
+    "GoogLeNet",
     "History",
+    "Inception",
     "LeNet",
     "Network",
+    "NiN",
     "ResNet",
     "Residual",
     "Runtime",
@@ -23,18 +35,25 @@ __all__ = [
     "Split",
     "Summary",
     "TrainingError",
+    "ZFNet",
     "basic_block",
     "bottleneck",
     "conv_bn",
     "conv_bn_relu",
     "count_parameters",
+    "deconvnet",
+    "download_torchvision",
     "evaluate",
     "fashion_mnist",
     "fit",
     "he_init",
+    "load_torchvision",
+    "nin_block",
+    "occlusion",
     "runtime",
     "show",
     "show_images",
     "style",
     "summarize",
+    "vgg_block",
 ]

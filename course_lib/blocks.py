@@ -5,7 +5,7 @@ and He's initialisation.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -119,21 +119,43 @@ def conv_bn_relu(
     )
 
 
-def he_init(net: nn.Module) -> None:
-    """Draw the weights so that a ReLU net keeps the size of its gradients from layer to
-    layer (He et al. 2015).
+def linear_relu_dropout(
+    in_features: int, out_features: int, dropout: float = 0.5
+) -> nn.Sequential:
+    """A full layer as AlexNet had it: a ReLU, and dropout of its outputs in training.
 
-    Convolutions get a normal distribution with variance 2 / (out_channels x kernel
-    area), `nn.Linear` with 2 / in_features; biases start at zero.
+    Shape: (N, in_features) -> (N, out_features).
+    Raises: ValueError for a `dropout` outside [0, 1].
+    """
+    return nn.Sequential(
+        nn.Linear(in_features, out_features),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+    )
+
+
+def response_norm() -> nn.LocalResponseNorm:
+    """Local response normalisation as in AlexNet's section 3.3: k = 2, n = 5,
+    alpha = 1e-4, beta = 0.75.
+
+    Shape: (N, C, ...) -> the same.
+    """
+    # The paper multiplies alpha with a sum over n maps, PyTorch with their mean.
+    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+
+
+def he_init(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Draw the weights so that a ReLU net keeps the size of its gradients from layer to
+    layer, or with "fan_in" that of its activations (He et al. 2015, section 2.2).
+
+    Convolutions get a normal distribution with variance 2 / (channels x kernel area),
+    the channels being `mode`'s, and `nn.Linear` with 2 / in_features; biases start at
+    zero.
     """
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(
-                    layer.weight, mode="fan_out", nonlinearity="relu"
-                )
-            else:
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            fan = mode if isinstance(layer, nn.Conv2d) else "fan_in"
+            nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

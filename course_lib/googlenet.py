@@ -1,0 +1,291 @@
+"""GoogLeNet: let every layer look through windows of several sizes at once.
+
+Szegedy et al. (2014), "Going deeper with convolutions", arXiv:1409.4842. Figure 2(b)
+has the Inception module, Table 1 the net, section 5 its two auxiliary classifiers.
+Chapter: GoogLeNet.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.blocks import Network, check_variant, data_shape, he_init
+
+
+class Row(NamedTuple):
+    """The channels of one Inception module: the columns of Table 1."""
+
+    c1x1: int
+    c3x3_reduce: int
+    c3x3: int
+    c5x5_reduce: int
+    c5x5: int
+    pool_proj: int
+
+    @property
+    def out_channels(self) -> int:
+        """The channels of the four branches together."""
+        return self.c1x1 + self.c3x3 + self.c5x5 + self.pool_proj
+
+
+#: Table 1: the nine modules.
+TABLE_1 = {
+    "3a": Row(64, 96, 128, 16, 32, 32),
+    "3b": Row(128, 128, 192, 32, 96, 64),
+    "4a": Row(192, 96, 208, 16, 48, 64),
+    "4b": Row(160, 112, 224, 24, 64, 64),
+    "4c": Row(128, 128, 256, 24, 64, 64),
+    "4d": Row(112, 144, 288, 32, 64, 64),
+    "4e": Row(256, 160, 320, 32, 128, 128),
+    "5a": Row(256, 160, 320, 32, 128, 128),
+    "5b": Row(384, 192, 384, 48, 128, 128),
+}
+
+#: The last two columns of Table 1 as printed, thousands of parameters and millions of
+#: operations. Not all of them follow from the other columns.
+PAPER_TABLE_1 = {
+    "conv1": (2.7, 34),
+    "conv2": (112, 360),
+    "3a": (159, 128),
+    "3b": (380, 304),
+    "4a": (364, 73),
+    "4b": (437, 88),
+    "4c": (463, 100),
+    "4d": (580, 119),
+    "4e": (840, 170),
+    "5a": (1072, 54),
+    "5b": (1388, 71),
+    "linear": (1000, 1),
+}
+
+#: Section 5: how much the loss of each auxiliary classifier counts.
+AUX_WEIGHT = 0.3
+
+
+class Variant(NamedTuple):
+    """One net: the kernel size of its first convolution and the channels of its first
+    two stages; its modules; the kernel size of the pooling behind a stage; the modules
+    that feed the auxiliary classifiers, and the channels and units of those; the kernel
+    size of the modules. `modern` nets have torchvision's normalisation, dropout and
+    auxiliary pooling.
+    """
+
+    data: str
+    stem: tuple[int, int, int]
+    modules: dict[str, Row]
+    pools: dict[int, int]
+    aux_from: tuple[str, str]
+    aux_units: tuple[int, int] = (128, 1024)
+    kernel_size: int = 5
+    modern: bool = True
+
+
+_PAPER = Variant(
+    "imagenet", (7, 64, 192), TABLE_1, {1: 3, 2: 3, 3: 3, 4: 3}, ("4a", "4d")
+)
+_SMALL = {
+    "3a": Row(32, 32, 48, 16, 32, 16),
+    "3b": Row(48, 32, 64, 16, 32, 16),
+    "4a": Row(64, 48, 96, 16, 48, 32),
+    "4b": Row(96, 64, 128, 16, 48, 48),
+}
+
+#: "small" is for 28x28 pixels on a laptop: four modules, at 7x7 and 3x3 pixels.
+VARIANTS = {
+    "paper": _PAPER._replace(modern=False),
+    "torchvision": _PAPER._replace(pools={1: 3, 2: 3, 3: 3, 4: 2}, kernel_size=3),
+    "small": Variant(
+        "fashion", (5, 32, 64), _SMALL, {2: 3, 3: 3}, ("3b", "4a"), (32, 128)
+    ),
+}
+
+
+def conv_relu(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    batch_norm: bool = False,
+) -> nn.Sequential:
+    """A convolution and a ReLU; `batch_norm` normalises between them, without a bias.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)),
+        for odd kernels.
+    """
+    geometry = kernel_size, stride, kernel_size // 2
+    conv = nn.Conv2d(in_channels, out_channels, *geometry, bias=not batch_norm)
+    # The epsilon of TensorFlow, where torchvision's weights were trained.
+    norm = [nn.BatchNorm2d(out_channels, eps=0.001)] if batch_norm else []
+    return nn.Sequential(conv, *norm, nn.ReLU(inplace=True))
+
+
+class Inception(nn.Module):
+    """Four views of the same pixels, side by side in the channels: figure 2(b).
+
+    A 1x1 convolution, a 3x3, a 5x5 (of another `kernel_size` in torchvision) and a 3x3
+    maximum; more 1x1 convolutions thin out what the costly ones read and what the
+    maximum gives. With `batch_norm`, every convolution is normalised.
+
+    Shape: (N, in_channels, H, W) -> (N, row.out_channels, H, W).
+    """
+
+    def __init__(
+        self, in_channels: int, row: Row, kernel_size: int = 5, batch_norm: bool = False
+    ) -> None:
+        super().__init__()
+        conv = partial(conv_relu, batch_norm=batch_norm)
+        self.conv1x1 = conv(in_channels, row.c1x1, 1)
+        self.conv3x3 = nn.Sequential(
+            conv(in_channels, row.c3x3_reduce, 1), conv(row.c3x3_reduce, row.c3x3, 3)
+        )
+        self.conv5x5 = nn.Sequential(
+            conv(in_channels, row.c5x5_reduce, 1),
+            conv(row.c5x5_reduce, row.c5x5, kernel_size),
+        )
+        self.pool_proj = nn.Sequential(
+            nn.MaxPool2d(3, 1, padding=1), conv(in_channels, row.pool_proj, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Concatenate the four views of `x`."""
+        return torch.cat([branch(x) for branch in self.children()], dim=1)
+
+
+class Outputs(NamedTuple):
+    """Logits of the net and of its auxiliary classifiers, in torchvision's order."""
+
+    logits: Tensor
+    aux2: Tensor
+    aux1: Tensor
+
+    def loss(self, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """The cross-entropy of the net, and `AUX_WEIGHT` times those of the others."""
+        loss, aux2, aux1 = (
+            F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+            for logits in self
+        )
+        return loss + AUX_WEIGHT * (aux2 + aux1)
+
+
+class Aside(nn.ModuleDict):
+    """Modules that data only passes by: as a stage of a net, it changes nothing.
+
+    Shape: any -> the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`."""
+        return x
+
+
+def auxiliary_classifier(
+    in_channels: int, num_classes: int, net: Variant, batch_norm: bool
+) -> nn.Sequential:
+    """A classifier for what leaves a module halfway: section 5.
+
+    Shape: (N, in_channels, H, W), pooled to 4x4 -> (N, num_classes), logits.
+    """
+    channels, hidden = net.aux_units
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(4) if net.modern else nn.AvgPool2d(5, 3),
+        conv_relu(in_channels, channels, 1, batch_norm=batch_norm),
+        nn.Flatten(),
+        nn.Linear(channels * 4 * 4, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.7),
+        nn.Linear(hidden, num_classes),
+    )
+
+
+class GoogLeNet(Network):
+    """The rows of Table 1 by name: ``conv1``, ``pool1``, ``conv2``, ``pool2``,
+    ``inception_3a`` ... ``inception_5b``, ``head``.
+
+    With `aux`, the auxiliary classifiers stand before the head, and in training mode
+    the net returns `Outputs`, which know their loss: this is the one network of the
+    course with a `forward` of its own. `batch_norm` overrules the variant's choice.
+
+    Shape: (N, in_channels, H, W) -> (N, num_classes), logits. In training mode, the
+        auxiliary classifiers of ``"paper"`` want 223 to 270 pixels a side.
+    Raises: ValueError for an unknown variant, and for less than one class or channel.
+    Differs from the paper: the constants of the local response normalisation, which it
+        does not give, are those of Caffe's GoogLeNet. ``"torchvision"`` has batch
+        normalisation, a 3x3 in the place of each 5x5, and in its auxiliary classifiers
+        an average over 4x4 pixels in the place of 5x5.
+    """
+
+    aux: Aside
+
+    def __init__(
+        self,
+        variant: str,
+        *,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        aux: bool = False,
+        batch_norm: bool | None = None,
+    ) -> None:
+        check_variant("GoogLeNet", variant, VARIANTS)
+        net = VARIANTS[variant]
+        num_classes, in_channels = data_shape(net.data, num_classes, in_channels)
+        norm = net.modern if batch_norm is None else batch_norm
+        conv = partial(conv_relu, batch_norm=norm)
+        module = partial(Inception, kernel_size=net.kernel_size, batch_norm=norm)
+        super().__init__()
+        kernel_size, width, channels = net.stem
+        self.conv1 = conv(in_channels, width, kernel_size, 2)
+        self._pool(1, net)
+        self.conv2 = nn.Sequential(conv(width, width, 1), conv(width, channels, 3))
+        if not net.modern:
+            self.conv2.insert(0, nn.LocalResponseNorm(5))
+            self.conv2.append(nn.LocalResponseNorm(5))
+        self._pool(2, net)
+        for stage, names in groupby(net.modules, key=lambda name: int(name[0])):
+            for name in names:
+                row = net.modules[name]
+                self.add_module(f"inception_{name}", module(channels, row))
+                channels = row.out_channels
+            self._pool(stage, net)
+        if aux:
+            self.aux = Aside()
+            for name in net.aux_from:
+                wide = net.modules[name].out_channels
+                classifier = auxiliary_classifier(wide, num_classes, net, norm)
+                self.aux[f"inception_{name}"] = classifier
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.2 if net.modern else 0.4),
+            nn.Linear(channels, num_classes),
+        )
+        # By the inputs of a layer: branches are thinner than what they read, and by
+        # the outputs a module would double its input.
+        he_init(self, mode="fan_in")
+
+    def _pool(self, stage: int, net: Variant) -> None:
+        if stage in net.pools:
+            # Rounded up, as in Table 1: 112 -> 56 -> 28 -> 14 -> 7.
+            pool = nn.MaxPool2d(net.pools[stage], 2, ceil_mode=True)
+            self.add_module(f"pool{stage}", pool)
+
+    def forward(self, x: Tensor) -> Any:
+        """The logits of `x`; with `aux` and in training mode, `Outputs`."""
+        if not (self.training and hasattr(self, "aux")):
+            return super().forward(x)
+        y, seen = x, {}
+        try:
+            for name, stage in self.named_children():
+                y = seen[name] = stage(y)
+            aux1, aux2 = (aux(seen[name]) for name, aux in self.aux.items())
+            return Outputs(y, aux2, aux1)
+        except (RuntimeError, ValueError) as error:
+            super().forward(x)  # explains the error, unless it is the classifiers'
+            raise ValueError(
+                f"the auxiliary classifiers cannot take {tuple(x.shape)}: {error}"
+            ) from error

@@ -1,0 +1,146 @@
+"""Network in Network: a small perceptron slides over the picture, and the last maps are
+the classes.
+
+Lin, Chen and Yan (2013), "Network in network", arXiv:1312.4400. Section 3.1 has the
+perceptron, which is a convolution and two 1x1 convolutions, section 3.2 global average
+pooling, which leaves the head nothing to learn. The widths are those of the models that
+the authors released. Chapter: NiN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from course_lib.blocks import Network, check_variant, data_shape, he_init
+
+#: What a stage ends with. Windows overlap, and one that sticks out counts, as in the
+#: authors' programs.
+POOLS: dict[str, Callable[..., nn.Module]] = {
+    "max": nn.MaxPool2d,
+    "average": nn.AvgPool2d,
+}
+
+
+class Row(NamedTuple):
+    """One stage: kernel size, stride and padding of its first convolution, the channels
+    of its three, and the pooling and dropout behind it. The last stage leaves out the
+    last number of channels, which is that of the classes.
+    """
+
+    kernel_size: int
+    stride: int
+    padding: int
+    channels: tuple[int, ...]
+    pool: str | None = None
+    dropout: float = 0.0
+
+
+#: Variant -> data and stages. "cifar" is the net of the paper, "imagenet" the one that
+#: the authors released for Caffe; "small" is for 28x28 pixels on a laptop, with a
+#: stride in the first convolution.
+VARIANTS: dict[str, tuple[str, tuple[Row, ...]]] = {
+    "cifar": (
+        "cifar",
+        (
+            Row(5, 1, 2, (192, 160, 96), "max", 0.5),
+            Row(5, 1, 2, (192, 192, 192), "average", 0.5),
+            Row(3, 1, 1, (192, 192)),
+        ),
+    ),
+    "imagenet": (
+        "imagenet",
+        (
+            Row(11, 4, 0, (96, 96, 96), "max"),
+            Row(5, 1, 2, (256, 256, 256), "max"),
+            Row(3, 1, 1, (384, 384, 384), "max", 0.5),
+            Row(3, 1, 1, (1024, 1024)),
+        ),
+    ),
+    "small": (
+        "fashion",
+        (
+            Row(5, 2, 2, (48, 48, 48), "max"),
+            Row(5, 1, 2, (64, 64, 64), "average"),
+            Row(3, 1, 1, (96, 96)),
+        ),
+    ),
+}
+
+
+def nin_block(
+    in_channels: int,
+    out_channels: int | tuple[int, ...],
+    kernel_size: int,
+    stride: int = 1,
+    padding: int = 0,
+    *,
+    batch_norm: bool = False,
+) -> nn.Sequential:
+    """A convolution and two 1x1 convolutions, each with a ReLU: equation 2, which runs
+    a perceptron of two more layers on every pixel.
+
+    `out_channels` are those of the three convolutions, or one number for all. With
+    `batch_norm`, each is normalised before its ReLU and needs no bias.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels[2], H', W'), as `nn.Conv2d`.
+    Raises: ValueError if `out_channels` are not three.
+    """
+    channels = (out_channels,) * 3 if isinstance(out_channels, int) else out_channels
+    if len(channels) != 3:
+        raise ValueError(
+            f"out_channels must be one number or three, got {out_channels}"
+        )
+    block = nn.Sequential()
+    for index, width in enumerate(channels):
+        geometry = (kernel_size, stride, padding) if index == 0 else (1, 1, 0)
+        block.append(nn.Conv2d(in_channels, width, *geometry, bias=not batch_norm))
+        if batch_norm:
+            block.append(nn.BatchNorm2d(width))
+        block.append(nn.ReLU(inplace=True))
+        in_channels = width
+    return block
+
+
+class NiN(Network):
+    """The stages of figure 2 by name: ``mlpconv1`` ... ``mlpconv3`` (``mlpconv4`` for
+    ImageNet) and ``head``, the mean of each map of the last one.
+
+    As in the original, the last block ends with a ReLU too, and no logit is negative.
+    With `batch_norm`, every convolution is normalised, which is younger than the net.
+
+    Shape: (N, in_channels, H, W) -> (N, num_classes), logits; made for 32x32 pixels
+        ("cifar"), 224x224 ("imagenet") and 28x28 ("small").
+    Raises: ValueError for an unknown variant and for less than one class or channel.
+    Differs from the paper: the second pooling of "cifar" is the average, as in what the
+        authors released, where section 4.1 has the maximum everywhere; and weights
+        start as He et al. draw them, where the authors set them by hand.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        *,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        batch_norm: bool = False,
+    ) -> None:
+        check_variant("NiN", variant, VARIANTS)
+        data, rows = VARIANTS[variant]
+        num_classes, in_channels = data_shape(data, num_classes, in_channels)
+        super().__init__()
+        for number, row in enumerate(rows, 1):
+            widths = (*row.channels, num_classes)[:3]
+            geometry = row.kernel_size, row.stride, row.padding
+            stage = nin_block(in_channels, widths, *geometry, batch_norm=batch_norm)
+            if row.pool:
+                # Rounded up: 32 -> 16 -> 8, and 54 -> 27 -> 13 -> 6.
+                stage.append(POOLS[row.pool](3, 2, ceil_mode=True))
+            if row.dropout:
+                stage.append(nn.Dropout(row.dropout))
+            self.add_module(f"mlpconv{number}", stage)
+            in_channels = widths[-1]
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        he_init(self)

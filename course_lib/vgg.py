@@ -1,0 +1,142 @@
+"""VGG: blocks of 3x3 convolutions, and nothing else, sixteen and nineteen layers deep.
+
+Simonyan and Zisserman (2015), "Very deep convolutional networks for large-scale image
+recognition", arXiv:1409.1556. Table 1 has the configurations A to E. Chapter: VGG.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+
+from course_lib.blocks import (
+    Network,
+    check_variant,
+    data_shape,
+    he_init,
+    linear_relu_dropout,
+    response_norm,
+)
+
+
+class Row(NamedTuple):
+    """One column of Table 1: the convolutions and the channels of each block; whether
+    the last convolution of the blocks from the third on is 1x1; whether responses are
+    normalised after the first; the side of the maps that reach the full layers, the
+    units of the first two of these; the data.
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    pointwise: bool = False
+    lrn: bool = False
+    side: int = 7
+    hidden: int = 4096
+    data: str = "imagenet"
+
+
+_A = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))
+_D = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+#: Table 1 by letter and, where torchvision has the net, by depth. "small" is A with a
+#: quarter of the channels and without its last block, for 28x28 pixels.
+VARIANTS: dict[int | str, Row] = {
+    "A": Row(_A),
+    "A-LRN": Row(_A, lrn=True),
+    "B": Row(((2, 64), (2, 128), (2, 256), (2, 512), (2, 512))),
+    "C": Row(_D, pointwise=True),
+    "D": Row(_D),
+    "E": Row(((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))),
+    "small": Row(
+        ((1, 16), (1, 32), (2, 64), (2, 128)), side=1, hidden=256, data="fashion"
+    ),
+}
+VARIANTS |= {
+    depth: VARIANTS[letter]
+    for depth, letter in {11: "A", 13: "B", 16: "D", 19: "E"}.items()
+}
+
+
+def vgg_block(
+    convs: int,
+    in_channels: int,
+    out_channels: int,
+    *,
+    batch_norm: bool = False,
+    lrn: bool = False,
+    pointwise: bool = False,
+) -> nn.Sequential:
+    """`convs` times a 3x3 convolution and a ReLU, then 2x2 max pooling: section 2.1.
+
+    `batch_norm` normalises after each convolution; `lrn` normalises responses after the
+    first ReLU, as in A-LRN; `pointwise` makes the last convolution 1x1, as in C.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, H/2, W/2), rounded down.
+    Raises: ValueError if `convs` is less than 1.
+    """
+    if convs < 1:
+        raise ValueError(f"convs must be at least 1, got {convs}")
+    block = nn.Sequential()
+    for number in range(1, convs + 1):
+        kernel_size = 1 if pointwise and number == convs else 3
+        block.append(
+            nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        )
+        if batch_norm:
+            block.append(nn.BatchNorm2d(out_channels))
+        block.append(nn.ReLU(inplace=True))
+        if lrn and number == 1:
+            block.append(response_norm())
+        in_channels = out_channels
+    return block.append(nn.MaxPool2d(2))
+
+
+class VGG(Network):
+    """The blocks of Table 1, ``conv1`` ... ``conv5``, and its full layers, ``fc6``,
+    ``fc7``, ``fc8``; the small net ends with ``conv4``.
+
+    `variant` is a letter of Table 1 or a depth: 11 is A, 13 is B, 16 is D, 19 is E.
+    `batch_norm` normalises after each convolution, as torchvision does in its ``_bn``
+    nets: the paper is older than batch normalisation. `dropout` is the share of the
+    units of fc6 and fc7 that are dropped.
+
+    Shape: (N, in_channels, H, W) -> (N, num_classes), logits; H and W are at least 32,
+        for ``"small"`` 16, and made for 224 and 28.
+    Raises: ValueError for an unknown variant, for less than one class or channel, or a
+        `dropout` outside [0, 1].
+    Differs from the paper: pictures of another size than 224 are averaged to the 7x7
+        maps that fc6 wants, as in torchvision; the paper turns the full layers into
+        convolutions. Weights begin as He's; the paper draws those of A with a variance
+        of 0.01 and starts the deeper nets from the trained A.
+    """
+
+    def __init__(
+        self,
+        variant: int | str,
+        *,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
+        check_variant("VGG", variant, VARIANTS)
+        row = VARIANTS[variant]
+        num_classes, in_channels = data_shape(row.data, num_classes, in_channels)
+        super().__init__()
+        for number, (convs, channels) in enumerate(row.blocks, start=1):
+            block = vgg_block(
+                convs,
+                in_channels,
+                channels,
+                batch_norm=batch_norm,
+                lrn=row.lrn and number == 1,
+                pointwise=row.pointwise and number >= 3,
+            )
+            self.add_module(f"conv{number}", block)
+            in_channels = channels
+        features = in_channels * row.side**2
+        full = linear_relu_dropout(features, row.hidden, dropout)
+        self.fc6 = nn.Sequential(nn.AdaptiveAvgPool2d(row.side), nn.Flatten(), *full)
+        self.fc7 = linear_relu_dropout(row.hidden, row.hidden, dropout)
+        self.fc8 = nn.Linear(row.hidden, num_classes)
+        he_init(self)
