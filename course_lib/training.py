@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -157,10 +157,7 @@ def fit(
                 batch_size, seed=seed, epoch=epoch, augment=augment, size=size
             ):
                 with run_on.autocast():
-                    logits = net(run_on.place(x))
-                    loss = F.cross_entropy(
-                        _one_per_class(logits, data), y, label_smoothing=label_smoothing
-                    )
+                    loss = _loss(net(run_on.place(x)), y, data, label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -217,11 +214,18 @@ def evaluate(
     return Score(loss.item() / len(split), right.item() / len(split))
 
 
-def _one_per_class(logits: torch.Tensor, data: FashionMNIST) -> torch.Tensor:
-    if logits.dim() != 2 or logits.shape[1] != len(data.classes):
+def _loss(
+    outputs: Any, y: torch.Tensor, data: FashionMNIST, label_smoothing: float
+) -> torch.Tensor:
+    """Cross-entropy; a net with auxiliary classifiers weighs theirs itself."""
+    several = isinstance(outputs, tuple)
+    shape = tuple((outputs[0] if several else outputs).shape)
+    if len(shape) != 2 or shape[1] != len(data.classes):
         raise ValueError(
-            f"epoch 1: the net gives outputs of shape {tuple(logits.shape)}, but the"
-            f" data has {len(data.classes)} classes; build the net with"
+            f"epoch 1: the net gives outputs of shape {shape}, but the data has"
+            f" {len(data.classes)} classes; build it with"
             f" num_classes={len(data.classes)}"
         )
-    return logits
+    if several:
+        return outputs.loss(y, label_smoothing)
+    return F.cross_entropy(outputs, y, label_smoothing=label_smoothing)

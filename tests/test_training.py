@@ -1,8 +1,19 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from course_lib import LeNet, ResNet, Split, TrainingError, evaluate, fit, runtime
+from course_lib import (
+    GoogLeNet,
+    LeNet,
+    ResNet,
+    Split,
+    TrainingError,
+    evaluate,
+    fit,
+    runtime,
+)
 from course_lib.data import FashionMNIST
 
 RUN_ON = runtime("cpu", "float32")
@@ -56,6 +67,20 @@ def test_the_loop_is_one_cycle_sgd(sample):
         schedule.step()
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_auxiliary_classifiers_count_in_training_alone(sample):
+    torch.manual_seed(0)
+    net = GoogLeNet("small", aux=True)
+    twin = copy.deepcopy(net).train()
+    torch.manual_seed(3)
+    x, y = next(sample.train.batches(400, seed=3))
+    expected = twin(x.contiguous(memory_format=torch.channels_last)).loss(y, 0.1)
+    history = fit(
+        net, sample, epochs=1, batch_size=400, seed=3, run_on=RUN_ON, progress=False
+    )
+    assert history.losses == [pytest.approx(expected.item(), rel=1e-4)]
+    assert history.test.loss < 10
 
 
 def test_the_test_set_is_read_once_and_at_the_end(sample, monkeypatch):
