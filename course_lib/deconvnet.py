@@ -15,7 +15,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
 
 #: What turns a signal at a layer's output into one at its input.
 Inverse = Callable[[Tensor], Tensor]
@@ -32,9 +31,11 @@ def deconvnet(
     the strongest activation, of `channel` or of all channels, is set to zero; then the
     layers are undone from last to first: maxima return to the places they came from
     (the switches), signals are rectified where the net has a ReLU, and go through the
-    transposed filters. Biases, normalisation across channels and dropout are passed
-    over. The result is linear in the activation: without a ReLU, it is the activation
-    times its gradient. `net` is in evaluation mode meanwhile.
+    transposed filters: each lays its filter down where it had looked. What is linear
+    otherwise, full layers and averages, is transposed in the same way. Biases,
+    normalisation across channels and dropout are passed over. The result is linear in
+    the activation: without a ReLU, it is the activation times its gradient. `net` is in
+    evaluation mode meanwhile.
 
     Shape: (N, C, H, W) -> (N, C, H, W).
     Raises: ValueError if `net` is not sequential, has no such layer or channel, has a
@@ -92,8 +93,16 @@ def _layers(net: nn.Sequential, prefix: str = "") -> Iterator[tuple[str, nn.Modu
 def _run(name: str, layer: nn.Module, x: Tensor) -> tuple[Tensor, Inverse]:
     """The output of `layer`, and its inverse."""
     match layer:
-        case nn.Conv2d(padding=tuple(), padding_mode="zeros"):
-            return layer(x), partial(_filter_back, layer, x.shape)
+        case (
+            nn.Conv2d()
+            | nn.Linear()
+            | nn.Flatten()
+            | nn.AvgPool2d()
+            | nn.AdaptiveAvgPool2d()
+            | nn.BatchNorm2d(running_var=Tensor())
+        ):
+            y, transposed, *_ = torch.func.vjp(layer, x)
+            return y, lambda signal: transposed(signal)[0]
         case nn.MaxPool2d():
             y, switches = F.max_pool2d(
                 x,
@@ -107,35 +116,12 @@ def _run(name: str, layer: nn.Module, x: Tensor) -> tuple[Tensor, Inverse]:
             return y, partial(_unpool, switches, x.shape)
         case nn.ReLU():
             return layer(x), F.relu
-        case nn.BatchNorm2d(running_var=Tensor() as variance):
-            scale = (variance + layer.eps).rsqrt()
-            if layer.affine:
-                scale = scale * layer.weight
-            return layer(x), partial(torch.mul, scale[:, None, None])
         case nn.LocalResponseNorm() | nn.Dropout() | nn.Dropout2d() | nn.Identity():
             return layer(x), nn.Identity()
     raise ValueError(
         f"deconvnet cannot go back through {name!r}, {type(layer).__name__}: it undoes"
-        " Conv2d (padded with a number of zeros), MaxPool2d, ReLU and BatchNorm2d (with"
-        " running statistics), and passes over LocalResponseNorm and Dropout"
-    )
-
-
-def _filter_back(layer: nn.Conv2d, size: torch.Size, y: Tensor) -> Tensor:
-    """Lay the filter of every signal down where it had looked, times the signal.
-
-    That is the transposed convolution and the gradient of a convolution, which are the
-    same. PyTorch's `F.conv_transpose2d` would not know the `size` of the input, since
-    several sizes give the same output where the stride is more than 1.
-    """
-    return conv2d_input(
-        size,
-        layer.weight,
-        y,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        layer.groups,
+        " convolutions, full layers, pooling, ReLU and BatchNorm2d (with running"
+        " statistics), and passes over LocalResponseNorm and Dropout"
     )
 
 

@@ -12,6 +12,7 @@ from course_lib import (
     count_parameters,
     summarize,
 )
+from course_lib.convolution import receptive_field
 from course_lib.resnet import VARIANTS, ZeroPad, make_shortcut
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -110,6 +111,26 @@ def test_stride_of_the_original():
 
     assert strides() == [1, 2, 1]
     assert strides(stride_in="1x1") == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("variant", "stride_in", "field"),
+    [(18, "3x3", 435), (50, "3x3", 427), (50, "1x1", 483)],
+)
+def test_receptive_field_of_the_longest_way(variant, stride_in, field):
+    """Araujo, Norris and Sim (2019) give 435 for ResNet-18 and 483 for ResNet-50, which
+    is the original's, with the stride in the first 1x1; torchvision's sees less.
+    """
+    with torch.device("meta"):
+        net = ResNet(variant, stride_in=stride_in)
+    way = [
+        (layer.kernel_size, layer.stride)
+        for name, layer in net.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and "shortcut" not in name
+    ]
+    pairs = [(k if isinstance(k, int) else k[0], s) for k, s in way]
+    pairs = [(k, s if isinstance(s, int) else s[0]) for k, s in pairs]
+    assert receptive_field(pairs) == (field, 32)
 
 
 def test_shortcuts_differ_in_parameters_as_they_should():
