@@ -7,6 +7,8 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 .PHONY: book test data lint types unit nbval notebooks serve bench lock clean
 
 $(BIN)/uv:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 

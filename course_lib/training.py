@@ -121,11 +121,14 @@ def fit(
     are whatever `net` comes with. The net is left on the runtime's device, in
     evaluation mode.
 
-    Raises: ValueError: `epochs` is less than 1, a split is empty, or `net` has not one
-        output a class. TrainingError: the loss is not a number any more.
+    Raises: ValueError if `epochs` or `batch_size` is less than 1, a split is empty, or
+        `net` has not one output a class; TrainingError if the loss is not a number any
+        more.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(
+            f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}"
+        )
     for name in ("train", "validation", "test"):
         if not len(getattr(data, name)):
             raise ValueError(
@@ -153,18 +156,17 @@ def fit(
         for epoch in range(epochs):
             net.train()
             start, losses = time.perf_counter(), []
-            for x, y in train.batches(
+            shuffled = train.batches(
                 batch_size, seed=seed, epoch=epoch, augment=augment, size=size
-            ):
+            )
+            for x, y in shuffled:
                 with run_on.autocast():
                     loss = _loss(net(run_on.place(x)), y, data, label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                losses.append(
-                    loss.detach()
-                )  # no `.item()`: it would wait for the device
+                losses.append(loss.detach())  # `.item()` would wait for the device
                 bar.update()
             history.losses += torch.stack(losses).tolist()
             train_loss = sum(history.losses[-len(losses) :]) / len(losses)
@@ -200,10 +202,7 @@ def evaluate(
     run_on = run_on or runtime()
     training = net.training
     run_on.host(net).eval()
-    loss, right = (
-        torch.zeros((), device=run_on.device),
-        torch.zeros((), device=run_on.device),
-    )
+    loss, right = torch.zeros(2, device=run_on.device)
     with torch.inference_mode():
         for x, y in split.to(run_on.device).batches(batch_size, size=size):
             with run_on.autocast():

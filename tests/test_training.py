@@ -164,9 +164,11 @@ def test_a_loss_that_is_no_number(sample):
         trained(sample, lr=1e8)
 
 
-def test_no_epochs(sample):
-    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
-        trained(sample, epochs=0)
+@pytest.mark.parametrize(("epochs", "batch_size"), [(0, 50), (1, 0)])
+def test_no_epochs_and_empty_batches(sample, epochs, batch_size):
+    message = f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}"
+    with pytest.raises(ValueError, match=message):
+        trained(sample, epochs=epochs, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("name", ["train", "validation", "test"])

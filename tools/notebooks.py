@@ -45,7 +45,7 @@ except ModuleNotFoundError:
     if "OWNER" in REPOSITORY:
         message = "course_lib is not here: set REPOSITORY to where this course lives"
         raise ModuleNotFoundError(message) from None
-    %pip install --quiet --no-deps git+{{REPOSITORY}}
+    %pip install --quiet --no-deps git+{{REPOSITORY}} pooch
     import course_lib
 import platform
 
