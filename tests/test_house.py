@@ -179,4 +179,4 @@ def test_lock_has_everything_that_is_required():
 def test_short_modules():
     """A module reads in one sitting."""
     for path in (ROOT / "course_lib").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 250, path
+        assert len(path.read_text().splitlines()) <= 300, path
