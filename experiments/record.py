@@ -3,8 +3,8 @@ as soon as it is measured, with what it came from.
 
 A script in this folder defines an `Experiment` and runs it. It may be stopped at any
 moment and goes on where it was. Rows whose code has changed since are measured again:
-the fingerprint is of the syntax trees of the modules that the experiment names, so
-that comments and docstrings do not count.
+the fingerprint is of the code of the modules that the experiment names, without its
+comments and docstrings.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import ast
 import csv
 import datetime
 import hashlib
+import io
 import os
 import platform
 import sys
 import time
+import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +77,8 @@ class Experiment:
 
     def fingerprint(self) -> str:
         """Twelve digits that change when the code of the modules does."""
-        trees = (without_docstrings(ROOT / module) for module in self.modules)
-        return hashlib.sha256("\n".join(trees).encode()).hexdigest()[:12]
+        code = (without_words(ROOT / module) for module in self.modules)
+        return hashlib.sha256("\n".join(code).encode()).hexdigest()[:12]
 
     def run(self) -> None:
         """Measure what is missing or stale."""
@@ -124,17 +126,26 @@ def where() -> Row:
     }
 
 
-def without_docstrings(path: Path) -> str:
-    """The syntax tree of a module, without its docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+def without_words(path: Path) -> str:
+    """The code of a module: no docstrings, comments or empty lines.
+
+    Text, not a syntax tree: every version of Python prints its trees in another way.
+    """
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
         body = getattr(node, "body", None)
-        if not isinstance(body, list) or not body:
-            continue
-        first = body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            body[:] = body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            first = body[0]
+            if isinstance(first.value, ast.Constant) and first.end_lineno:
+                lines[first.lineno - 1 : first.end_lineno] = [""] * (
+                    first.end_lineno - first.lineno + 1
+                )
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def main(experiment: Experiment) -> None:
