@@ -58,7 +58,7 @@ serve: book
 	$(BIN)/python -m http.server --directory _build/html
 
 bench: .venv/all data
-	for script in benchmarks/*.py; do $(BIN)/python $$script; done
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 lock: $(BIN)/uv
 	$(UV:install=compile) --upgrade --universal --generate-hashes --python-version 3.11 \

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import sys
 import time
 
 import torch
@@ -71,14 +72,14 @@ def main() -> None:
         combinations = {k: v for k, v in combinations.items() if "bfloat16" not in k}
     first, *others = combinations
     print(f"{'':22} {first} (ms)", *(f"{name:>16}" for name in others), sep="  ")
-    for name, build in tqdm(NETS.items(), leave=False):
+    for name, build in tqdm(NETS.items(), leave=False, file=sys.stderr):
         steps = {key: Step(build, run_on) for key, run_on in combinations.items()}
         for _ in range(ROUNDS):
             for step in steps.values():
                 step()
         median = {key: statistics.median(step.times[2:]) for key, step in steps.items()}
         ratios = (f"{median[first] / median[key]:.2f}" for key in others)
-        tqdm.write(
+        print(
             f"{name:22}  {1e3 * median[first]:23.1f}  "
             + "  ".join(f"{ratio:>16}" for ratio in ratios)
         )
