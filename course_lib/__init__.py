@@ -7,9 +7,10 @@ from course_lib.deconvnet import deconvnet, occlusion
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.lenet import LeNet
 from course_lib.nin import NiN, nin_block
-from course_lib.plotting import show_images, style
+from course_lib.plotting import plot_seeds, show_images, style
 from course_lib.pretrained import download_torchvision, load_torchvision
 from course_lib.resnet import Residual, ResNet, basic_block, bottleneck
+from course_lib.results import recorded
 from course_lib.runtime import Runtime, runtime
 from course_lib.source import show
 from course_lib.summary import Summary, count_parameters, summarize
@@ -50,6 +51,8 @@ __all__ = [
     "load_torchvision",
     "nin_block",
     "occlusion",
+    "plot_seeds",
+    "recorded",
     "runtime",
     "show",
     "show_images",

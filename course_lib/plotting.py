@@ -4,9 +4,12 @@ labels.
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
     from torch import Tensor
 
@@ -50,6 +53,24 @@ def style() -> None:
         get_ipython() is not None
     ):  # without `bbox_inches`, a tight box would follow the labels
         set_matplotlib_formats("retina", bbox_inches=None)
+
+
+def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) -> None:
+    """Draw a row for each name: a dot for each seed, and the mean with the standard
+    deviation to each side. `label` says what is measured.
+
+    Raises: ValueError if a name has fewer than two values: there is no spread in one.
+    """
+    for row, (name, seeds) in enumerate(values.items()):
+        if len(seeds) < 2:
+            raise ValueError(f"{name!r} needs two seeds or more, got {len(seeds)}")
+        colour = COLOURS[row % len(COLOURS)]
+        axes.plot(seeds, [row] * len(seeds), "o", color=colour, alpha=0.4)
+        deviation = statistics.stdev(seeds)
+        mean = statistics.mean(seeds)
+        axes.errorbar(mean, row, xerr=deviation, fmt="|", color=colour, capsize=4)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set(xlabel=label, ylim=(len(values) - 0.5, -0.5))
 
 
 def show_images(

@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from course_lib import show_images, style
+from course_lib import plot_seeds, show_images, style
 
 
 def test_figures_have_one_size_whatever_their_labels(tmp_path):
@@ -55,3 +55,22 @@ def test_style_in_a_notebook_asks_for_exact_sizes(monkeypatch):
     with plt.rc_context():
         style()
     assert asked == [(("retina",), {"bbox_inches": None})]
+
+
+def test_seeds_are_dots_with_their_mean_and_deviation():
+    figure, axes = plt.subplots()
+    plot_seeds(axes, {"a": [0.5, 0.7], "b": [0.8, 0.8, 0.8]}, "accuracy")
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == [[0.5, 0.7], [0.8] * 3]
+    (segment,) = axes.containers[0].lines[2][0].get_segments()
+    assert segment[:, 0] == pytest.approx([0.6 - 0.2 / 2**0.5, 0.6 + 0.2 / 2**0.5])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert axes.get_ylim() == (1.5, -0.5)  # the first name is on top
+    plt.close(figure)
+
+
+def test_one_seed_has_no_spread():
+    figure, axes = plt.subplots()
+    with pytest.raises(ValueError, match="'a' needs two seeds or more, got 1"):
+        plot_seeds(axes, {"a": [0.5]}, "accuracy")
+    plt.close(figure)

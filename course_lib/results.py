@@ -1,0 +1,33 @@
+"""Recorded results: what the experiments measured, for chapters to plot.
+
+Scripts in ``experiments/`` write the tables, each row with where and when it was
+measured; they come along when the package is installed.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+#: Where the tables are: in an installed package, and in the repository.
+FOLDERS = (
+    Path(__file__).with_name("_results"),
+    Path(__file__).parents[1] / "book" / "results",
+)
+
+
+def recorded(table: str, **wanted: str) -> list[dict[str, str]]:
+    """The rows of a recorded table whose columns have the `wanted` values, as text.
+
+    Raises: ValueError if there is no such table, or no row in it that is wanted.
+    """
+    tables = {path.stem: path for folder in FOLDERS for path in folder.glob("*.csv")}
+    if table not in tables:
+        raise ValueError(
+            f"no recorded table {table!r}; there are {', '.join(sorted(tables))}"
+        )
+    with tables[table].open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if wanted.items() <= row.items()]
+    if not rows:
+        raise ValueError(f"the table {table!r} has no row with {wanted}")
+    return rows
