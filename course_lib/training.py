@@ -10,96 +10,70 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from course_lib.checkpoint import resume, save
+from course_lib.history import Epoch, History, Score
 from course_lib.runtime import Runtime, runtime
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from course_lib.data import FashionMNIST, Split
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 
 class TrainingError(Exception):
     """Training went wrong; the message names the epoch and the cause."""
 
 
-class Score(NamedTuple):
-    """Mean cross-entropy, and the share of pictures that were named right."""
+class Pictures(Protocol):
+    """What training asks of a split, such as `course_lib.Split`."""
 
-    loss: float
-    accuracy: float
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Pictures:
+        """The split, with its batches made on `device` if it can."""
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        size: int | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pictures once: see `course_lib.Split.batches`."""
 
 
-class Epoch(NamedTuple):
-    """What one epoch came to. `seconds` is since the start of training, the validation
-    passes left out.
-    """
-
-    train_loss: float
-    validation: Score
-    seconds: float
-
-
-@dataclass
-class History:
-    """What `fit` saw: an `Epoch` for each epoch, the loss of each batch, and, at the
-    end, the score on the test set.
-    """
-
-    epochs: list[Epoch] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    test: Score | None = None
+class Data(Protocol):
+    """Three splits and the names of their classes: `course_lib.FashionMNIST` is one."""
 
     @property
-    def seconds(self) -> float:
-        """Seconds spent training."""
-        return self.epochs[-1].seconds if self.epochs else 0.0
+    def train(self) -> Pictures:
+        """What is learnt from."""
 
-    def __str__(self) -> str:
-        rows = [
-            (f"{i:5}", f"{row.train_loss:.2f}", row.validation)
-            for i, row in enumerate(self.epochs, 1)
-        ]
-        rows += [(" test", "", self.test)] if self.test else []
-        return "\n".join(
-            ["epoch  train loss  val loss  val accuracy"]
-            + [
-                f"{name}  {loss:>10}  {score.loss:8.2f}  {score.accuracy:12.3f}"
-                for name, loss, score in rows
-            ]
-        )
+    @property
+    def validation(self) -> Pictures:
+        """What is looked at after each epoch."""
 
-    def plot(self, axes: Axes, label: str) -> None:
-        """Draw the validation accuracy after each epoch."""
-        accuracies = [row.validation.accuracy for row in self.epochs]
-        axes.plot(range(1, len(accuracies) + 1), accuracies, marker="o", label=label)
-        axes.set(
-            xlabel="epoch",
-            ylabel="validation accuracy",
-            xticks=range(1, len(accuracies) + 1),
-        )
+    @property
+    def test(self) -> Pictures:
+        """What is looked at once."""
 
-    def plot_losses(self, axes: Axes, label: str, window: int = 50) -> None:
-        """Draw the training loss over the epochs, each point the mean of the last
-        `window` batches.
-        """
-        losses = torch.tensor(self.losses)
-        mean = losses.unfold(0, window, 1).mean(dim=1)
-        steps = torch.arange(window, len(losses) + 1) / len(losses) * len(self.epochs)
-        axes.plot(steps, mean, label=label)
-        axes.set(xlabel="epoch", ylabel=f"training loss, mean of {window} batches")
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, in the order of their labels."""
 
 
 def fit(
     net: nn.Module,
-    data: FashionMNIST,
+    data: Data,
     *,
     epochs: int,
     lr: float = 0.1,
@@ -111,6 +85,8 @@ def fit(
     size: int | None = None,
     seed: int = 0,
     run_on: Runtime | None = None,
+    compiled: bool = False,
+    checkpoint: Path | None = None,
     progress: bool = True,
 ) -> History:
     """Train `net` on ``data.train``, score it on ``data.validation`` after each epoch,
@@ -119,25 +95,34 @@ def fit(
     `lr` is the highest learning rate, `size` the pixels that pictures are resized to.
     `seed` fixes the order of the pictures, their augmentation and dropout; the weights
     are whatever `net` comes with. The net is left on the runtime's device, in
-    evaluation mode.
+    evaluation mode. With `compiled`, torch generates code for the net first, which is
+    worth its minute in long runs only. With a `checkpoint`, that file is written after
+    each epoch, and a run that was cut off goes on from there. In a process group
+    (`course_lib.train`), every process takes its part of each batch.
 
-    Raises: ValueError if `epochs` or `batch_size` is less than 1, a split is empty, or
-        `net` has not one output a class; TrainingError if the loss is not a number any
+    Raises: ValueError if `epochs` is less than 1 or `batch_size` less than the number
+        of processes, a split is empty, `net` has not one output a class, or the
+        checkpoint is of another run; TrainingError if the loss is not a number any
         more.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(
-            f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}"
-        )
-    for name in ("train", "validation", "test"):
-        if not len(getattr(data, name)):
-            raise ValueError(
-                f"data.{name} is empty: there is nothing to learn from or to score"
-            )
+    settings = {
+        "net": type(net).__name__,
+        "pictures": len(data.train),
+        "epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+        "augment": augment,
+        "size": size,
+        "seed": seed,
+    }
     run_on = run_on or runtime()
+    _check(data, epochs, batch_size, run_on.processes)
     run_on.host(net)
     train = data.train.to(run_on.device)
-    steps = epochs * math.ceil(len(train) / batch_size)
+    steps = math.ceil(len(train) / batch_size)
     optimizer = torch.optim.SGD(
         net.parameters(),
         lr,
@@ -147,39 +132,56 @@ def fit(
         fused=True,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=steps, pct_start=0.2
+        optimizer, lr, total_steps=epochs * steps, pct_start=0.2
     )
-    torch.manual_seed(seed)  # for dropout
-    history = History()
-    seconds = 0.0
-    with tqdm(total=steps, unit="batch", disable=not progress, leave=False) as bar:
-        for epoch in range(epochs):
-            net.train()
+    state = {"net": net, "optimizer": optimizer, "schedule": schedule}
+    history = resume(checkpoint, settings, state)
+    model = run_on.parallel(cast(nn.Module, torch.compile(net)) if compiled else net)
+    with tqdm(
+        total=epochs * steps,
+        initial=len(history.losses),
+        unit="batch",
+        disable=not progress or run_on.rank > 0,
+        leave=False,
+    ) as bar:
+        for epoch in range(len(history.epochs), epochs):
             start, losses = time.perf_counter(), []
+            net.train()
+            run_on.seed(seed, epoch)  # for dropout
             shuffled = train.batches(
-                batch_size, seed=seed, epoch=epoch, augment=augment, size=size
+                batch_size,
+                seed=seed,
+                epoch=epoch,
+                augment=augment,
+                size=size,
+                part=run_on.part,
             )
-            for x, y in shuffled:
+            for step, (x, y) in enumerate(shuffled):
                 with run_on.autocast():
-                    loss = _loss(net(run_on.place(x)), y, data, label_smoothing)
+                    loss = _loss(model(run_on.place(x)), y, data, label_smoothing)
+                loss = loss * run_on.weight(len(y), len(train), steps, step)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 losses.append(loss.detach())  # `.item()` would wait for the device
                 bar.update()
-            history.losses += torch.stack(losses).tolist()
-            train_loss = sum(history.losses[-len(losses) :]) / len(losses)
-            seconds += time.perf_counter() - start
+            mean = run_on.total(torch.stack(losses)) / run_on.processes
+            history.losses += mean.tolist()
+            train_loss = mean.mean().item()
+            seconds = history.seconds + time.perf_counter() - start
             if not math.isfinite(train_loss):
                 raise TrainingError(
                     f"epoch {epoch + 1} of {epochs}: the training loss is {train_loss}."
                     f" The steps were too long for this net; try a learning rate below"
                     f" {lr:g}, or normalisation between its layers."
                 )
+            run_on.agree(net)
             score = evaluate(net, data.validation, size=size, run_on=run_on)
             history.epochs.append(Epoch(train_loss, score, seconds))
             bar.set_postfix(epoch=epoch + 1, validation=f"{score.accuracy:.3f}")
+            if run_on.rank == 0:
+                save(checkpoint, settings, state, history)
     history.test = evaluate(net, data.test, size=size, run_on=run_on)
     net.eval()
     return history
@@ -187,7 +189,7 @@ def fit(
 
 def evaluate(
     net: nn.Module,
-    split: Split,
+    split: Pictures,
     *,
     batch_size: int = 1000,
     size: int | None = None,
@@ -202,20 +204,33 @@ def evaluate(
     run_on = run_on or runtime()
     training = net.training
     run_on.host(net).eval()
-    loss, right = torch.zeros(2, device=run_on.device)
+    sums = torch.zeros(2, device=run_on.device)  # the loss, and the right answers
+    pictures = split.to(run_on.device)
     with torch.inference_mode():
-        for x, y in split.to(run_on.device).batches(batch_size, size=size):
+        for x, y in pictures.batches(batch_size, size=size, part=run_on.part):
             with run_on.autocast():
                 logits = net(run_on.place(x))
-            loss += F.cross_entropy(logits.float(), y, reduction="sum")
-            right += (logits.argmax(dim=1) == y).sum()
+            sums[0] += F.cross_entropy(logits.float(), y, reduction="sum")
+            sums[1] += (logits.argmax(dim=1) == y).sum()
     net.train(training)
-    return Score(loss.item() / len(split), right.item() / len(split))
+    loss, right = (run_on.total(sums) / len(split)).tolist()
+    return Score(loss, right)
 
 
-def _loss(
-    outputs: Any, y: torch.Tensor, data: FashionMNIST, label_smoothing: float
-) -> torch.Tensor:
+def _check(data: Data, epochs: int, batch_size: int, processes: int) -> None:
+    if epochs < 1 or batch_size < processes:
+        raise ValueError(
+            f"epochs must be at least 1 and batch_size at least {processes},"
+            f" got {epochs} and {batch_size}"
+        )
+    for name in ("train", "validation", "test"):
+        if not len(getattr(data, name)):
+            raise ValueError(
+                f"data.{name} is empty: there is nothing to learn from or to score"
+            )
+
+
+def _loss(outputs: Any, y: Tensor, data: Data, label_smoothing: float) -> Tensor:
     """Cross-entropy; a net with auxiliary classifiers weighs theirs itself."""
     several = isinstance(outputs, tuple)
     shape = tuple((outputs[0] if several else outputs).shape)

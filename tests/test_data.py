@@ -400,3 +400,25 @@ def test_killed_in_the_middle(serve, tmp_path):
     process.communicate()
     assert files(tmp_path) == set()
     assert len(fashion_mnist(url=serve(), cache=tmp_path).train) == 55_000
+
+
+# Parts of batches, for several processes
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_parts_are_the_batches_and_augmented_alike(sample, parts):
+    arguments = {"seed": 1, "epoch": 2, "augment": True}
+    whole = list(sample.train.batches(32, **arguments))
+    shares = [
+        list(sample.train.batches(32, part=(which, parts), **arguments))
+        for which in range(parts)
+    ]
+    for (x, y), *pieces in zip(whole, *shares, strict=True):
+        assert torch.equal(torch.cat([part[0] for part in pieces]), x)
+        assert torch.equal(torch.cat([part[1] for part in pieces]), y)
+
+
+@pytest.mark.parametrize("part", [(2, 2), (-1, 2), (0, 0)])
+def test_a_part_that_is_none(sample, part):
+    with pytest.raises(ValueError, match=r"0 <= i < n, got \(.*\)"):
+        next(sample.train.batches(32, part=part))

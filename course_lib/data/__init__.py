@@ -87,6 +87,7 @@ class Split:
         epoch: int = 0,
         augment: bool = False,
         size: int | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """All pictures once, as ``(x, y)``: in order if `seed` is None, otherwise
         shuffled, for training.
@@ -94,16 +95,22 @@ class Split:
         The batches are as equal as can be: 55,000 pictures at 128 make 430 batches of
         127 or 128. With `augment`, every picture is moved by up to one pixel and may be
         mirrored; what happens to a picture depends on `seed`, `epoch` and the picture,
-        and on nothing else. With `size`, pictures are resized (bilinear).
+        and on nothing else. With `size`, pictures are resized (bilinear). With a `part`
+        of (1, 2), each batch is the second half of what it would be: the share of one
+        process out of two.
 
         Shape: x (n, 1, size, size) of float32, mean 0 and standard deviation 1 over the
             training set; y (n,).
-        Raises: ValueError if `batch_size` or `size` is less than 1.
+        Raises: ValueError if `batch_size` or `size` is less than 1, or `part` is not
+            one of its number.
         """
         if batch_size < 1 or (size is not None and size < 1):
             raise ValueError(
                 f"batch_size and size must be at least 1, got {batch_size} and {size}"
             )
+        which, parts = part
+        if not 0 <= which < parts:
+            raise ValueError(f"part must be (i, n) with 0 <= i < n, got {part}")
         n = len(self)
         order, flip, shift = torch.arange(n), None, None
         if seed is not None:  # drawn on the CPU, so that every device sees the same
@@ -112,9 +119,9 @@ class Split:
             if augment:
                 flip = torch.rand(n, generator=random) < 0.5
                 shift = torch.randint(-1, 2, (n, 2), generator=random)
-        return self._deal(
-            order.tensor_split(-(-n // batch_size)) if n else (), flip, shift, size
-        )
+        batches = order.tensor_split(-(-n // batch_size)) if n else ()
+        mine = [batch.tensor_split(parts)[which] for batch in batches]
+        return self._deal(mine, flip, shift, size)
 
     def _deal(
         self,

@@ -1,0 +1,78 @@
+"""What a training run saw, epoch by epoch and batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Score(NamedTuple):
+    """Mean cross-entropy, and the share of pictures that were named right."""
+
+    loss: float
+    accuracy: float
+
+
+class Epoch(NamedTuple):
+    """What one epoch came to. `seconds` is since the start of training, the validation
+    passes left out.
+    """
+
+    train_loss: float
+    validation: Score
+    seconds: float
+
+
+@dataclass
+class History:
+    """What `fit` saw: an `Epoch` for each epoch, the loss of each batch, and, at the
+    end, the score on the test set.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    test: Score | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent training."""
+        return self.epochs[-1].seconds if self.epochs else 0.0
+
+    def __str__(self) -> str:
+        rows = [
+            (f"{i:5}", f"{row.train_loss:.2f}", row.validation)
+            for i, row in enumerate(self.epochs, 1)
+        ]
+        rows += [(" test", "", self.test)] if self.test else []
+        return "\n".join(
+            ["epoch  train loss  val loss  val accuracy"]
+            + [
+                f"{name}  {loss:>10}  {score.loss:8.2f}  {score.accuracy:12.3f}"
+                for name, loss, score in rows
+            ]
+        )
+
+    def plot(self, axes: Axes, label: str) -> None:
+        """Draw the validation accuracy after each epoch."""
+        accuracies = [row.validation.accuracy for row in self.epochs]
+        axes.plot(range(1, len(accuracies) + 1), accuracies, marker="o", label=label)
+        axes.set(
+            xlabel="epoch",
+            ylabel="validation accuracy",
+            xticks=range(1, len(accuracies) + 1),
+        )
+
+    def plot_losses(self, axes: Axes, label: str, window: int = 50) -> None:
+        """Draw the training loss over the epochs, each point the mean of the last
+        `window` batches.
+        """
+        losses = torch.tensor(self.losses)
+        mean = losses.unfold(0, window, 1).mean(dim=1)
+        steps = torch.arange(window, len(losses) + 1) / len(losses) * len(self.epochs)
+        axes.plot(steps, mean, label=label)
+        axes.set(xlabel="epoch", ylabel=f"training loss, mean of {window} batches")
