@@ -49,7 +49,7 @@ def download_torchvision(name: str, *, progress: bool = True) -> dict[str, Tenso
     Raises: ValueError if torchvision has no weights of that name; RuntimeError if the
         hash is another; urllib's errors if there is no way to the server.
     """
-    from torchvision import models  # type: ignore[import-untyped]
+    from torchvision import models
 
     try:
         weights = models.get_weight(name)

@@ -1,0 +1,168 @@
+"""Pictures in folders, one folder a class, as ImageNet comes: read by torchvision.
+
+What is drawn for a picture depends on the seed, the epoch and the picture alone, so
+that the number of processes or workers changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from course_lib.data.files import DataError
+from course_lib.pretrained import IMAGENET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The side of a picture, and of the square that is cut out of it, where none is given.
+SIZE = 224
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """The pictures of one split; they are read when their batch is made.
+
+    `files` holds a path and a label each.
+    """
+
+    files: tuple[tuple[str, int], ...]
+    workers: int = 0
+    device: torch.device | str = "cpu"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def to(self, device: torch.device | str) -> FolderSplit:
+        """The same split, its batches handed over on another device."""
+        return replace(self, device=device)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        size: int | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pictures once, as `course_lib.Split.batches` has it.
+
+        With `augment`, a part of a picture is cut out at random, enlarged to `size` and
+        perhaps mirrored; without, its centre is.
+
+        Shape: x (n, 3, size, size) of float32; y (n,).
+        Raises: ValueError for a bad `batch_size`, `size` or `part`; DataError for a
+            file that is no picture.
+        """
+        which, parts = part
+        size = SIZE if size is None else size
+        if batch_size < 1 or size < 1 or not 0 <= which < parts:
+            raise ValueError(
+                f"batch_size and size must be at least 1 and part one of its number,"
+                f" got {batch_size}, {size} and {part}"
+            )
+        order = torch.arange(len(self))
+        if seed is not None:
+            random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+            order = torch.randperm(len(self), generator=random)
+        whole = order.tensor_split(-(-len(self) // batch_size)) if len(self) else ()
+        mine = [batch.tensor_split(parts)[which].tolist() for batch in whole]
+        pictures = _Pictures(self.files, size, (seed or 0, epoch) if augment else None)
+        loader: DataLoader[Any] = DataLoader(
+            pictures,
+            batch_sampler=mine,
+            num_workers=self.workers,
+            generator=torch.Generator(),  # and leave the caller's alone
+            pin_memory=torch.device(self.device).type == "cuda",
+        )
+        for x, y in loader:
+            yield x.to(self.device, non_blocking=True), y.to(self.device)
+
+
+class _Pictures(Dataset[Any]):
+    """Pictures by number; `drawn` is the seed and the epoch of what is drawn."""
+
+    def __init__(
+        self,
+        files: tuple[tuple[str, int], ...],
+        size: int,
+        drawn: tuple[int, int] | None,
+    ) -> None:
+        from torchvision.transforms import v2
+
+        cut = (
+            [v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)]
+            if drawn is None
+            else [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
+        )
+        finish = [
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(*IMAGENET),
+        ]
+        self.transform = v2.Compose([*cut, *finish])
+        self.files, self.drawn = files, drawn
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from torchvision.datasets.folder import default_loader
+
+        path, label = self.files[index]
+        try:
+            picture = default_loader(path)
+        except OSError as error:
+            raise DataError(f"{path} is not a picture: {error}") from error
+        with torch.random.fork_rng(devices=[]):
+            if self.drawn:
+                seed, epoch = self.drawn
+                key = (seed * 1_000_003 + epoch) * 100_000_007 + index
+                torch.manual_seed(key % 2**63)
+            return self.transform(picture), label
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The three splits of a folder, and its classes."""
+
+    train: FolderSplit
+    validation: FolderSplit
+    test: FolderSplit
+    classes: tuple[str, ...]
+
+
+def folder(path: Path | str, *, workers: int = 0) -> Folder:
+    """The pictures under ``path/train/CLASS/`` and ``path/val/CLASS/``, as ImageNet's
+    are laid out; `workers` processes read them.
+
+    Where there is no ``path/test``, ``val`` is the test set too, as it is for ImageNet,
+    whose test labels are not public.
+
+    Raises: DataError if a folder is missing, has no picture, or other classes.
+    """
+    from torchvision.datasets import ImageFolder
+
+    names = ["train", "val", "test" if (Path(path) / "test").is_dir() else "val"]
+    found = []
+    for name in names:
+        try:
+            found.append(ImageFolder(Path(path) / name))
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{Path(path) / name}: {error}. What is wanted is a folder for each"
+                f" class in {path}/train and in {path}/val, with pictures in it."
+            ) from error
+    classes = found[0].classes
+    for name, split in zip(names, found, strict=True):
+        if split.classes != classes:
+            odd = sorted(set(split.classes) ^ set(classes))
+            raise DataError(f"{path}: train and {name} differ in {', '.join(odd)}")
+    train, validation, test = (
+        FolderSplit(tuple(split.samples), workers) for split in found
+    )
+    return Folder(train, validation, test, tuple(classes))

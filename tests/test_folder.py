@@ -1,0 +1,104 @@
+"""Pictures in folders: they are drawn alike, whoever reads them."""
+
+import pytest
+import torch
+from PIL import Image
+
+from course_lib import DataError, ResNet, fit
+from course_lib.data.folder import folder
+
+
+@pytest.fixture
+def pictures(tmp_path, sample):
+    """Three classes, 16 training pictures each, of uneven size, grey and coloured."""
+    for part, split, count in (
+        ("train", sample.train, 16),
+        ("val", sample.validation, 4),
+    ):
+        for label in range(3):
+            where = tmp_path / part / f"class {label}"
+            where.mkdir(parents=True)
+            chosen = split.images[split.labels == label][:count, 0].numpy()
+            for number, array in enumerate(chosen):
+                image = Image.fromarray(array).resize((40 + number, 30))
+                if number % 2:
+                    image = image.convert("RGB")
+                image.save(where / f"{number}.png")
+    return tmp_path
+
+
+def test_layout(pictures):
+    data = folder(pictures)
+    assert data.classes == ("class 0", "class 1", "class 2")
+    assert (len(data.train), len(data.validation)) == (48, 12)
+    assert data.test == data.validation
+    x, y = next(data.train.batches(5))
+    assert (x.shape, x.dtype, y.dtype) == ((5, 3, 224, 224), torch.float32, torch.int64)
+    (pictures / "val").rename(pictures / "test")
+    with pytest.raises(DataError, match=r"val: .* a folder for each class"):
+        folder(pictures)
+
+
+def test_as_torchvision_prepares_them(pictures):
+    """The oracle: the transforms that go with torchvision's weights."""
+    from torchvision.models import ResNet18_Weights
+
+    data = folder(pictures)
+    prepare = ResNet18_Weights.DEFAULT.transforms()
+    x, _ = next(data.validation.batches(12))
+    for (path, _), ours in zip(data.validation.files, x, strict=True):
+        theirs = prepare(Image.open(path).convert("RGB"))
+        assert (ours - theirs).abs().max() < 0.05  # in units of a standard deviation
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_drawn_by_seed_epoch_and_picture_alone(pictures, workers):
+    whole = list(folder(pictures).train.batches(16, seed=1, augment=True, size=16))
+    split = folder(pictures, workers=workers).train
+    parts = [
+        list(split.batches(16, seed=1, augment=True, size=16, part=(which, 2)))
+        for which in (0, 1)
+    ]
+    for (x, y), *pieces in zip(whole, *parts, strict=True):
+        assert torch.equal(torch.cat([piece[0] for piece in pieces]), x)
+        assert torch.equal(torch.cat([piece[1] for piece in pieces]), y)
+    other, _ = next(split.batches(16, seed=1, epoch=1, augment=True, size=16))
+    assert not torch.equal(other, whole[0][0])
+
+
+def test_reading_leaves_the_callers_random_numbers(pictures):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    next(folder(pictures).train.batches(4, seed=0, augment=True, size=16))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_fit_takes_a_folder(pictures):
+    torch.manual_seed(0)
+    net = ResNet("small", num_classes=3, in_channels=3)
+    data = folder(pictures)
+    arguments = {"epochs": 6, "batch_size": 16, "size": 28, "progress": False}
+    history = fit(net, data, lr=0.05, **arguments)
+    assert history.epochs[-1].train_loss < history.epochs[0].train_loss
+
+
+def test_what_is_no_picture(pictures):
+    path = pictures / "train" / "class 1" / "3.png"
+    path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"class 1.3\.png is not a picture"):
+        list(folder(pictures).train.batches(48, size=16))
+
+
+def test_other_classes(pictures):
+    (pictures / "val" / "class 2").rename(pictures / "val" / "class 9")
+    with pytest.raises(DataError, match="train and val differ in class 2, class 9"):
+        folder(pictures)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"batch_size": 0}, {"size": 0}, {"part": (2, 2)}, {"part": (-1, 1)}]
+)
+def test_bad_arguments(pictures, bad):
+    with pytest.raises(ValueError, match="must be at least 1 and part"):
+        next(folder(pictures).train.batches(**({"batch_size": 4} | bad)))
