@@ -96,8 +96,8 @@ _SMALL = {
     "4b": Row(64, 48, 96, 16, 32, 32),
 }
 
-#: "small" is for 28x28 pixels on a laptop: four modules, at 7x7 and 3x3 pixels. Branches
-#: cost a laptop more in moving maps than in computing them: few channels, all in
+#: "small" is for 28x28 pixels on a laptop: four modules, at 7x7 and 3x3 pixels. There,
+#: branches cost more in moving maps than in computing them: few channels, all in
 #: multiples of 16, and small maps early.
 VARIANTS = {
     "paper": _PAPER._replace(modern=False),

@@ -240,7 +240,7 @@ def test_normalisation_follows_the_activation_and_precedes_pooling():
 def test_small_net_is_small(overlapping):
     net = on_meta("small", overlapping=overlapping)
     shapes = [stage.shape for stage in summarize(net, (1, 28, 28)).stages]
-    assert shapes[:5] == [(32, 11, 11), (64, 5, 5), (96, 5, 5), (96, 5, 5), (64, 2, 2)]
+    assert shapes[:5] == [(16, 11, 11), (64, 5, 5), (96, 5, 5), (96, 5, 5), (64, 2, 2)]
     with FlopCounterMode(display=False) as counter:
         net(torch.empty(1, 1, 28, 28, device="meta"))
     assert 5e6 < counter.get_total_flops() / 2 < 12e6

@@ -41,13 +41,18 @@ def cells(kind):
                 yield pytest.param(cell, id=cell.id)
 
 
+#: The chapters whose module has another name.
+MODULE = {"scaling": "train"}
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_one_word_four_files(name):
+    module = MODULE.get(name, name)
     for file in (
         f"book/{name}.md",
         f"book/{name}.ipynb",
-        f"course_lib/{name}.py",
-        f"tests/test_{name}.py",
+        f"course_lib/{module}.py",
+        f"tests/test_{module}.py",
     ):
         assert (ROOT / file).is_file(), file
 
