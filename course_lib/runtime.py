@@ -11,7 +11,11 @@ import torch
 from torch import nn
 
 #: The names by which a precision is asked for.
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,19 @@ class Runtime:
     def autocast(self) -> torch.autocast:
         """The context in which a network runs forward."""
         return torch.autocast(
-            self.device.type, self.precision, enabled=self.precision != torch.float32
+            self.device.type,
+            self.precision,
+            enabled=self.precision not in (torch.float32, torch.float64),
         )
+
+    @property
+    def stored(self) -> torch.dtype:
+        """What weights and pictures are stored as; autocast changes copies of them."""
+        return torch.float64 if self.precision == torch.float64 else torch.float32
 
     def host(self, net: nn.Module) -> nn.Module:
         """`net` itself, moved onto the device and into the memory format."""
-        return net.to(self.device).to(memory_format=self.memory_format)
+        return net.to(self.device, self.stored).to(memory_format=self.memory_format)
 
     @property
     def part(self) -> tuple[int, int]:
@@ -90,7 +101,7 @@ class Runtime:
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
         """A batch of pictures, on the device and in the memory format."""
-        return x.to(self.device, memory_format=self.memory_format)
+        return x.to(self.device, self.stored, memory_format=self.memory_format)
 
 
 def runtime(
@@ -99,11 +110,11 @@ def runtime(
     """The fastest runtime of this machine, apart from what is asked for.
 
     `device` is ``"cuda"``, ``"mps"`` or ``"cpu"``, in this order of preference;
-    `precision` is ``"float32"`` or ``"bfloat16"``, which is preferred where the
-    processor multiplies it. The environment variables COURSE_DEVICE and
-    COURSE_PRECISION ask for the same where an argument does not. The memory format is
-    channels-last, which was measured to be faster for every network of the course
-    (``make bench``). In a process group, each process has its rank.
+    `precision` is ``"float32"``, ``"bfloat16"``, which is preferred where the processor
+    multiplies it, or ``"float64"``, for comparisons. The environment variables
+    COURSE_DEVICE and COURSE_PRECISION ask for the same where an argument does not. The
+    memory format is channels-last, which was measured to be faster for every network
+    of the course (``make bench``). In a process group, each process has its rank.
 
     Raises: ValueError if the device is not there or the precision has no such name.
     """

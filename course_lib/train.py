@@ -24,7 +24,7 @@ from torch import nn
 import course_lib
 from course_lib.blocks import Network
 from course_lib.data import DataError, fashion_mnist
-from course_lib.runtime import Runtime, runtime
+from course_lib.runtime import PRECISIONS, Runtime, runtime
 from course_lib.training import Data, TrainingError, fit
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", type=Path, help="written each epoch; a run goes on from it")
     add("--sync-batch-norm", action="store_true", help="over all processes; GPUs only")
     add("--device", choices=["cpu", "cuda", "mps"])
-    add("--precision", choices=["float32", "bfloat16"])
+    add("--precision", choices=PRECISIONS)
     return made
 
 

@@ -210,7 +210,7 @@ def evaluate(
         for x, y in pictures.batches(batch_size, size=size, part=run_on.part):
             with run_on.autocast():
                 logits = net(run_on.place(x))
-            sums[0] += F.cross_entropy(logits.float(), y, reduction="sum")
+            sums[0] += F.cross_entropy(logits.to(run_on.stored), y, reduction="sum")
             sums[1] += (logits.argmax(dim=1) == y).sum()
     net.train(training)
     loss, right = (run_on.total(sums) / len(split)).tolist()

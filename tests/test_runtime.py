@@ -36,7 +36,8 @@ def test_asked_for_by_variables(monkeypatch):
 
 def test_bad_arguments():
     with pytest.raises(
-        ValueError, match="precision must be one of float32, bfloat16, got 'float8'"
+        ValueError,
+        match="precision must be one of float32, bfloat16, float64, got 'float8'",
     ):
         runtime(precision="float8")
     with pytest.raises(ValueError, match="device 'xpu' is not here"):
@@ -103,3 +104,10 @@ def test_dropout_is_drawn_anew_each_epoch_and_differently_in_each_process():
                 Runtime(*RUN_ON, rank, 2).seed(seed, epoch)
                 drawn.add(torch.rand(()).item())
     assert len(drawn) == 8
+
+
+def test_in_64_bits_weights_and_pictures_are_too():
+    run_on = runtime("cpu", "float64")
+    net = run_on.host(torch.nn.Conv2d(1, 1, 3))
+    with run_on.autocast():
+        assert net(run_on.place(torch.rand(1, 1, 3, 3))).dtype == torch.float64

@@ -1,0 +1,119 @@
+"""`check`: it finds an exercise, judges an answer, and remembers."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import linecache
+import pkgutil
+import traceback
+from dataclasses import dataclass, field
+
+from course_lib.checks.compare import Wrong
+from course_lib.checks.exercises import EXERCISES, Answer, Exercise, brief
+from course_lib.checks.limits import SECONDS, TimeUp, as_it_was
+from course_lib.checks.report import Progress, Result
+
+
+@dataclass
+class Check:
+    """`check`, and what it remembers of this session."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def __call__(self, name: str, answer: object) -> Result:
+        """Check `answer`, a function or class, against the exercise ``"chapter.name"``;
+        never raises.
+        """
+        found = _find(name)
+        if isinstance(found, str):
+            return Result(str(name), False, found)
+        result = _judge(found, answer)
+        self.results[name] = result
+        return result
+
+    def progress(self, chapter: str | None = None) -> Progress:
+        """How far you are: in `chapter`, or in those that you have begun."""
+        chapters = (
+            [chapter] if chapter else [name.split(".")[0] for name in self.results]
+        )
+        for each in chapters:
+            _find(f"{each}.")
+        return Progress(
+            [e for e in EXERCISES.values() if e.name.split(".")[0] in chapters],
+            self.results,
+        )
+
+
+def _find(name: object) -> Exercise | str:
+    """The exercise of that name, or what to say if there is none."""
+    chapter = str(name).split(".")[0]
+    here = __package__ or ""
+    path = importlib.import_module(here).__path__
+    known = {module.name for module in pkgutil.iter_modules(path)} - OURS
+    if chapter in known:
+        importlib.import_module(f"{here}.{chapter}")
+    if str(name) in EXERCISES:
+        return EXERCISES[str(name)]
+    names = [each for each in EXERCISES if each.startswith(f"{chapter}.")]
+    close = difflib.get_close_matches(str(name), names or sorted(known), n=3)
+    meant = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f"there is no exercise {name!r}.{meant}"
+
+
+#: The modules beside those of the chapters.
+OURS = {"compare", "core", "exercises", "limits", "report"}
+
+
+def _judge(asked: Exercise, answer: object) -> Result:
+    """Run the checker, and put what happens in words."""
+
+    def no(message: str, hint: str = "") -> Result:
+        return Result(asked.name, False, message, hint)
+
+    if not callable(answer):
+        return no(
+            f"a function is wanted, and this is {brief(answer)}.",
+            "Hand over the function itself, by its name, without calling it.",
+        )
+    try:
+        with as_it_was():
+            asked.checker(Answer(answer))
+    except NotImplementedError:
+        return no("Not started.", asked.first)
+    except Wrong as wrong:
+        return no(f"{wrong.message}.", wrong.hint)
+    except TimeUp:
+        return no(
+            f"It was still running after {SECONDS:g} seconds.",
+            "Is there a loop whose end is never reached?",
+        )
+    except KeyboardInterrupt:
+        return no("It was interrupted.")
+    except BaseException as error:  # whatever theirs does, we do not
+        return no(f"Your code raised {_error(error)}{_place(error, answer)}.")
+    return Result(asked.name, True, "")
+
+
+def _error(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {text[0]}" if text else "")
+
+
+def _place(error: BaseException, answer: object) -> str:
+    """The last line of their own file or cell that the error went through."""
+    function = inspect.unwrap(answer) if inspect.isfunction(answer) else answer
+    where = getattr(getattr(function, "__code__", None), "co_filename", None)
+    module = inspect.getmodule(type(function) if where is None else function)
+    if where is None and inspect.isclass(function):
+        methods = (m for m in vars(function).values() if inspect.isfunction(m))
+        where = next((method.__code__.co_filename for method in methods), None)
+    where = where or getattr(module, "__file__", None)
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if f.filename == where
+    ]
+    if not frames or frames[-1].lineno is None:
+        return ""
+    line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
+    return f", in line {frames[-1].lineno}" + (f": `{line}`" if line else "")

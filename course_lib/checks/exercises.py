@@ -1,0 +1,135 @@
+"""An exercise, and an answer to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from course_lib.checks.compare import Wrong, compare
+from course_lib.checks.limits import (
+    LARGEST,
+    SECONDS,
+    as_it_was,
+    copied,
+    size,
+    time_limit,
+)
+
+#: What an exercise asks for.
+KINDS = ("implement", "predict", "repair", "investigate")
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: what is learnt, in how many minutes, what to do first, and the
+    function that raises `Wrong` if an `Answer` is.
+    """
+
+    name: str
+    kind: str
+    goal: str
+    minutes: int
+    first: str
+    checker: Callable[[Answer], None]
+
+
+#: All exercises whose module has been imported.
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(
+    name: str, *, kind: str, goal: str, minutes: int, first: str
+) -> Callable[[Callable[[Answer], None]], Callable[[Answer], None]]:
+    """Register the decorated checker as the exercise ``"chapter.name"``.
+
+    Raises: ValueError if the name is taken or the kind is not one of `KINDS`.
+    """
+    if name in EXERCISES or kind not in KINDS:
+        raise ValueError(
+            f"an exercise needs a new name and a kind of {KINDS}, got {name}, {kind}"
+        )
+
+    def register(checker: Callable[[Answer], None]) -> Callable[[Answer], None]:
+        EXERCISES[name] = Exercise(name, kind, goal, minutes, first, checker)
+        return checker
+
+    return register
+
+
+class Answer:
+    """What a student wrote, handed to a checker: it can be called like theirs.
+
+    Every call gets copies of its arguments, has `SECONDS` of time, and leaves nothing
+    behind.
+    """
+
+    def __init__(self, value: Callable[..., Any]) -> None:
+        self.value = value
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What theirs returns for `arguments`.
+
+        Raises: Wrong if it does not take them or returns too much, and whatever theirs
+            raises.
+        """
+        self._takes(arguments)
+        with as_it_was(), time_limit(SECONDS):
+            got = self.value(*copied(arguments))
+        if size(got) > LARGEST:
+            raise Wrong(
+                f"what it returns takes {size(got) / 2**30:.1f} GiB",
+                "Something grew far beyond what is asked for; look at its shape.",
+            )
+        return got
+
+    def gives(
+        self,
+        want: Any,
+        *arguments: Any,
+        on: str | None = None,
+        mistakes: Sequence[tuple[Any, str]] = (),
+        tolerance: float = 1e-4,
+    ) -> None:
+        """Check that theirs returns `want` for `arguments`.
+
+        `on` says in words what the arguments are. `mistakes` are what wrong answers
+        would return, each with the hint that fits. Without arguments nothing is said
+        about `want`: it would be the solution.
+
+        Raises: Wrong if it does not.
+        """
+        if on is None:
+            on = ", ".join(map(brief, arguments))
+        compare(
+            self(*arguments),
+            want,
+            on=f"for {on}" if on else "",
+            secret=not arguments,
+            mistakes=mistakes,
+            tolerance=tolerance,
+        )
+
+    def _takes(self, arguments: Sequence[Any]) -> None:
+        try:
+            signature = inspect.signature(self.value)
+        except (TypeError, ValueError):
+            return  # some functions of C have none
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            raise Wrong(
+                f"it takes {signature}, and the check calls it with {len(arguments)}"
+                " arguments",
+                "Leave the line with `def` as it was.",
+            ) from None
+
+
+def brief(value: object) -> str:
+    """A value in a few words."""
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"an input of shape {tuple(shape)}"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,83 @@
+"""What a check says, as text and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from course_lib.checks.exercises import Exercise
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check has to say. It is printed by a notebook, as text or HTML."""
+
+    name: str
+    passed: bool
+    message: str
+    hint: str = ""
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __repr__(self) -> str:
+        mark = "passed" if self.passed else "not yet"
+        lines = [f"{self.name}: {mark}. {self.message}".rstrip()]
+        return "\n".join(lines + ([f"Hint: {self.hint}"] if self.hint else []))
+
+    def _repr_html_(self) -> str:
+        kind, mark = ("passed", "&#10003;") if self.passed else ("open", "&#10007;")
+        hint = f"<br><em>Hint:</em> {_code(self.hint)}" if self.hint else ""
+        return (
+            f'<div class="check check-{kind}"><strong>{mark} {escape(self.name)}'
+            f"</strong>: {'passed' if self.passed else 'not yet'}."
+            f" {_code(self.message)}{hint}</div>"
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The exercises of some chapters, and which of them have passed."""
+
+    exercises: Sequence[Exercise]
+    results: Mapping[str, Result]
+
+    def _rows(self) -> list[tuple[str, Exercise]]:
+        def mark(name: str) -> str:
+            result = self.results.get(name)
+            return "-" if result is None else "x" if result.passed else "?"
+
+        return [(mark(each.name), each) for each in self.exercises]
+
+    def _count(self) -> str:
+        done = sum(mark == "x" for mark, _ in self._rows())
+        return f"{done} of {len(self.exercises)} passed"
+
+    def __repr__(self) -> str:
+        lines = [
+            f"[{mark if mark != '-' else ' '}] {each.name} ({each.minutes} min):"
+            f" {each.goal}"
+            for mark, each in self._rows()
+        ]
+        return "\n".join([self._count(), *lines])
+
+    def _repr_html_(self) -> str:
+        marks = {"x": "&#10003;", "?": "&#10007;", "-": "&#9675;"}
+        items = "".join(
+            f"<li>{marks[mark]} <code>{each.name}</code>, {each.minutes} min:"
+            f" {_code(each.goal)}</li>"
+            for mark, each in self._rows()
+        )
+        return (
+            f'<div class="check"><strong>{self._count()}</strong><ul>{items}</ul></div>'
+        )
+
+
+def _code(text: str) -> str:
+    """HTML of a text in which backquotes mark code."""
+    parts = escape(text).split("`")
+    return "".join(
+        f"<code>{part}</code>" if index % 2 else part
+        for index, part in enumerate(parts)
+    )
