@@ -1,0 +1,197 @@
+"""The exercises on convolution."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.checks.compare import Wrong, same_function
+from course_lib.checks.exercises import Answer, exercise
+from course_lib.convolution import output_size as size_of
+from course_lib.convolution import receptive_field as field_of
+
+
+@exercise(
+    "convolution.weights_of_one_layer",
+    kind="predict",
+    goal="count what a convolution has to learn",
+    minutes=3,
+    first="How many numbers does one output channel need? Then take all of them.",
+)
+def weights_of_one_layer(answer: Answer) -> None:
+    """Counted from the layers themselves."""
+    with torch.device("meta"):
+        layers = nn.Conv2d(3, 16, 5), nn.Linear(3 * 28 * 28, 16 * 24 * 24)
+    conv, full = (sum(p.numel() for p in layer.parameters()) for layer in layers)
+    answer.gives(
+        (conv, full),
+        mistakes=[
+            ((conv - 16, full - 16 * 24 * 24), "Each output has a bias, too."),
+            ((conv - 16, full), "Each channel of the convolution has a bias, too."),
+            ((conv, full - 16 * 24 * 24), "Each output of the full layer has a bias."),
+            (
+                (conv, 16 * 28 * 28 * (3 * 28 * 28 + 1)),
+                "Without padding, what comes out is smaller than what goes in.",
+            ),
+            ((416, full), "Each output channel looks at all three input channels."),
+        ],
+    )
+
+
+@exercise(
+    "convolution.output_size",
+    kind="implement",
+    goal="know the size of every map without running anything",
+    minutes=5,
+    first="On how many places does the kernel fit if the stride is one?",
+)
+def output_size(answer: Answer) -> None:
+    """Against the library's, on sizes of the papers and on drawn ones."""
+    cases = [(28, 5, 1, 0), (28, 5, 1, 2), (227, 11, 4, 0), (224, 7, 2, 3)]
+    draw = random.Random()
+    for _ in range(20):
+        kernel_size = draw.randint(1, 7)
+        size, stride = draw.randint(kernel_size, 64), draw.randint(1, 4)
+        cases.append((size, kernel_size, stride, draw.randint(0, kernel_size // 2)))
+    for n, k, s, p in cases:
+        answer.gives(
+            size_of(n, k, s, p),
+            n,
+            k,
+            s,
+            p,
+            on=f"{n} pixels, kernel {k}, stride {s}, padding {p}",
+            mistakes=[
+                ((n + 2 * p - k) // s, "Count the first place, too: add one."),
+                ((n + p - k) // s + 1, "Padding is added on both sides."),
+                ((n - k) // s + 1, "What does the padding do?"),
+                (n + 2 * p - k + 1, "With a stride, only some of the places count."),
+                (
+                    -(-(n + 2 * p - k) // s) + 1,
+                    "A kernel that would stick out at the end does not count: round"
+                    " down.",
+                ),
+                (
+                    (n + 2 * p - k) / s + 1,
+                    "A number of pixels is whole: where the last step does not fit, it"
+                    " is not made.",
+                ),
+            ],
+        )
+
+
+@exercise(
+    "convolution.receptive_field",
+    kind="implement",
+    goal="follow the receptive field through a stack of layers",
+    minutes=10,
+    first="Begin with one unit, which sees one pixel. What does a 3x3 add?",
+)
+def receptive_field(answer: Answer) -> None:
+    """Against the library's, on VGG's pairs, AlexNet's beginning, and drawn stacks."""
+    cases = [[(3, 1)], [(3, 1), (3, 1)], [(11, 4), (3, 2), (5, 1)], []]
+    draw = random.Random()
+    cases += [
+        [(draw.randint(1, 7), draw.randint(1, 3)) for _ in range(draw.randint(2, 6))]
+        for _ in range(10)
+    ]
+    for layers in cases:
+        after, late = 1, 1
+        for kernel_size, stride in layers:
+            late *= stride
+            after += (kernel_size - 1) * late
+        backwards = 1
+        for kernel_size, stride in layers:
+            backwards = (backwards - 1) * stride + kernel_size
+        answer.gives(
+            field_of(layers)[0] if layers else 1,
+            layers,
+            on=f"layers {layers}",
+            mistakes=[
+                (
+                    1 + sum(kernel_size - 1 for kernel_size, _ in layers),
+                    "Behind a stride, a step from one unit to the next is a step over"
+                    " several pixels.",
+                ),
+                (after, "A layer's own stride widens what comes after it, not itself."),
+                (
+                    sum(kernel_size for kernel_size, _ in layers),
+                    "Neighbouring units see almost the same: a kernel of k adds k - 1.",
+                ),
+                (
+                    backwards,
+                    "Go through the layers in the other order, or keep count"
+                    " of the strides.",
+                ),
+            ],
+        )
+
+
+@exercise(
+    "convolution.convolve",
+    kind="implement",
+    goal="write a layer out in full",
+    minutes=15,
+    first="Compute one number: the first output channel, at the upper left corner.",
+)
+def convolve(answer: Answer) -> None:
+    """Against PyTorch's, with several channels and kernels that are not square."""
+    for c, d, (h, w) in ((1, 1, (2, 2)), (3, 4, (3, 3)), (2, 3, (2, 5))):
+        x, weight = torch.randn(c, 7, 9), torch.randn(d, c, h, w)
+        mistakes = [
+            (F.conv2d(x, weight.flip(2, 3)), "Do not turn the kernel over."),
+            (F.conv2d(F.pad(x, (0, w - 1, 0, h - 1)), weight), "There is no padding."),
+            (
+                F.conv2d(x, weight[:1]).expand(d, -1, -1),
+                "Every output channel has a kernel of its own.",
+            ),
+            (
+                F.conv2d(x[:1], weight[:, :1]),
+                "An output channel looks at all input channels, and adds them up.",
+            ),
+        ]
+        answer.gives(F.conv2d(x, weight), x, weight, mistakes=mistakes)
+
+
+@exercise(
+    "convolution.keeps_its_size",
+    kind="repair",
+    goal="choose the padding that keeps the size",
+    minutes=5,
+    first="Look at the line that is marked, and try kernels of 3 and of 5 pixels.",
+)
+def keeps_its_size(answer: Answer) -> None:
+    """Against a block with ``padding="same"``."""
+    for channels, kernel_size in ((2, 3), (3, 1), (1, 5), (2, 7)):
+        want, valid, one = (
+            nn.Sequential(
+                nn.Conv2d(channels, channels, kernel_size, padding=padding),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, kernel_size, padding=padding),
+            )
+            for padding in (kernel_size // 2, 0, 1)
+        )
+        bare = nn.Sequential(want[0], want[2])
+        x = torch.randn(2, channels, 9, 8)
+        got = answer(channels, kernel_size)
+        try:
+            same_function(
+                got,
+                want,
+                x,
+                mistakes=[
+                    (valid, "Every convolution makes the picture smaller."),
+                    (
+                        one,
+                        "It is right for a kernel of three pixels, and for no other.",
+                    ),
+                    (bare, "Keep the ReLU between the two convolutions."),
+                ],
+            )
+        except Wrong as wrong:
+            hint = wrong.hint or "What does the kernel miss at each border?"
+            message = f"with a kernel of {kernel_size}, {wrong.message}"
+            raise Wrong(message, hint) from None

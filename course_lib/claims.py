@@ -1,0 +1,230 @@
+"""The ledger: what is said about these networks, and what holds.
+
+``book/claims.yml`` has every checkable claim of four articles, and a second part with
+errors of widely used code, books and papers. Each claim has a verdict, and either an
+expression that computes it (`course_lib.expressions`) or the place where it can be
+read. Chapter: The ledger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from course_lib.expressions import evaluate as evaluate
+
+#: Where the ledger is: in an installed package, and in the repository.
+FILES = (
+    Path(__file__).parent / "_book" / "claims.yml",
+    Path(__file__).parents[1] / "book" / "claims.yml",
+)
+
+VERDICTS = ("right", "imprecise", "wrong", "unsupported", "unseen")
+
+#: How a claim can be checked: by its expression, or in one of two ways by citation.
+MARKS = ("computed", "read", "from-memory")
+
+NETS = ("LeNet", "AlexNet", "ZFNet", "VGG", "NiN", "GoogLeNet", "ResNet", "basics")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim: who says it in which line, of which networks, what, and the number in
+    it; the verdict, and why; what computes it, and to what; what is cited, and where;
+    how all that was checked.
+
+    Raises: ValueError for a verdict, net or check that is not known, or if the claim is
+        neither computed nor cited.
+    """
+
+    id: int | str
+    source: str
+    nets: list[str]
+    claim: str
+    verdict: str
+    why: str
+    checked: list[str]
+    line: int | None = None
+    value: str = ""
+    expression: str = ""
+    computed: Any = None
+    citation: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"claim {self.id}: there is no verdict {self.verdict!r}")
+        if not self.nets or not set(self.nets) <= set(NETS):
+            raise ValueError(f"claim {self.id}: its nets cannot be {self.nets}")
+        possible = [["computed"]] if self.expression else [[]]
+        if self.citation:
+            possible = [[*possible[0], mark] for mark in MARKS[1:]]
+        if not self.checked or self.checked not in possible:
+            raise ValueError(
+                f"claim {self.id}: with {'an' if self.expression else 'no'} expression"
+                f" and {len(self.citation)} citations, it cannot be {self.checked}"
+            )
+
+
+@dataclass(frozen=True, repr=False)
+class Ledger:
+    """Claims, and the labels of what they come from and of what they cite.
+
+    In a notebook it shows as cards to filter by network and verdict, which takes no
+    JavaScript.
+    """
+
+    name: str
+    claims: tuple[Claim, ...]
+    sources: dict[str, dict[str, str]]
+    references: dict[str, dict[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.claims)
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(self.claims)
+
+    def __repr__(self) -> str:
+        counts = (f"{count} {verdict}" for verdict, count in self.verdicts().items())
+        return f"{len(self)} claims: {', '.join(counts)}"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{c.id:>3} {c.verdict:<11} {c.claim}" for c in self)
+
+    def where(
+        self,
+        *,
+        net: str | None = None,
+        verdict: str | None = None,
+        source: str | None = None,
+    ) -> Ledger:
+        """Those about that `net`, of that `verdict`, from that `source`.
+
+        Raises: ValueError if there are none.
+        """
+        claims = tuple(
+            claim
+            for claim in self
+            if net in (None, *claim.nets)
+            and verdict in (None, claim.verdict)
+            and source in (None, claim.source)
+        )
+        wanted = [word for word in (net, verdict, source) if word is not None]
+        if not claims:
+            raise ValueError(f"there is no claim with {' and '.join(wanted)}")
+        name = "-".join([self.name, *wanted])
+        return Ledger(name, claims, self.sources, self.references)
+
+    def verdicts(self) -> dict[str, int]:
+        """How many claims have each verdict."""
+        counts = Counter(claim.verdict for claim in self)
+        return {verdict: counts[verdict] for verdict in VERDICTS}
+
+    def _repr_html_(self) -> str:
+        nets = Counter(net for claim in self for net in claim.nets)
+        choices = {
+            "Network": {net: nets[net] for net in NETS if nets[net]},
+            "Verdict": {key: n for key, n in self.verdicts().items() if n},
+        }
+        rules, filters = [STYLE], []
+        for title, counts in choices.items():
+            group = f"{self.name}-{title.lower()}"
+            filters.append(_radios(title, group, len(self), counts))
+            for key in counts:
+                chosen = f".ledger:has(#{group}-{key}:checked)"
+                rules.append(f"{chosen} li:not([data-is~={key}]) {{ display: none }}")
+        parts = ["<style>", *rules, "</style>", "<div class='ledger'>", *filters]
+        parts += ["<ul>", *map(self._card, self), "</ul>", "<p></p>", "</div>"]
+        return "\n".join(parts)
+
+    def _card(self, claim: Claim) -> str:
+        place = self.sources[claim.source]["label"]
+        place += f", line {claim.line}" if claim.line else ""
+        head = (
+            f"<b>{claim.id}</b> <b class='verdict'>{claim.verdict}</b>"
+            f" {', '.join(claim.nets)}; {escape(place)}"
+        )
+        proof = "; ".join(
+            f"<a href='{self.references[key]['url']}'>"
+            f"{escape(self.references[key]['label'])}</a>, {escape(where)}"
+            for key, where in claim.citation.items()
+        )
+        parts = [f"<p>{head}</p>", f"<p><em>{escape(claim.claim)}</em></p>"]
+        parts.append(f"<p>{escape(claim.why)}</p>")
+        if claim.value:
+            parts.append(f"<p>claimed: {escape(claim.value)}</p>")
+        if claim.expression:
+            parts.append(
+                f"<details><summary>computed: {escape(_show(claim.computed))}</summary>"
+                f"<code>{escape(claim.expression)}</code></details>"
+            )
+        if claim.citation:
+            parts.append(f"<p>{claim.checked[-1].replace('-', ' ')}: {proof}</p>")
+        anchor, kind = f"{self.name}-{claim.id}", " ".join([claim.verdict, *claim.nets])
+        return f"<li id='{anchor}' data-is='{kind}'>{''.join(parts)}</li>"
+
+
+def load_claims(part: str = "claims") -> Ledger:
+    """The claims of the four articles, or with ``"errors"`` the ledger's second part.
+
+    Raises: ValueError for another part, or a claim that is not complete.
+    """
+    import yaml
+
+    if part not in ("claims", "errors"):
+        raise ValueError(f"the ledger's parts are 'claims' and 'errors', not {part!r}")
+    path = next(path for path in FILES if path.is_file())
+    ledger = yaml.safe_load(path.read_text(encoding="utf-8"))
+    claims = tuple(Claim(**entry) for entry in ledger[part])
+    return Ledger(part, claims, ledger["sources"], ledger["references"])
+
+
+def _radios(title: str, group: str, total: int, counts: dict[str, int]) -> str:
+    """A choice of one of `counts`, or all."""
+    labels = [
+        f"<label><input type='radio' name='{group}' id='{group}-{key}'"
+        f"{' checked' if key == 'all' else ''}> {key} ({count})</label>"
+        for key, count in ({"all": total} | counts).items()
+    ]
+    return f"<fieldset><legend>{title}</legend>{' '.join(labels)}</fieldset>"
+
+
+def _show(value: Any, inside: bool = False) -> str:
+    """``(11, 4); 62,378,344`` for ``[[11, 4], 62378344]``."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_show(entry, True)}" for key, entry in value.items())
+    if isinstance(value, list):
+        text = (", " if inside else "; ").join(_show(entry, True) for entry in value)
+        return f"({text})" if inside else text
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+#: Cards in as many columns as there is room for. The last paragraph counts those that
+#: are shown: a counter skips what is not displayed. The first line takes back the light
+#: ground that the book's theme gives to outputs in dark mode.
+STYLE = """\
+.text_html:has(> .ledger) { background: none !important; color: inherit !important }
+.ledger { counter-reset: shown; display: flex; flex-direction: column; gap: .5rem }
+.ledger fieldset { border: 0; margin: 0; padding: 0 }
+.ledger legend { font-size: 1rem; font-weight: bold; margin: 0 }
+.ledger label { display: inline-block; margin-right: .75rem; white-space: nowrap }
+.ledger > p { order: 1; margin: 0 }
+.ledger > p::after { content: counter(shown) " shown" }
+.ledger > ul { order: 2; display: grid; gap: .75rem; list-style: none; margin: 0;
+  padding: 0; grid-template-columns: repeat(auto-fill, minmax(min(100%, 19rem), 1fr)) }
+.ledger li { counter-increment: shown; border: 1px solid #8888; border-radius: .25rem;
+  border-left: .375rem solid #888; margin: 0; padding: .5rem .75rem; min-width: 0 }
+.ledger > ul > li > p { margin: 0 0 .375rem }
+.ledger li code { background: none; border: 0; color: inherit; padding: 0;
+  overflow-wrap: anywhere; white-space: normal }
+.ledger li[data-is~=right] { border-left-color: #009E73 }
+.ledger li[data-is~=imprecise] { border-left-color: #E69F00 }
+.ledger li[data-is~=wrong] { border-left-color: #D55E00 }
+.ledger li[data-is~=unsupported] { border-left-color: #CC79A7 }
+.ledger li[data-is~=unseen] { border-left-color: #56B4E9 }"""

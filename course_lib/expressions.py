@@ -1,0 +1,189 @@
+"""Expressions over this library, such as ``count_parameters(AlexNet("paper"))``: what
+the ledger computes its claims with.
+
+They come from a file, so their syntax and names are restricted. That keeps slips out;
+it is no wall against somebody who wants to break out. Chapter: The ledger.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.alexnet import AlexNet
+from course_lib.blocks import conv_bn, linear_relu_dropout, response_norm, run_on_meta
+from course_lib.convolution import (
+    cross_correlate,
+    max_pool2d,
+    output_size,
+    receptive_field,
+)
+from course_lib.googlenet import (
+    AUX_WEIGHT,
+    PAPER_TABLE_1,
+    TABLE_1,
+    GoogLeNet,
+    Inception,
+)
+from course_lib.lenet import LeNet
+from course_lib.nin import NiN, nin_block
+from course_lib.normalization import local_response_norm
+from course_lib.resnet import ResNet, basic_block, bottleneck, make_shortcut
+from course_lib.summary import count_parameters, summarize
+from course_lib.vgg import VGG
+from course_lib.zfnet import ZFNet
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+#: (C, H, W); an integer is the side of a colour picture.
+Size = int | tuple[int, ...]
+
+
+class Layer(NamedTuple):
+    """One layer as it runs: name, class, shape of its output without the batch,
+    parameters, multiply-accumulates.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+class Cost(NamedTuple):
+    """What layers cost together; activations are the numbers that they put out."""
+
+    parameters: int
+    macs: int
+    activations: int
+
+
+def layers(net: nn.Module, size: Size) -> list[Layer]:
+    """The layers of `net` in the order in which they run on an input of `size`.
+
+    It runs on the meta device. A multiply-accumulate is two of the floating-point
+    operations that PyTorch counts.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    rows: list[Layer] = []
+    counter = FlopCounterMode(display=False)
+
+    def record(name: str, layer: nn.Module) -> RemovableHandle:
+        kind, parameters = type(layer).__name__, count_parameters(layer)
+
+        def hook(_layer: nn.Module, _input: object, output: Tensor) -> None:
+            macs = counter.get_total_flops() // 2 - sum(row.macs for row in rows)
+            rows.append(Layer(name, kind, tuple(output.shape[1:]), parameters, macs))
+
+        return layer.register_forward_hook(hook)
+
+    leaves = [(name, m) for name, m in net.named_modules() if not list(m.children())]
+    handles = [record(name, layer) for name, layer in leaves]
+    with counter:
+        shape = (3, size, size) if isinstance(size, int) else size
+        run_on_meta(net.eval(), (1, *shape))
+    for handle in handles:
+        handle.remove()
+    return rows
+
+
+def cost(net: nn.Module, size: Size, *kinds: str) -> Cost:
+    """What those layers of `net` cost that have one of `kinds` in the name of their
+    class; without `kinds`, all.
+    """
+    rows = [
+        row
+        for row in layers(net, size)
+        if not kinds or any(kind in row.kind for kind in kinds)
+    ]
+    return Cost(
+        sum(row.parameters for row in rows),
+        sum(row.macs for row in rows),
+        sum(torch.Size(row.shape).numel() for row in rows),
+    )
+
+
+def kernels(net: nn.Module, kind: str = "") -> list[tuple[int, int]]:
+    """Kernel size and stride of each convolution and pooling of `net` that has `kind`
+    in the name of its class: what `receptive_field` wants of a chain.
+    """
+    found = (m for m in net.modules() if hasattr(m, "kernel_size"))
+    return [
+        (_first(m.kernel_size), _first(m.stride))
+        for m in found
+        if kind in type(m).__name__
+    ]
+
+
+def _first(pair: Any) -> int:
+    return pair if isinstance(pair, int) else pair[0]
+
+
+def values(*numbers: float) -> Tensor:
+    """The numbers as maps of one pixel. Shape: -> (1, len(numbers), 1, 1)."""
+    return torch.tensor(numbers, dtype=torch.float, device="cpu")[None, :, None, None]
+
+
+#: What an expression may use of this library.
+COURSE: dict[str, Any] = {
+    thing.__name__: thing
+    for thing in (
+        *(AlexNet, GoogLeNet, Inception, LeNet, NiN, ResNet, VGG, ZFNet),
+        *(basic_block, bottleneck, conv_bn, linear_relu_dropout, nin_block),
+        *(make_shortcut, response_norm, local_response_norm, cross_correlate),
+        *(max_pool2d, output_size, receptive_field, count_parameters, summarize),
+        *(layers, cost, kernels, values),
+    )
+} | {"TABLE_1": TABLE_1, "PAPER_TABLE_1": PAPER_TABLE_1, "AUX_WEIGHT": AUX_WEIGHT}
+
+#: What it may use of Python.
+PYTHON = {
+    thing.__name__: thing
+    for thing in (all, any, len, list, max, min, range, round, set, sorted, sum, zip)
+}
+
+#: The syntax that it may have.
+SYNTAX = (
+    *(ast.Expression, ast.expr_context, ast.Constant, ast.Name, ast.Attribute),
+    *(ast.Call, ast.keyword, ast.Starred, ast.Subscript, ast.Slice),
+    *(ast.Tuple, ast.List, ast.Dict, ast.Set, ast.comprehension),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+    *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp),
+    *(ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
+)
+
+
+def evaluate(expression: str) -> Any:
+    """The value of an expression over `COURSE` and `PYTHON`, its tuples as lists.
+    Networks are built on the meta device, without numbers.
+
+    Raises: ValueError for syntax or a name that it may not have.
+    """
+    tree = ast.parse(expression.strip(), mode="eval")
+    nodes = list(ast.walk(tree))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    known = COURSE.keys() | PYTHON.keys() | bound
+    for node in nodes:
+        if (
+            not isinstance(node, SYNTAX)
+            or (isinstance(node, ast.Name) and node.id not in known)
+            or (isinstance(node, ast.Attribute) and node.attr.startswith("_"))
+        ):
+            raise ValueError(f"{ast.unparse(node)!r} cannot stand in an expression")
+    namespace = {"__builtins__": {}, **PYTHON, **COURSE}
+    with torch.device("meta"):
+        return _plain(eval(compile(tree, "expression", "eval"), namespace))
+
+
+def _plain(value: Any) -> Any:
+    """Lists in the place of tuples, as YAML has them."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,165 @@
+"""The exercises: their solutions pass, their stubs do not, and neither do the mistakes
+that students make; right answers that look different do.
+"""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_lib.checks import check
+from course_lib.checks.exercises import EXERCISES
+
+ROOT = Path(__file__).parents[1]
+sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
+exercises = importlib.import_module("exercises")
+notebooks = importlib.import_module("notebooks")
+
+TEXTS = exercises.texts()
+for text in TEXTS:
+    importlib.import_module(f"course_lib.checks.{text.stem}")
+ANSWERS = {text.stem: importlib.import_module(f"answers.{text.stem}") for text in TEXTS}
+NAMES = sorted(EXERCISES)
+
+
+def answers(name, kind):
+    return getattr(ANSWERS[name.split(".")[0]], kind).get(name, [])
+
+
+def functions(notebook):
+    """Exercise -> what the notebook defines for it, its cells run in order."""
+    names = {}
+    for cell in notebooks.code_cells(notebook)[1:]:
+        if exercises.CHECK.search(cell.source):
+            continue
+        exec(cell.source, names)
+    checks = "\n".join(notebooks.code(notebook))
+    return {name: names[answer] for name, answer in exercises.CHECK.findall(checks)}
+
+
+@pytest.fixture(scope="module")
+def solutions():
+    return {
+        k: v for text in TEXTS for k, v in functions(exercises.solved(text)).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def stubs():
+    return {
+        k: v for text in TEXTS for k, v in functions(exercises.student(text)).items()
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_passes(name, solutions):
+    result = check(name, solutions[name])
+    assert result.passed, result
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stub_does_not(name, stubs):
+    result = check(name, stubs[name])
+    assert not result.passed
+    assert result.message == "Not started."
+    assert result.hint == EXERCISES[name].first
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "hint"),
+    [
+        pytest.param(name, wrong, hint, id=f"{name}-{i}")
+        for name in NAMES
+        for i, (wrong, hint) in enumerate(answers(name, "WRONG"))
+    ],
+)
+def test_mistakes_are_found_and_named(name, wrong, hint):
+    result = check(name, wrong)
+    assert not result.passed
+    assert hint.lower() in repr(result).lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        pytest.param(name, right, id=f"{name}-{i}")
+        for name in NAMES
+        for i, right in enumerate(answers(name, "RIGHT"))
+    ],
+)
+def test_right_answers_that_look_different(name, right):
+    result = check(name, right)
+    assert result.passed, result
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_enough_answers(name):
+    assert len(answers(name, "WRONG")) >= 3
+    assert len({hint for _, hint in answers(name, "WRONG")}) >= 2
+    assert len(answers(name, "RIGHT")) >= 1
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_notebooks_are_their_text(text):
+    assert exercises.differences(text) == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_text_and_checks_agree(text):
+    """Kind, goal and minutes stand in both; each chapter has five exercises or more."""
+    content = text.read_text()
+    sections = re.split(r"^## ", content, flags=re.MULTILINE)[1:]
+    assert len(sections) >= 5
+    checked = {
+        name: e for name, e in EXERCISES.items() if name.split(".")[0] == text.stem
+    }
+    found = []
+    for section in sections:
+        line = re.search(
+            r"^\*(\w+)\. Goal: (.*?)\. About (\d+) minutes?\.\*$", section, re.M | re.S
+        )
+        assert line, section[:100]
+        for name, _ in exercises.CHECK.findall(section):
+            asked = checked[name]
+            goal = " ".join(line[2].split())
+            assert (line[1].lower(), goal, int(line[3])) == (
+                asked.kind,
+                asked.goal,
+                asked.minutes,
+            )
+            found.append(name)
+    assert sorted(found) == sorted(checked)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_an_empty_student_notebook_runs_to_its_end(text):
+    """In one process, as a kernel would: stubs raise only when they are called."""
+    names = {}
+    results = []
+    for source in notebooks.code(exercises.student(text))[1:]:
+        *_, last = ["", *source.strip().splitlines()]
+        if exercises.CHECK.fullmatch(last):
+            results.append(eval(last, names))
+        else:
+            exec(source, names)
+    assert results
+    assert not any(results)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_students_see_no_solution(text):
+    notebook = nbformat.read(exercises.EXERCISES / f"{text.stem}.ipynb", as_version=4)
+    for cell in notebooks.code_cells(notebook):
+        assert "SOLUTION" not in cell.source
+        assert cell.outputs == []
+    solutions = [
+        m[2]
+        for s in notebooks.code(exercises.from_text(text))
+        for m in exercises.SOLUTION.finditer(s)
+    ]
+    assert solutions
+    sources = "\n".join(cell.source for cell in notebook.cells)
+    assert not any(solution.strip() in sources for solution in solutions)

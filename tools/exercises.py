@@ -1,0 +1,171 @@
+"""Make the notebooks of the exercises from their texts, book/exercises/NAME.md:
+
+    python tools/exercises.py              book/exercises/NAME.ipynb, for students, and
+                                           book/solutions/NAME.ipynb, executed
+    python tools/exercises.py NAME ...     these, changed or not
+    python tools/exercises.py --check      none; fail if one is not its text
+    python tools/exercises.py --nbgrader FOLDER
+                                           FOLDER/NAME/NAME.ipynb, for nbgrader
+
+A solution stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION``; students get
+a stub in its place. The cells that grade are not in their notebook at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from notebooks import (
+    BOOK,
+    code_cells,
+    execute,
+    from_text,
+    keep_outputs,
+    tidy,
+    write,
+)
+from tqdm import tqdm
+
+EXERCISES, SOLUTIONS = BOOK / "exercises", BOOK / "solutions"
+
+SOLUTION = re.compile(
+    r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n?", re.DOTALL | re.MULTILINE
+)
+STUB = "{indent}# YOUR CODE HERE\n{indent}raise NotImplementedError\n"
+CHECK = re.compile(r'^check\("([\w.]+)", (\w+)\)$', re.MULTILINE)
+
+#: What each exercise is worth to nbgrader.
+POINTS = 1
+
+Notebook = Any  # nbformat has no types
+
+
+def texts() -> list[Path]:
+    """The texts of the exercises."""
+    return sorted(EXERCISES.glob("*.md"))
+
+
+def student(text: Path) -> Notebook:
+    """What a student edits: stubs, and no outputs."""
+    notebook = from_text(text)
+    for cell in code_cells(notebook):
+        cell.source = SOLUTION.sub(lambda m: STUB.format(indent=m[1]), cell.source)
+        cell.source = cell.source.rstrip("\n")
+    return notebook
+
+
+def solved(text: Path) -> Notebook:
+    """The solutions, folded where the book shows them; not executed yet."""
+    notebook = from_text(text)
+    for cell in code_cells(notebook):
+        if SOLUTION.search(cell.source):
+            cell.source = SOLUTION.sub(lambda m: m[2], cell.source).rstrip("\n")
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+    return notebook
+
+
+def graded(text: Path) -> Notebook:
+    """What nbgrader takes: solutions between its marks, and a cell that grades each.
+
+    A cell scores if it does not raise; `check` never does, so the grading cell asserts.
+    """
+    notebook = from_text(text)
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type != "code":
+            continue
+        if SOLUTION.search(cell.source):
+            cell.metadata["nbgrader"] = _metadata(cell.id, solution=True)
+        for name, answer in CHECK.findall(cell.source):
+            source = (
+                "### BEGIN HIDDEN TESTS\n"
+                f'assert check("{name}", {answer}).passed\n'
+                "### END HIDDEN TESTS"
+            )
+            grade = nbformat.v4.new_code_cell(source, id=f"{cell.id}-grade")
+            grade.metadata["nbgrader"] = _metadata(grade.id, grade=True)
+            cells.append(grade)
+    notebook.cells = cells
+    return notebook
+
+
+def _metadata(
+    name: str, *, solution: bool = False, grade: bool = False
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "schema_version": 3,
+        "grade_id": name,
+        "solution": solution,
+        "grade": grade,
+        "locked": grade,
+        "task": False,
+    }
+    return made | ({"points": POINTS} if grade else {})
+
+
+def differences(text: Path) -> list[str]:
+    """What keeps the notebooks of `text` from being the text."""
+    found = []
+    if text.read_text(encoding="utf-8") != tidy(text):
+        found.append(f"the code of exercises/{text.name} is not formatted")
+    for folder, make in ((EXERCISES, student), (SOLUTIONS, solved)):
+        target = folder / f"{text.stem}.ipynb"
+        if not target.exists():
+            found.append(f"{folder.name}/{target.name} is missing")
+            continue
+        want, got = make(text), nbformat.read(target, as_version=4)
+        if [(c.id, c.cell_type, c.source, c.metadata) for c in want.cells] != [
+            (c.id, c.cell_type, c.source, c.metadata) for c in got.cells
+        ]:
+            found.append(f"{folder.name}/{target.name} differs from its text")
+    return found
+
+
+def make(text: Path, *, anew: bool) -> None:
+    """Write both notebooks of `text`; execute the solutions if code changed."""
+    text.write_text(tidy(text), encoding="utf-8")
+    EXERCISES.mkdir(exist_ok=True)
+    write(student(text), EXERCISES / f"{text.stem}.ipynb")
+    notebook, target = solved(text), SOLUTIONS / f"{text.stem}.ipynb"
+    SOLUTIONS.mkdir(exist_ok=True)
+    if anew or not keep_outputs(notebook, target):
+        execute(notebook, SOLUTIONS)
+    write(notebook, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--nbgrader", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    known = {text.stem: text for text in texts()}
+    unknown = [name for name in arguments.names if name not in known]
+    if unknown:
+        parser.error(f"no exercises {', '.join(unknown)}; there are {', '.join(known)}")
+    if arguments.check:
+        found = [line for text in known.values() for line in differences(text)]
+        sys.exit("\n".join([*found, "run: make notebooks"]) if found else 0)
+    chosen = {
+        n: t for n, t in known.items() if not arguments.names or n in arguments.names
+    }
+    for name, text in tqdm(chosen.items(), unit="notebook"):
+        if arguments.nbgrader:
+            folder = arguments.nbgrader / name
+            folder.mkdir(parents=True, exist_ok=True)
+            write(copy.deepcopy(graded(text)), folder / f"{name}.ipynb")
+        else:
+            make(text, anew=bool(arguments.names))
+
+
+if __name__ == "__main__":
+    main()
