@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: book test data lint types unit nbval notebooks serve bench lock clean
+.PHONY: book test data lint types unit nbval notebooks exercises serve bench lock clean
 
 $(BIN)/uv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -32,6 +32,7 @@ lint: .venv/all
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/python tools/notebooks.py --check
+	$(BIN)/python tools/exercises.py --check
 
 types: .venv/all
 	$(BIN)/mypy
@@ -49,10 +50,13 @@ unit: .venv/all data
 	$(BIN)/python -m pytest --cov
 
 nbval: .venv/all data
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin book
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin book/*.ipynb book/solutions
 
 notebooks: .venv/all data
 	$(BIN)/python tools/notebooks.py $(NAMES)
+
+exercises: .venv/all data
+	$(BIN)/python tools/exercises.py $(NAMES)
 
 serve: book
 	$(BIN)/python -m http.server --directory _build/html

@@ -21,7 +21,12 @@ notebooks = importlib.import_module("notebooks")
 TEXTS = notebooks.texts()
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 FILES = [entry["file"] for part in TOC["parts"] for entry in part["chapters"]]
-CHAPTERS = [Path(file).stem for file in FILES if file.endswith(".ipynb")]
+CHAPTERS = [
+    Path(file).stem
+    for file in FILES
+    if file.endswith(".ipynb") and Path(file).parent.name == "book"
+]
+SOLUTIONS = [Path(file).stem for file in FILES if Path(file).parent.name == "solutions"]
 MODULES = [
     path.stem
     for path in (ROOT / "course_lib").iterdir()
@@ -69,6 +74,9 @@ def test_every_module_says_what_it_is(name):
 
 def test_every_chapter_is_in_the_table_of_contents():
     assert sorted(CHAPTERS) == sorted(text.stem for text in TEXTS)
+    exercises = {path.stem for path in (ROOT / "book/exercises").glob("*.md")}
+    assert sorted(SOLUTIONS) == sorted(exercises)
+    assert exercises <= set(CHAPTERS)
 
 
 def test_public_names():

@@ -32,6 +32,7 @@ SILENT = [
     r"\s+\d+[\d.]*[a-z]?(\([a-z]\))?((,| and| to) \d+[\d.]*(\([a-z]\))?)*",
     r"\b[A-Za-z][A-Za-z]*[-\u2011]?\d[\w.-]*",  # ResNet-50, conv3, C5, small-44, FP32
     r"\b\d[a-e]\b",  # the modules of GoogLeNet
+    r"\b(16|32|64) bits\b",  # formats of numbers
 ]
 
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)")

@@ -61,7 +61,7 @@ def texts() -> list[Path]:
     """The chapters: the texts with code cells."""
     return sorted(
         path
-        for path in BOOK.rglob("*.md")
+        for path in BOOK.glob("*.md")
         if "{code-cell}" in path.read_text(encoding="utf-8")
     )
 
