@@ -1,0 +1,101 @@
+"""Plain and residual nets of growing depth: training error beside norms of gradients.
+
+Every net sees the 55,000 training pictures once, with the same steps.
+"""
+
+from typing import NamedTuple
+
+import torch
+from record import Experiment, Row, main
+from torch import Tensor
+
+from course_lib import ResNet, Split, evaluate, fashion_mnist, fit
+from course_lib.degradation import identity_init, watch_gradients
+
+
+class Kind(NamedTuple):
+    """Nets that are trained alike: their depths, and what sets them apart."""
+
+    depths: tuple[int, ...]
+    shortcut: str
+    lr: float = 0.1
+    identity: bool = False
+
+
+#: Shortcuts B and C at the depth that is nearest to the paper's 34; what may help a
+#: plain net at the depth that needs it most.
+KINDS = {
+    "plain": Kind((20, 32, 44), "none"),
+    "shortcut A": Kind((20, 32, 44), "A"),
+    "shortcut B": Kind((32,), "B"),
+    "shortcut C": Kind((32,), "C"),
+    "plain, shorter steps": Kind((44,), "none", lr=0.02),
+    "plain, from the identity": Kind((44,), "none", identity=True),
+}
+
+SEEDS = 3
+
+#: The steps whose norms are averaged: the first; ten from the hundredth on; the last
+#: ten.
+MOMENTS = {"start": slice(1), "100": slice(100, 110), "end": slice(-10, None)}
+
+
+def measure(key: Row) -> Row:
+    """Train one net with one seed. The training error is that of the trained net, on
+    10,000 of the pictures; "first" and "last" are convolutions.
+    """
+    kind, seed = KINDS[key["net"]], int(key["seed"])
+    torch.manual_seed(seed)
+    net = ResNet(f"small-{key['depth']}", shortcut=kind.shortcut)
+    if kind.identity:
+        identity_init(net[1:])
+    norms = {
+        "gradient": watch_gradients(net),
+        "relative": watch_gradients(net, relative=True),
+    }
+    data = fashion_mnist()
+    history = fit(net, data, epochs=1, lr=kind.lr, seed=seed, progress=False)
+    assert history.test is not None
+    some = Split(data.train.images[:10_000], data.train.labels[:10_000])
+    found = {
+        "train_loss": sum(history.losses[-50:]) / 50,
+        "train_error": 1 - evaluate(net, some).accuracy,
+        "test_accuracy": history.test.accuracy,
+    }
+    for name, layers in norms.items():
+        first, *_, last = (
+            seen
+            for layer, seen in layers.items()
+            if "shortcut" not in layer and layer != "head.2"
+        )
+        found |= moments(f"{name}_first", first) | moments(f"{name}_last", last)
+    return {name: f"{value:.4g}" for name, value in found.items()}
+
+
+def moments(name: str, norms: list[Tensor]) -> dict[str, float]:
+    """The mean of `norms` at each moment."""
+    steps = torch.stack(norms)
+    return {f"{name}_{at}": steps[part].mean().item() for at, part in MOMENTS.items()}
+
+
+EXPERIMENT = Experiment(
+    table="degradation",
+    keys=[
+        {"net": name, "depth": str(depth), "seed": str(seed)}
+        for name, kind in KINDS.items()
+        for depth in kind.depths
+        for seed in range(SEEDS)
+    ],
+    measure=measure,
+    modules=(
+        "course_lib/blocks.py",
+        "course_lib/data/__init__.py",
+        "course_lib/degradation.py",
+        "course_lib/resnet.py",
+        "course_lib/training.py",
+        "experiments/degradation.py",
+    ),
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

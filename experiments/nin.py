@@ -1,0 +1,102 @@
+"""What NiN ends with, and how fast it can learn, over seeds.
+
+"heads": one body, batch-normalised, with five heads, three epochs each. "rates": the
+net of the paper, the same without its last ReLU, and with batch normalisation, one
+epoch each at four learning rates.
+
+    python experiments/nin.py
+"""
+
+from collections.abc import Callable
+
+import torch
+from record import Experiment, Row, main
+from torch import nn
+
+from course_lib import NiN, count_parameters, fashion_mnist, fit
+from course_lib.blocks import linear_relu_dropout
+
+
+def full(features: int, *before: nn.Module) -> nn.Sequential:
+    """A head that ends with a full layer, as AlexNet's and VGG's do."""
+    return nn.Sequential(nn.Flatten(), *before, nn.Linear(features, 10))
+
+
+#: Head -> how it is built for so many numbers in the last maps.
+HEADS: dict[str, Callable[[int], nn.Module]] = {
+    "mean": lambda _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "maximum": lambda _: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+    "one full layer": full,
+    "dropout, one full layer": lambda maps: full(maps, nn.Dropout(0.5)),
+    "three full layers": lambda maps: full(
+        256, linear_relu_dropout(maps, 256), linear_relu_dropout(256, 256)
+    ),
+}
+
+NETS = ("as in the paper", "without the last ReLU", "batch norm")
+RATES = (0.01, 0.02, 0.05, 0.1)
+
+
+def build(key: Row) -> nn.Module:
+    """The net of one row."""
+    heads = key["part"] == "heads"
+    net = NiN("small", batch_norm=heads or key["net"] == "batch norm")
+    if heads:
+        maps = net.eval()[:-1](torch.zeros(1, 1, 28, 28))
+        net.head = HEADS[key["net"]](maps.numel())
+    if key["net"] == "without the last ReLU":
+        net.mlpconv3[-1] = nn.Identity()
+    return net
+
+
+def dead_classes(net: nn.Module) -> int:
+    """How many logits are zero for each of a thousand pictures."""
+    device = next(net.parameters()).device
+    x, _ = next(fashion_mnist().validation.batches(1000))
+    with torch.inference_mode():
+        return int((net(x.to(device)) == 0).all(dim=0).sum())
+
+
+def measure(key: Row) -> Row:
+    """Train one net with one seed."""
+    seed, epochs = int(key["seed"]), 3 if key["part"] == "heads" else 1
+    torch.manual_seed(seed)
+    net = build(key)
+    history = fit(
+        net,
+        fashion_mnist(),
+        epochs=epochs,
+        lr=float(key["lr"]),
+        seed=seed,
+        progress=False,
+    )
+    assert history.test is not None
+    return {
+        "parameters": str(count_parameters(net)),
+        "test_accuracy": f"{history.test.accuracy:.4f}",
+        "dead_classes": str(dead_classes(net)),
+        "training_seconds": f"{history.seconds:.1f}",
+    }
+
+
+EXPERIMENT = Experiment(
+    table="nin",
+    keys=[
+        {"part": part, "net": net, "lr": str(lr), "seed": str(seed)}
+        for seed in range(3)
+        for part, nets, rates in (("heads", HEADS, [0.1]), ("rates", NETS, RATES))
+        for net in nets
+        for lr in rates
+    ],
+    measure=measure,
+    modules=(
+        "course_lib/blocks.py",
+        "course_lib/data/__init__.py",
+        "course_lib/nin.py",
+        "course_lib/training.py",
+        "experiments/nin.py",
+    ),
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)
