@@ -4,6 +4,7 @@ from course_lib.alexnet import AlexNet
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
 from course_lib.deconvnet import deconvnet, occlusion
+from course_lib.diagram import Drawing, draw, draw_side_by_side
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.history import History, Score
 from course_lib.lenet import LeNet
@@ -23,6 +24,7 @@ __all__ = [
     "VGG",
     "AlexNet",
     "DataError",
+    "Drawing",
     "FashionMNIST",
     "GoogLeNet",
     "History",
@@ -45,6 +47,8 @@ __all__ = [
     "count_parameters",
     "deconvnet",
     "download_torchvision",
+    "draw",
+    "draw_side_by_side",
     "evaluate",
     "fashion_mnist",
     "fit",

@@ -288,6 +288,7 @@ def test_the_one_that_everybody_uses():
         (1, torch.ones(2), "a whole number, where a tensor"),
         (Exception(), 1, "an Exception, where"),
         ({"a": 1}, {"a": 2}, "expected {'a': 2}"),
+        (torch.tensor(1.5), torch.tensor(2.0), "expected 2, got 1.5"),
     ],
 )
 def test_differences(got, want, said):

@@ -47,7 +47,7 @@ def cells(kind):
 
 
 #: The chapters whose module has another name.
-MODULE = {"scaling": "train"}
+MODULE = {"comparison": "summary", "scaling": "train"}
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -221,6 +221,8 @@ def _tensors(got: Tensor, want: Tensor, on: str, tolerance: float) -> str:
     if got.shape != want.shape:
         return f"expected shape {tuple(want.shape)}, got {tuple(got.shape)}{_at(on)}"
     a, b = got.detach().double(), want.detach().double()
+    if not want.dim():
+        return f"expected {b.item():.4g}, got {a.item():.4g}{_at(on)}"
     wrong = ~torch.isclose(a, b, tolerance, tolerance)
     index = tuple(int(i) for i in wrong.nonzero()[0])
     share = wrong.double().mean().item()

@@ -1,0 +1,212 @@
+"""What is written on the box of a layer.
+
+`describe` knows the layers of the course and PyTorch's common ones; any other is called
+by the name of its class, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import activation, container, conv, dropout, pooling
+
+from course_lib import lenet, normalization
+from course_lib.resnet import ZeroPad
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+Shape = tuple[int, ...]
+Tag = tuple[str, str]  # kind and name
+
+
+@dataclass(frozen=True)
+class Op:
+    """One box: its kind, which is its colour, its name, the shape that leaves it; its
+    channels or units, its stride, and what else is to be said; what follows it in the
+    same box.
+
+    `groups` are those of a convolution, `lanes` the boxes side by side in which they
+    are drawn. `path` is the module's name in the network.
+    """
+
+    kind: str
+    name: str
+    shape: Shape
+    size: int | None = None
+    stride: str = "1"
+    more: tuple[str, ...] = ()
+    groups: int = 1
+    lanes: int = 1
+    tags: tuple[Tag, ...] = ()
+    path: str = field(default="", compare=False)
+
+    @property
+    def small(self) -> bool:
+        """Whether it belongs into the box of a layer before it. Response normalisation
+        does not: it looks across the towers of AlexNet.
+        """
+        tag = self.kind in ("act", "norm") and self.name != "LRN"
+        return tag or self.name.startswith("dropout")
+
+    @property
+    def large(self) -> bool:
+        """Whether there is room in its box for what follows."""
+        return self.kind in ("conv", "pool", "full") or self.name == "flatten"
+
+    def lines(self) -> list[str]:
+        """What is written in a high box, line by line."""
+        unit = "units" if self.kind == "full" else "channels"
+        return [*self.name.split("\n"), *self._words(f" {unit}", "stride ")]
+
+    def line(self) -> str:
+        """The same in one line, with strides as in the papers: "3x3 conv, 64, /2"."""
+        return ", ".join([self.name.replace("\n", " "), *self._words("", "/")])
+
+    def pair(self) -> list[str]:
+        """The same in a line for its name and one for the rest."""
+        rest = ", ".join(self._words("", "/" if self.size else "stride "))
+        return [*self.name.split("\n"), *([rest] if rest else [])]
+
+    def _words(self, unit: str, stride: str) -> list[str]:
+        size = [f"{self.size}{unit}"] if self.size else []
+        strides = [f"{stride}{self.stride}"] if self.stride != "1" else []
+        groups = [f"{self.groups} groups"] if self.groups > 1 else []
+        return [*size, *strides, *self.more, *groups]
+
+    def lane(self) -> Op:
+        """One of its lanes alone."""
+        if self.lanes == 1:
+            return self
+        channels, *pixels = self.shape
+        return replace(
+            self,
+            shape=(channels // self.lanes, *pixels),
+            size=self.size and self.size // self.lanes,
+            groups=1,
+            lanes=1,
+        )
+
+
+#: Layers whose name says it all.
+NAMES: dict[type[nn.Module], Tag] = {
+    nn.ReLU: ("act", "ReLU"),
+    nn.Tanh: ("act", "tanh"),
+    nn.Sigmoid: ("act", "sigmoid"),
+    lenet.ScaledTanh: ("act", "scaled tanh"),
+    nn.BatchNorm1d: ("norm", "BN"),
+    nn.BatchNorm2d: ("norm", "BN"),
+    nn.BatchNorm3d: ("norm", "BN"),
+    normalization.BatchNorm2d: ("norm", "BN"),
+    nn.LocalResponseNorm: ("norm", "LRN"),
+    normalization.LocalResponseNorm: ("norm", "LRN"),
+    nn.LayerNorm: ("norm", "layer norm"),
+    nn.GroupNorm: ("norm", "group norm"),
+    nn.Flatten: ("other", "flatten"),
+}
+
+#: The same for functions, by theirs.
+FUNCTIONS: dict[str, Tag] = {
+    "relu": ("act", "ReLU"),
+    "tanh": ("act", "tanh"),
+    "sigmoid": ("act", "sigmoid"),
+    "flatten": ("other", "flatten"),
+    "cat": ("join", "concat"),
+    "add": ("join", "+"),
+    "iadd": ("join", "+"),
+    "mul": ("join", TIMES),
+    "imul": ("join", TIMES),
+}
+
+#: Groups of a convolution that are drawn as towers; more are only written.
+TOWERS = range(2, 5)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a box says all about `module`: it is PyTorch's own or has no children."""
+    kind = type(module)
+    if issubclass(kind, nn.Identity | nn.Sequential):
+        return False
+    own = kind.__module__.startswith("torch.nn.")
+    return (own and kind.__module__ != container.__name__) or not any(module.children())
+
+
+def describe(target: nn.Module | str, shape: Shape, path: str = "") -> Op:
+    """The box of a layer, or of a function by its name, that gives `shape`."""
+    if isinstance(target, str):
+        return Op(*FUNCTIONS.get(target, ("other", target)), shape)
+    op = _measured(target, shape)
+    if op is None:
+        kind = type(target)
+        simple = kind.__module__ == activation.__name__ and not any(target.children())
+        other = "act" if simple else "other", kind.__name__
+        op = Op(*NAMES.get(kind, other), shape)
+    return replace(op, path=path)
+
+
+def _measured(layer: nn.Module, shape: Shape) -> Op | None:
+    """The box of a layer that has numbers to be written, or None."""
+    match layer:
+        case conv._ConvNd():
+            return _convolution(layer, shape)
+        case lenet.PartialConv2d():
+            kernel = _by(layer.weight.shape[1:])
+            return Op("conv", f"{kernel} partial conv", shape, layer.out_channels)
+        case pooling._MaxPoolNd() | pooling._AvgPoolNd():
+            what = "max" if isinstance(layer, pooling._MaxPoolNd) else "average"
+            pixels = len(shape) - 1
+            name = f"{_by(_all(layer.kernel_size, pixels))}\n{what} pool"
+            stride = _step(_all(layer.stride, pixels))
+            return Op("pool", name, shape, stride=stride)
+        case pooling._AdaptiveAvgPoolNd() | pooling._AdaptiveMaxPoolNd():
+            average = isinstance(layer, pooling._AdaptiveAvgPoolNd)
+            what = "average" if average else "maximum"
+            one = max(shape[1:]) == 1
+            name = f"global\n{what}" if one else f"{what}\nto {_by(shape[1:])}"
+            return Op("pool", name, shape)
+        case lenet.Subsampling():
+            return Op("pool", f"2{TIMES}2\nsubsampling", shape, stride="2")
+        case nn.Linear():
+            return Op("full", "full layer", shape, layer.out_features)
+        case lenet.RBF():
+            return Op("full", "RBF", shape, len(layer.codes))
+        case dropout._DropoutNd():
+            return Op("other", f"dropout {layer.p:g}", shape)
+        case ZeroPad():
+            name, stride = f"{layer.new_channels} zero maps", str(layer.stride)
+            return Op("other", name, shape, stride=stride)
+    return None
+
+
+def _convolution(layer: conv._ConvNd, shape: Shape) -> Op:
+    name, groups = "conv", layer.groups
+    if layer.transposed:
+        name = "transposed conv"
+    elif 1 < groups == layer.in_channels:
+        name, groups = "depthwise conv", 1
+    dilation = _step(layer.dilation)
+    return Op(
+        "conv",
+        f"{_by(layer.kernel_size)} {name}",
+        shape,
+        layer.out_channels,
+        _step(layer.stride),
+        (f"dilation {dilation}",) if dilation != "1" else (),
+        groups,
+        groups if groups in TOWERS else 1,
+    )
+
+
+def _all(size: Any, dimensions: int) -> Shape:
+    """One number for each dimension."""
+    return size if isinstance(size, tuple) else (size,) * dimensions
+
+
+def _by(sizes: Shape) -> str:
+    return TIMES.join(map(str, sizes))
+
+
+def _step(stride: Shape) -> str:
+    """(2, 2) -> "2", (2, 1) -> "2x1"."""
+    return str(stride[0]) if len(set(stride)) == 1 else _by(stride)

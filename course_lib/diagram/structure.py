@@ -1,0 +1,240 @@
+"""The plan of a module: what runs one after the other, side by side, around, and again.
+
+`read` takes it from a record of the module at work. A module in which data goes other
+ways stays one box with the name of its class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from course_lib.blocks import Network
+from course_lib.diagram.ops import Op, Shape, describe, is_layer
+from course_lib.diagram.trace import Call, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Branches from one place that meet in `join`; an empty one is a shortcut."""
+
+    branches: tuple[Chain, ...]
+    join: Op
+
+    @property
+    def shape(self) -> Shape:
+        """What leaves it."""
+        return self.join.shape
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """`count` equal blocks, one after the other."""
+
+    count: int
+    body: Chain
+
+    @property
+    def shape(self) -> Shape:
+        """What leaves it."""
+        return self.body[-1].shape
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A child of the network, by its name."""
+
+    name: str
+    body: Chain
+
+    @property
+    def shape(self) -> Shape:
+        """What leaves it."""
+        return self.body[-1].shape
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What leaves behind the node before and does not come back, like an auxiliary
+    classifier; `shape` is what passes by.
+    """
+
+    body: Chain
+    shape: Shape
+
+
+Node = Op | Parallel | Repeat | Stage | Aside
+Chain = tuple[Node, ...]
+
+
+def read(net: nn.Module, input_size: Shape) -> Chain:
+    """The plan of `net` for an input of `input_size`, with all shapes measured.
+
+    Raises: ValueError if `net` cannot take such an input.
+    """
+    return _follow(trace(net, input_size), top=True)
+
+
+def layers(chain: Chain) -> list[Op]:
+    """The layers that `chain` and the stages in it have on their axis."""
+    found: list[Op] = []
+    for node in chain:
+        if isinstance(node, Op):
+            found.append(node)
+        elif isinstance(node, Stage):
+            found += layers(node.body)
+    return found
+
+
+class _TangledError(Exception):
+    """Data goes ways that are neither a chain nor branches which all meet again."""
+
+
+def _follow(call: Call, *, top: bool = False) -> Chain:
+    """What the module called consists of, or one box if that cannot be told. Only at
+    the `top`, what comes out besides the first value is known to leave.
+    """
+    assert isinstance(call.target, nn.Module)
+    values = len(call.sources), len({*call.outputs})
+    try:
+        if is_layer(call.target) or not call.followed or not call.outputs:
+            raise _TangledError
+        if not top and values != (1, 1):
+            raise _TangledError
+        return _Plan(call, top).chain
+    except _TangledError:
+        return (describe(call.target, call.shape, call.path),)
+
+
+class _Plan:
+    """The calls that `call` made, as a chain: what its first output comes from, and
+    behind the nodes where they leave, what the others come from.
+    """
+
+    def __init__(self, call: Call, top: bool) -> None:
+        self.call, self.top = call, top
+        self.asides: dict[Call, list[Chain]] = {}
+        taken = main = self._made_of(call.outputs[0])
+        for goal in call.outputs[1:]:
+            calls = self._made_of(goal) - taken
+            starts = {source for step in calls for source in step.sources} - calls
+            taken = taken | calls
+            for start in starts:  # one, or placing them all will fail
+                self.asides.setdefault(start, []).append(self._all(calls, start, goal))
+        self.chain = self._all(main, call, call.outputs[0])
+        if self.asides:  # not all of them found their place
+            raise _TangledError
+
+    def _made_of(self, goal: Call) -> set[Call]:
+        """`goal` and the calls that it comes from."""
+        calls: set[Call] = set()
+        waiting = [goal]
+        while waiting:
+            step = waiting.pop()
+            if step is not self.call and step not in calls:
+                calls.add(step)
+                waiting += step.sources
+        return calls
+
+    def _all(self, calls: set[Call], start: Call, goal: Call) -> Chain:
+        """The chain of exactly `calls`, from `start` to `goal`."""
+        order = [step for step in self.call.calls if step in calls]
+        self.readers: dict[Call, list[Call]] = {}
+        for step in order:
+            for source in dict.fromkeys(step.sources):
+                self.readers.setdefault(source, []).append(step)
+        # Each call with those that everything from there comes to, the next one first.
+        self.ahead: dict[Call, list[Call]] = {}
+        for step in reversed(order):
+            self.ahead[step] = [step, *self._meeting(self.readers.get(step, []))]
+        self.placed = 0
+        chain, last = self._chain(start, None)
+        if not chain or last is not goal or self.placed != len(calls):
+            raise _TangledError
+        return chain
+
+    def _meeting(self, ways: list[Call]) -> list[Call]:
+        """The calls that all `ways` come to."""
+        first, *others = [self.ahead[way] for way in ways] or [[]]
+        return [step for step in first if all(step in other for other in others)]
+
+    def _chain(self, at: Call, end: Call | None) -> tuple[Chain, Call]:
+        """What follows `at`, up to the join `end`, and the last call of it."""
+        steps: list[tuple[Shape, Chain]] = []
+        while (ways := self.readers.get(at, [])) and ways != [end]:
+            if len(ways) == 1:
+                step, named = ways[0], self.top and end is None
+                nodes = self._one(step, named=named)
+            else:
+                step = next(iter(self._meeting(ways)), self.call)
+                nodes = (self._fork(at, ways, step),)
+            steps.append((at.shape, nodes))
+            steps += [
+                (step.shape, (Aside(chain, step.shape),))
+                for chain in self.asides.pop(step, [])
+            ]
+            at = step
+        return _merged(_folded(steps)), at
+
+    def _fork(self, at: Call, ways: list[Call], join: Call) -> Parallel:
+        """Several ways from `at` to `join`."""
+        branches: dict[Call, Chain] = {}
+        for way in ways:
+            if way is join:
+                branches[at] = ()
+            else:
+                first = self._one(way)
+                rest, last = self._chain(way, join)
+                branches[last] = _merged((*first, *rest))
+        if len(branches) != len(join.sources) or {*branches} != {*join.sources}:
+            raise _TangledError
+        self.placed += 1
+        box = describe(join.target, join.shape, join.path)
+        branches_in_order = tuple(branches[source] for source in join.sources)
+        return Parallel(branches_in_order, replace(box, kind="join"))
+
+    def _one(self, step: Call, *, named: bool = False) -> Chain:
+        """A call that reads one value; if it is `named`, perhaps a stage."""
+        if len({*step.sources}) > 1:
+            raise _TangledError
+        self.placed += 1
+        if isinstance(step.target, str):
+            box = describe(step.target, step.shape)
+            if box.kind == "join":  # of a value and a number, or a parameter
+                box = replace(box, kind="other", name=step.target)
+            return (box,)
+        chain = _follow(step)
+        network = isinstance(self.call.target, Network)
+        stage = network or not (is_layer(step.target) or step.path.isdigit())
+        return (Stage(step.path, chain),) if named and stage else chain
+
+
+def _folded(steps: Iterable[tuple[Shape, Chain]]) -> Chain:
+    """Chains in a row, with equal ones of several boxes folded into one."""
+    nodes: list[Node] = []
+    for (_, chain), group in groupby(steps):
+        count = len([*group])
+        block = len(chain) > 1 or isinstance(chain[0], Parallel)
+        nodes += [Repeat(count, chain)] if block and count > 1 else chain * count
+    return tuple(nodes)
+
+
+def _merged(chain: Chain) -> Chain:
+    """Activations, normalisations and dropout go into the box before them."""
+    nodes: list[Node] = []
+    for node in chain:
+        last = nodes[-1] if nodes else None
+        if isinstance(node, Op) and isinstance(last, Op):
+            if node.small and last.large and node.shape == last.shape:
+                nodes[-1] = replace(last, tags=(*last.tags, (node.kind, node.name)))
+                continue
+            if node.kind == "pool":  # map by map, so that it leaves towers apart
+                node = replace(node, lanes=last.lanes)
+        nodes.append(node)
+    return tuple(nodes)

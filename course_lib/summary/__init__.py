@@ -1,0 +1,176 @@
+"""An X-ray of a network: for each of its stages and layers the shape that leaves it,
+parameters, operations, memory and receptive field.
+
+Conventions. Everything is for one picture. One MAC, a multiply-accumulate, is two
+FLOPs; counted are those of convolutions and matrix products, as torch's FlopCounterMode
+does, and no biases, normalisations or activations. Memory is in bytes: what a layer
+hands on, unless it writes over its input or shows it in another shape; and what
+autograd saves of it in training, where that grows with the batch, without the picture
+itself. A receptive field is the theoretical one, `Field`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.blocks import Network
+from course_lib.summary.sights import Field
+from course_lib.summary.table import Row, Summary
+from course_lib.summary.tracer import NoNumbersError, Tally, Tracer
+
+__all__ = ["Field", "Row", "Summary", "count_parameters", "summarize"]
+
+
+def summarize(net: nn.Module, input_size: Sequence[int] | Tensor) -> Summary:
+    """Follow one input of `input_size` (C, H, W) through `net`, in evaluation for what
+    is computed and in training for what is kept.
+
+    It happens on the meta device, wherever `net` is: shapes are computed, numbers are
+    not, and `net` stays as it is. A net whose way depends on numbers wants a picture
+    (C, H, W) in the place of the size, and is followed on the way that this one takes.
+
+    Raises: ValueError for a size that is not one, and if `net` cannot take such an
+        input, or cannot be followed without numbers.
+    """
+    with _left_alone(net):
+        x, empty = _input(net, input_size), _state(net, meta=True)
+        name, size = type(net).__name__, " x ".join(map(str, x.shape[1:]))
+        tracer, notes = Tracer(net), []
+        try:
+            net.eval()
+            tracer.evaluate(x, empty if x.is_meta else _state(net, meta=False))
+        except NoNumbersError as error:
+            raise ValueError(
+                f"{name} cannot be followed without numbers: {error}; give a picture"
+                " (C, H, W) in the place of the size, to follow the way that it takes"
+            ) from error
+        except Exception as error:
+            if isinstance(net, Network) and isinstance(error, ValueError):
+                raise  # a network of the course has said it better
+            raise ValueError(
+                f"{name} cannot take an input of size {size}: {error}"
+            ) from error
+        used = set(tracer.used)
+        try:
+            net.train()
+            tracer.train(x, empty)
+        except Exception as error:
+            tracer.used = used  # by half a run, which does not count
+            notes.append(f"memory: unknown, in training mode: {error}")
+    return _summary(net, tracer, tuple(x.shape[1:]), notes)
+
+
+def count_parameters(net: nn.Module) -> int:
+    """The trainable parameters of `net`, shared ones counted once."""
+    return sum(
+        parameter.numel() for parameter in net.parameters() if parameter.requires_grad
+    )
+
+
+def _input(net: nn.Module, input_size: Sequence[int] | Tensor) -> Tensor:
+    """The mini-batch of one, of what the net computes with."""
+    if isinstance(input_size, Tensor):
+        return input_size[None].clone()
+    if not isinstance(input_size, Sequence) or not all(
+        isinstance(size, int) and size > 0 for size in input_size
+    ):
+        raise ValueError(
+            "input_size must be (C, H, W), integers of at least 1, or a picture of"
+            f" that shape; got {input_size!r}"
+        )
+    kinds = (p.dtype for p in net.parameters() if p.is_floating_point())
+    dtype = next(kinds, torch.get_default_dtype())
+    return torch.empty((1, *input_size), device="meta", dtype=dtype)
+
+
+def _state(net: nn.Module, *, meta: bool) -> dict[str, Tensor]:
+    """Parameters and buffers to use in the place of those of the net, without numbers
+    if `meta`, otherwise buffers that may be written to.
+    """
+    if not meta:
+        parameters = {name: value.detach() for name, value in net.named_parameters()}
+        return parameters | {name: value.clone() for name, value in net.named_buffers()}
+    state = dict(net.named_parameters()) | dict(net.named_buffers())
+    return {
+        name: torch.empty_like(value, device="meta", requires_grad=value.requires_grad)
+        for name, value in state.items()
+    }
+
+
+@contextmanager
+def _left_alone(net: nn.Module) -> Iterator[None]:
+    """Put the modes of the net back as they were, and the random numbers."""
+    modes = {module: module.training for module in net.modules()}
+    devices = {p.device.index for p in net.parameters() if p.is_cuda}
+    try:
+        with torch.random.fork_rng(devices), torch.inference_mode(mode=False):
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _summary(
+    net: nn.Module, tracer: Tracer, size: tuple[int, ...], notes: list[str]
+) -> Summary:
+    """Give the parameters to the rows that hold them, and say what is missing."""
+    layers = tracer.layers | {"": tracer.root.layer}
+    stages = tracer.stages | {"": tracer.root.stage}
+    unused: dict[str, int] = {}
+    for name, parameter in net.named_parameters():
+        if name not in tracer.used:
+            top = _unused_part(name, tracer.used)
+            unused[top] = unused.get(top, 0) + parameter.numel()
+        elif parameter.requires_grad:
+            for table in (layers, stages):
+                table[_holder(name, table)].parameters += parameter.numel()
+
+    name, trained = type(net).__name__, not notes
+
+    def rows(table: dict[str, Tally]) -> tuple[Row, ...]:
+        known = {} if trained else {"kept": None}
+        return tuple(
+            Row(**{**vars(tally), "name": tally.name or name, **known})
+            for tally in table.values()
+            if tally.calls or tally.parameters or (tally.kept and trained)
+        )
+
+    for title, found in {
+        "receptive field: unknown behind": tracer.lost,
+        "MACs: not counted for": tracer.uncounted,
+    }.items():
+        if found:
+            places = (f"{what} in {layer or name}" for what, layer in found.items())
+            notes.append(f"{title} {', '.join(places)}")
+    late = [
+        stage.name for stage in stages.values() if stage.parameters and not stage.calls
+    ]
+    if late:
+        notes.append(f"in training only, without MACs: {', '.join(late)}")
+    if unused:
+        places = (f"{part} ({count:,} parameters)" for part, count in unused.items())
+        notes.append(f"never used: {', '.join(places)}")
+    total = count_parameters(net)
+    return Summary(name, size, rows(stages), rows(layers), total, tuple(notes))
+
+
+def _holder(name: str, table: Container[str]) -> str:
+    """The innermost module around a parameter that has a row."""
+    path = name.rpartition(".")[0]
+    while path not in table:
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _unused_part(name: str, used: set[str]) -> str:
+    """The largest module around a parameter of which nothing is used."""
+    parts = name.split(".")
+    paths = (".".join(parts[:end]) for end in range(1, len(parts)))
+    return next(
+        (path for path in paths if not any(u.startswith(path + ".") for u in used)),
+        name,
+    )

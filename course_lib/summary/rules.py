@@ -1,0 +1,274 @@
+"""What PyTorch's operations do to what tensors see: a rule makes the sight of a result
+from that of one of the tensors that the operation takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from course_lib.summary.sights import Factor, Lost, Sight
+
+
+class Call(NamedTuple):
+    """One call of an operation: its arguments, the shapes of its results, and which of
+    these is asked for.
+    """
+
+    name: str
+    args: Sequence[Any]
+    shapes: Sequence[tuple[int, ...]]
+    result: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the result that is asked for."""
+        return self.shapes[self.result]
+
+    def arg(self, index: int, default: Any = None) -> Any:
+        """An argument; PyTorch leaves out defaults."""
+        return self.args[index] if index < len(self.args) else default
+
+
+Rule: TypeAlias = Callable[[Sight, Call], Sight]
+
+
+def rules_for(operation: Any, tensors: int) -> list[Rule]:
+    """A rule for each of the tensors that an operation of torch takes."""
+    name = name_of(operation)
+    if torch.Tag.pointwise in operation.tags or name in POINTWISE:
+        return [_expand] * tensors
+    if name in JOINTS:
+        return [JOINTS[name]] * tensors
+    return [*RULES.get(name, ()), *[_lost] * tensors][:tensors]
+
+
+def is_uncounted(operation: Any) -> bool:
+    """Whether an operation that torch has no formula for may multiply and add."""
+    return operation.namespace != "aten" or name_of(operation) in UNCOUNTED
+
+
+def is_blind(operation: Any) -> bool:
+    """Whether what an operation makes does not depend on its first tensor."""
+    name = name_of(operation)
+    return name in BLIND or name.startswith("new_") or name.endswith("_like")
+
+
+def name_of(operation: Any) -> str:
+    """The name of an operation, the same for that in place."""
+    return operation._overloadpacket.__name__.rstrip("_")
+
+
+def _lost(_sight: Sight, call: Call) -> Sight:
+    raise Lost(call.name)
+
+
+def _same(sight: Sight, _call: Call) -> Sight:
+    return sight
+
+
+def _expand(sight: Sight, call: Call) -> Sight:
+    return sight.expand(call.shape)
+
+
+def _reshape(sight: Sight, call: Call) -> Sight:
+    return sight.reshape(call.shape)
+
+
+def _permute(sight: Sight, call: Call) -> Sight:
+    return sight.permute(call.args[1])
+
+
+def _transpose(sight: Sight, call: Call) -> Sight:
+    order = list(range(len(sight.dims)))
+    one, two = call.arg(1, 0), call.arg(2, -1)  # `t` has no arguments
+    order[one], order[two] = order[two], order[one]
+    return sight.permute(order)
+
+
+def _slice(sight: Sight, call: Call) -> Sight:
+    dim, step = call.arg(1, 0), call.arg(4, 1)
+    start = range(sight.shape[dim])[call.arg(2) : call.arg(3) : step].start
+    return sight.window(dim, call.shape[dim], 1, step, -start)
+
+
+def _select(sight: Sight, call: Call) -> Sight:
+    dim = call.args[1]
+    start = call.args[2] % sight.shape[dim]
+    return sight.window(dim, 1, 1, 1, -start).reshape(call.shape)
+
+
+def _split(sight: Sight, call: Call) -> Sight:
+    dim = call.arg(2, 0)
+    start = sum(shape[dim] for shape in call.shapes[: call.result])
+    return sight.window(dim, call.shape[dim], 1, 1, -start)
+
+
+def _unbind(sight: Sight, call: Call) -> Sight:
+    return sight.window(call.arg(1, 0), 1, 1, 1, -call.result).reshape(call.shape)
+
+
+def _pad(sight: Sight, call: Call) -> Sight:
+    """Two numbers for each dimension, the last dimension first."""
+    for index, before in enumerate(call.args[1][::2]):
+        dim = len(sight.dims) - 1 - index
+        sight = sight.window(dim, call.shape[dim], 1, 1, before)
+    return sight
+
+
+def _convolution(sight: Sight, call: Call) -> Sight:
+    _, weight, _, stride, padding, dilation, transposed, _, groups = call.args
+    if transposed or (groups > 1 and sight.reach(1)):
+        raise Lost("transposed convolution" if transposed else call.name)
+    sight = sight.whole(1, call.shape[1])
+    return _windows(sight, call, weight.shape[2:], stride, padding, dilation)
+
+
+def _max_pool(sight: Sight, call: Call) -> Sight:
+    kernel, padding, dilation = call.args[1], call.arg(3, 0), call.arg(4, 1)
+    return _windows(sight, call, kernel, call.arg(2) or kernel, padding, dilation)
+
+
+def _avg_pool(sight: Sight, call: Call) -> Sight:
+    kernel = call.args[1]
+    return _windows(sight, call, kernel, call.arg(2) or kernel, call.arg(3, 0), 1)
+
+
+def _windows(sight: Sight, call: Call, kernel: Sequence[int], *more: Any) -> Sight:
+    """Windows along the last dimensions."""
+    count = len(kernel)
+    for index in range(count):
+        dim = index - count
+        numbers = [_item(each, index) for each in (kernel, *more)]
+        sight = sight.window(dim, call.shape[dim], *numbers)
+    return sight
+
+
+def _as_strided(sight: Sight, call: Call) -> Sight:
+    """Only if one dimension is left; the strides of the others then mean nothing."""
+    strides = [s for n, s in zip(call.shape, call.args[2], strict=True) if n > 1]
+    if strides not in ([], [1]):
+        raise Lost(call.name)
+    return sight.reshape(call.shape)
+
+
+def _item(value: int | Sequence[int], index: int) -> int:
+    """One number stands for all dimensions."""
+    return value if isinstance(value, int) else value[index % len(value)]
+
+
+def _adaptive_pool(sight: Sight, call: Call) -> Sight:
+    for dim in range(-len(call.args[1]), 0):
+        sight = sight.adapt(dim, call.shape[dim])
+    return sight
+
+
+def _reduce(sight: Sight, call: Call) -> Sight:
+    return _over(sight, call.arg(1)).reshape(call.shape)
+
+
+def _norm(sight: Sight, call: Call) -> Sight:
+    return _over(sight, call.arg(2)).reshape(call.shape)
+
+
+def _over(sight: Sight, dims: int | Sequence[int] | None) -> Sight:
+    """Reduce `dims` to one element each, none and nothing meaning all."""
+    chosen = [dims] if isinstance(dims, int) else dims or range(len(sight.dims))
+    for dim in chosen:
+        sight = sight.whole(dim, 1)
+    return sight
+
+
+def _softmax(sight: Sight, call: Call) -> Sight:
+    return sight.whole(call.args[1], call.shape[call.args[1]])
+
+
+def _layer_norm(sight: Sight, call: Call) -> Sight:
+    for dim in range(-len(call.args[1]), 0):
+        sight = sight.whole(dim, sight.shape[dim])
+    return sight
+
+
+def _group_norm(sight: Sight, _call: Call) -> Sight:
+    for dim in range(1, len(sight.dims)):
+        sight = sight.whole(dim, sight.shape[dim])
+    return sight
+
+
+def _batch_norm(sight: Sight, call: Call) -> Sight:
+    """In evaluation a number for each channel, otherwise statistics of all pixels."""
+    if call.args[5] is True:
+        for dim in (0, *range(2, len(sight.dims))):
+            sight = sight.whole(dim, sight.shape[dim])
+    return sight
+
+
+def _cat(sight: Sight, call: Call) -> Sight:
+    dim = call.arg(1, 0)
+    put = sight.scatter if sight.reach(dim) else sight.whole
+    return put(dim, call.shape[dim])
+
+
+def _stack(sight: Sight, call: Call) -> Sight:
+    dim = call.arg(1, 0) % len(call.shape)
+    new = (Factor(call.shape[dim]),)
+    return replace(sight, dims=(*sight.dims[:dim], new, *sight.dims[dim:]))
+
+
+def _left(sight: Sight, call: Call) -> Sight:
+    return sight.whole(-1, call.shape[-1])
+
+
+def _right(sight: Sight, call: Call) -> Sight:
+    return sight.whole(-2, call.shape[-2])
+
+
+def _named(rule: Rule, names: str) -> dict[str, tuple[Rule]]:
+    return dict.fromkeys(names.split(), (rule,))
+
+
+#: Operations element by element that PyTorch does not mark so.
+POINTWISE = {"hardswish", "masked_fill", "_prelu_kernel", "copy"}
+#: Those that write over their first tensor whatever it was.
+BLIND = {"copy", "fill", "zero"}
+#: Products that torch's FlopCounterMode leaves out.
+UNCOUNTED = {
+    *("mv", "addmv", "dot", "vdot", "addbmm", "addr", "_int_mm", "_grouped_mm"),
+    *("_trilinear", "_cdist_forward", "_cudnn_rnn", "mkldnn_rnn_layer", "miopen_rnn"),
+    *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
+}
+#: Name -> the rule of every tensor.
+JOINTS: dict[str, Rule] = {"cat": _cat, "stack": _stack}
+#: Name -> the rules of the first tensors; the others must not depend on the picture.
+RULES: dict[str, tuple[Rule, ...]] = {
+    **_named(_same, "alias clone contiguous detach lift_fresh native_dropout _to_copy"),
+    **_named(_same, "_native_batch_norm_legit_no_training _batch_norm_no_update"),
+    **_named(_reshape, "view _unsafe_view _reshape_alias squeeze unsqueeze"),
+    **_named(_as_strided, "as_strided"),
+    **_named(_expand, "expand"),
+    **_named(_permute, "permute"),
+    **_named(_transpose, "transpose t"),
+    **_named(_slice, "slice"),
+    **_named(_select, "select"),
+    **_named(_split, "split split_with_sizes"),
+    **_named(_unbind, "unbind"),
+    **_named(_pad, "constant_pad_nd reflection_pad1d reflection_pad2d"),
+    **_named(_pad, "replication_pad1d replication_pad2d"),
+    **_named(_convolution, "convolution"),
+    **_named(_max_pool, "max_pool2d_with_indices max_pool3d_with_indices"),
+    **_named(_avg_pool, "avg_pool1d avg_pool2d avg_pool3d"),
+    **_named(_adaptive_pool, "_adaptive_avg_pool2d adaptive_max_pool2d"),
+    **_named(_reduce, "mean sum amax amin max min std var var_mean argmax logsumexp"),
+    **_named(_norm, "linalg_vector_norm"),
+    **_named(_softmax, "_softmax _safe_softmax _log_softmax"),
+    **_named(_layer_norm, "native_layer_norm"),
+    **_named(_group_norm, "native_group_norm"),
+    **_named(_batch_norm, "native_batch_norm"),
+    "mm": (_left, _right),
+    "bmm": (_left, _right),
+    "addmm": (_expand, _left, _right),
+    "baddbmm": (_expand, _left, _right),
+}

@@ -1,0 +1,102 @@
+"""Which tensors of a run depend on the picture, and what they see of it.
+
+A tensor is known by the memory that it looks at and how: each view has a state of its
+own, and what is changed in place gets a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from course_lib.summary import sights
+from course_lib.summary.rules import Call, Rule, is_blind, name_of, rules_for
+from course_lib.summary.sights import Field, Lost, Sight, State
+
+#: What a tensor sees; or why that is unknown; or None if it sees nothing.
+Known: TypeAlias = State | Lost | None
+
+
+class States:
+    """What all tensors see of the picture `x`."""
+
+    def __init__(self, x: Tensor) -> None:
+        state = sights.picture(x.shape)
+        self._known: dict[int, dict[Any, Known]] = {storage(x): {_place(x): state}}
+
+    def of(self, tensor: Tensor) -> Known:
+        """What is known of `tensor`."""
+        views = self._known.get(storage(tensor))
+        if views is None:
+            return None
+        return views.get(_place(tensor), Lost("a view that was written to"))
+
+    def field(self, tensor: Tensor) -> Field | None:
+        """The receptive field of `tensor`, None if it has none. Raises: Lost if that is
+        unknown.
+        """
+        known = self.of(tensor)
+        if isinstance(known, Lost):
+            raise known
+        return None if known is None else sights.field(known)
+
+    def update(
+        self, func: Any, args: Sequence[Any], known: Sequence[Known], outs: list[Tensor]
+    ) -> Lost | None:
+        """Note what `outs` see, from what was known of the tensors among `args` before
+        `func` ran. Returns why that is unknown, if it is.
+        """
+        results = _follow(func, args, known, [tuple(out.shape) for out in outs])
+        for out, state in zip(outs, results, strict=True):
+            if state is None:
+                continue
+            views = self._known.setdefault(storage(out), {})
+            if func._schema.is_mutable and views.get(_place(out)) != state:
+                # Other views of this memory may see it, or a part of it.
+                views.update(dict.fromkeys(views, Lost("a view that was written to")))
+            views[_place(out)] = state
+        return results[0] if isinstance(results[0], Lost) else None
+
+
+def storage(tensor: Tensor) -> int:
+    """The address of the memory of `tensor`, there being numbers in it or not."""
+    return tensor.untyped_storage()._cdata
+
+
+def _place(tensor: Tensor) -> Any:
+    return tensor.storage_offset(), tensor.shape, tensor.stride()
+
+
+def _follow(
+    func: Any,
+    args: Sequence[Any],
+    known: Sequence[Known],
+    shapes: Sequence[tuple[int, ...]],
+) -> list[Known]:
+    """What the results of `func` see."""
+    if is_blind(func):
+        known = [None, *known[1:]]
+    for state in known:
+        if isinstance(state, Lost):
+            return [state] * len(shapes)
+    rules = rules_for(func, len(known))
+    ways = [(r, s) for r, s in zip(rules, known, strict=True) if isinstance(s, tuple)]
+    calls = [Call(name_of(func), args, shapes, index) for index in range(len(shapes))]
+    return [_unite(ways, call) if ways else None for call in calls]
+
+
+def _unite(ways: Sequence[tuple[Rule, State]], call: Call) -> State | Lost:
+    """What comes of all `ways` together, each a rule and what it begins with."""
+
+    def along(axis: int) -> tuple[Sight, ...]:
+        found = [rule(sight, call) for rule, state in ways for sight in state[axis]]
+        if any(sight.shape != call.shape for sight in found):
+            raise Lost(call.name)
+        return sights.unite(found)
+
+    try:
+        return tuple(along(axis) for axis in range(len(ways[0][1])))
+    except Lost as reason:
+        return reason

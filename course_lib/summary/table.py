@@ -1,0 +1,257 @@
+"""What is known of the layers of a network, as tables and as bars."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from course_lib.blocks import check_one_of
+from course_lib.summary.sights import Field
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Row(NamedTuple):
+    """One layer or one stage: the shape of its output without the batch; its trainable
+    parameters, those that are shared only where they come first; its
+    multiply-accumulates; the bytes that it hands on in memory of its own, and those
+    that training keeps of it, None if unknown; the receptive field of its output, None
+    if unknown; how many times it runs. All is for one picture.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    activations: int
+    kept: int | None
+    field: Field | None
+    calls: int
+
+
+@dataclass(frozen=True, repr=False)
+class Summary:
+    """The stages and the layers of a network, which are a table when printed; `notes`
+    say what could not be counted.
+    """
+
+    name: str
+    input_size: tuple[int, ...]
+    stages: tuple[Row, ...]
+    layers: tuple[Row, ...]
+    parameters: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        """The multiply-accumulates for one picture."""
+        return sum(row.macs for row in self.stages)
+
+    @property
+    def activations(self) -> int:
+        """The bytes of all that layers hand on, for one picture."""
+        return sum(row.activations for row in self.stages)
+
+    @property
+    def kept(self) -> int | None:
+        """The bytes that training keeps of one picture, None if unknown."""
+        kept = [row.kept for row in self.stages if row.kept is not None]
+        return sum(kept) if len(kept) == len(self.stages) else None
+
+    def __getitem__(self, name: str) -> Row:
+        """The stage or the layer called `name`. Raises: ValueError if there is none."""
+        for row in self.stages + self.layers:
+            if row.name == name:
+                return row
+        names = ", ".join(row.name for row in self.stages)
+        raise ValueError(f"no row {name!r}; the stages are {names}")
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def table(self, rows: str = "stages") -> str:
+        """The "stages" or the "layers", aligned, and the notes.
+
+        Raises: ValueError for other `rows`.
+        """
+        left, lines = self._cells(rows)
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = [
+            "  ".join(
+                f"{cell:{'<' if index < left else '>'}{width}}"
+                for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        notes = [line for note in self.notes for line in textwrap.wrap(note, 88)]
+        return "\n".join([self.name, *text, *notes])
+
+    def html(self, rows: str = "stages") -> str:
+        """The same table for a notebook, which is plain HTML.
+
+        Raises: ValueError for other `rows`.
+        """
+        left, (header, *body) = self._cells(rows)
+
+        def line(tag: str, cells: list[str]) -> str:
+            sides = ["left"] * left + ["right"] * (len(cells) - left)
+            return "<tr>{}</tr>".format(
+                "".join(
+                    f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
+                    for side, cell in zip(sides, cells, strict=True)
+                )
+            )
+
+        return "\n".join(
+            [
+                "<table>",
+                f"<caption>{escape(self.name)}</caption>",
+                f"<thead>{line('th', header)}</thead>",
+                "<tbody>",
+                *(line("td", cells) for cells in body),
+                "</tbody>",
+                "</table>",
+                *(f"<p>{escape(note)}</p>" for note in self.notes),
+            ]
+        )
+
+    def to_pandas(self, rows: str = "layers") -> Any:
+        """The "layers" or the "stages" as a `pandas.DataFrame`, a column for each part
+        of the receptive field.
+
+        Raises: ValueError for other `rows`; ImportError if there is no pandas.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise ImportError("to_pandas wants pandas: pip install pandas") from error
+        records = [
+            {
+                **{
+                    key: value for key, value in row._asdict().items() if key != "field"
+                },
+                **(row.field._asdict() if row.field else dict.fromkeys(Field._fields)),
+            }
+            for row in self._rows(rows)
+        ]
+        return pandas.DataFrame(records)
+
+    def plot(self, axes: Axes, what: str, rows: str = "layers") -> None:
+        """Draw a bar for each of the "layers" that has anything, or for each of the
+        "stages": `what` is "parameters", "macs", "activations" or "kept".
+
+        Raises: ValueError for another `what` or other `rows`.
+        """
+        from matplotlib.ticker import EngFormatter
+
+        check_one_of(tuple(LABELS), what=what)
+        bars = [row for row in self._rows(rows) if any(row[3:7])]
+        axes.barh([row.name for row in bars], [getattr(row, what) or 0 for row in bars])
+        axes.set(xlabel=LABELS[what], ylim=(len(bars) - 0.5, -0.5))
+        axes.xaxis.set_major_formatter(EngFormatter())
+        axes.set_axisbelow(True)
+        axes.grid(axis="y", visible=False)
+
+    def _rows(self, rows: str) -> tuple[Row, ...]:
+        check_one_of(("stages", "layers"), rows=rows)
+        return self.stages if rows == "stages" else self.layers
+
+    def _cells(self, rows: str) -> tuple[int, list[list[str]]]:
+        """How many columns are text, and the lines of a table."""
+        chosen, columns = self._rows(rows), COLUMNS[rows]
+        left = list(columns).index("parameters")
+        total = Row(
+            "total",
+            "",
+            (),
+            self.parameters,
+            self.macs,
+            self.activations,
+            self.kept,
+            NO_FIELD,
+            0,
+        )
+        first = ["input", *[""] * (left - 2), _times(self.input_size)]
+        lines = [
+            list(columns),
+            first + [""] * (len(columns) - left),
+            *(
+                [cell(row, self.input_size) for cell in columns.values()]
+                for row in (*chosen, total)
+            ),
+        ]
+        return left, lines
+
+
+NO_FIELD = Field((), (), ())
+
+#: What `Summary.plot` can draw.
+LABELS = {
+    "parameters": "parameters",
+    "macs": "multiply-accumulates",
+    "activations": "bytes handed on",
+    "kept": "bytes that training keeps",
+}
+
+
+def _times(values: Sequence[object]) -> str:
+    """(64, 56, 56) -> "64 x 56 x 56", as the papers print shapes."""
+    return " x ".join(map(str, values))
+
+
+def _memory(size: int | None) -> str:
+    """1500 -> "1.5 kB"."""
+    if size is None:
+        return "?"
+    for power, unit in ((9, "GB"), (6, "MB"), (3, "kB")):
+        if size >= 10**power:
+            return f"{size / 10**power:.1f} {unit}"
+    return f"{size} B"
+
+
+def _sides(row: Row, part: str) -> str:
+    """One number if it is the same along all axes."""
+    if row.field is None:
+        return "?"
+    values = ["varies" if v is None else f"{v:g}" for v in getattr(row.field, part)]
+    return _times(values if len(set(values)) > 1 else values[:1])
+
+
+def _sees(row: Row, input_size: Sequence[int]) -> str:
+    """The receptive field, "all" where each element sees the whole picture."""
+    if row.field and row.field.size and row.field.covers(input_size[1:]):
+        return "all"
+    return _sides(row, "size")
+
+
+COLUMNS: dict[str, dict[str, Callable[[Row, Sequence[int]], str]]] = {
+    "stages": {
+        "stage": lambda row, _: row.name,
+        "output shape": lambda row, _: _times(row.shape),
+        "parameters": lambda row, _: f"{row.parameters:,}",
+        "MACs": lambda row, _: f"{row.macs:,}",
+        "memory": lambda row, _: _memory(row.kept),
+        "receptive field": _sees,
+    },
+    "layers": {
+        "layer": lambda row, _: row.name,
+        "kind": lambda row, _: row.kind,
+        "output shape": lambda row, _: _times(row.shape),
+        "parameters": lambda row, _: f"{row.parameters:,}",
+        "MACs": lambda row, _: f"{row.macs:,}",
+        "handed on": lambda row, _: _memory(row.activations),
+        "kept": lambda row, _: _memory(row.kept),
+        "field": _sees,
+        "stride": lambda row, _: _sides(row, "stride"),
+        "centre": lambda row, _: _sides(row, "centre"),
+    },
+}

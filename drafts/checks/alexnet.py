@@ -1,0 +1,300 @@
+"""The exercises on AlexNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.blocks import he_init
+from course_lib.checks.compare import Wrong, compare, same_function
+from course_lib.checks.exercises import Answer, exercise
+from course_lib.convolution import output_size
+from course_lib.normalization import local_response_norm
+
+
+@exercise(
+    "alexnet.weights_and_work",
+    kind="predict",
+    goal="see that the weights and the work are in different places",
+    minutes=5,
+    first="How many weights has a kernel of conv1, and at how many places is it used?",
+)
+def weights_and_work(answer: Answer) -> None:
+    """Counted from the layers."""
+    with torch.device("meta"):
+        conv, full = nn.Conv2d(3, 96, 11, stride=4), nn.Linear(256 * 6 * 6, 4096)
+    places = output_size(227, 11, stride=4) ** 2
+    first, sixth = conv.weight.numel(), full.weight.numel()
+    one, six = first + 96, sixth + 4096
+    work, large, small = first * places, 4096 * 256 * 13 * 13, 4096 * 256
+    added = "A bias is added; it multiplies nothing."
+    answer.gives(
+        (one, work, six, sixth),
+        tolerance=0,
+        mistakes=[
+            ((first, work, sixth, sixth), "Each map and each unit has a bias, too."),
+            ((one, one * places, six, sixth), added),
+            ((one, work, six, six), added),
+            ((one, one * places, six, six), added),
+            ((one, first, six, sixth), "A kernel multiplies wherever it is used."),
+            ((one, first * 227**2, six, sixth), "A stride of four skips most places."),
+            ((first // 3 + 96, work // 3, six, sixth), "A kernel sees all colours."),
+            ((one, work, large + 4096, large), "conv5 is followed by pooling."),
+            ((one, work, small + 4096, small), "fc6 sees every number of every map."),
+        ],
+    )
+
+
+class _Net(nn.Module):
+    """Names the largest number; in training, dropout hides most of them. Its copies and
+    the modes in which it was asked are remembered: an answer gets the first copy.
+    """
+
+    def __init__(self, copies: list[_Net], modes: list[bool]) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.9)
+        self.copies, self.modes = copies, modes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Net:
+        self.copies.append(_Net(self.copies, self.modes).train(self.training))
+        return self.copies[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.modes.append(self.training)
+        return self.dropout(x)
+
+
+@exercise(
+    "alexnet.accuracy",
+    kind="repair",
+    goal="ask a net in the mode in which it is meant to answer",
+    minutes=10,
+    first="Which layer makes two calls for the same pictures differ, and what turns it"
+    " off?",
+)
+def accuracy(answer: Answer) -> None:
+    """With a net that remembers how it was asked."""
+    names = {True: "training", False: "evaluation"}
+    for training in (True, False):
+        net = _Net([], []).train(training)
+        x, y = torch.rand(50, 10) + 1, torch.randint(10, (50,))
+        x[torch.arange(40), y[:40]] += 5  # the others are right by chance
+        share = int((x.argmax(1) == y).sum()) / 50
+        got = answer(net, x, y)
+        if any(net.modes):
+            raise Wrong(
+                "it asks the net in training mode",
+                "Dropout still tosses its coins. What turns it off?",
+            )
+        number = "It is the share of the pictures, not their number."
+        mistakes = [(50 * share, number), (1 - share, "Count what is right.")]
+        compare(got, share, on="for 50 pictures", mistakes=mistakes, tolerance=1e-2)
+        if net.copies[0].training is not training:
+            raise Wrong(
+                f"the net was in {names[training]} mode before, and is in"
+                f" {names[not training]} mode after",
+                "Remember the mode that it was in, and put that one back.",
+            )
+
+
+@exercise(
+    "alexnet.compete",
+    kind="repair",
+    goal="tell a sum from a mean",
+    minutes=10,
+    first="Compare the formula in the documentation of `nn.LocalResponseNorm` with the"
+    " paper's.",
+)
+def compete(answer: Answer) -> None:
+    """Against the library's, with the paper's numbers and others, on loud maps."""
+    for n, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 0.2, 0.5, 1.0)):
+        x, maps = torch.randn(2, 8, 6, 5) / alpha**0.5, torch.ones(8, 8)
+        squares = x.square()
+        band, before = maps.tril(n // 2).triu(-(n // 2)), maps.tril().triu(1 - n)
+        sums, pixels = _mix(band, squares), 9 * F.avg_pool2d(squares, 3, 1, 1)
+
+        def over(sums: Tensor, x: Tensor = x, of: Any = (alpha, beta, k)) -> Tensor:
+            return x / (of[2] + of[0] * sums).abs() ** of[1]
+
+        centre = "The window is centred: as many maps after as before."
+        answer.gives(
+            local_response_norm(x, n, alpha, beta, k),
+            *(x, n, alpha, beta, k),
+            on=f"n = {n}, alpha = {alpha:g}, beta = {beta}, k = {k}",
+            mistakes=[
+                (over(sums / n), "PyTorch has the mean of the squares, we their sum."),
+                (over(sums / n**2), "A mean is smaller than a sum; is alpha, too?"),
+                (over(sums * n), "How many maps are in the window?"),
+                (over(pixels), "Maps compete with maps at the same pixel."),
+                (over(_mix(maps, squares)), "Only neighbours compete, not all maps."),
+                (over(_mix(before, squares)), centre),
+                (over(_mix(before.T, squares)), centre),
+                (over(_mix(band, x)), "It is the squares that are added up."),
+                (x / (k + alpha * sums), "What became of beta?"),
+            ],
+        )
+
+
+def _mix(weights: Tensor, x: Tensor) -> Tensor:
+    """Sums over the maps of `x`, one for each row of `weights`."""
+    return F.conv2d(x, weights[:, :, None, None])
+
+
+@exercise(
+    "alexnet.drop",
+    kind="implement",
+    goal="write dropout, and know what happens when it is off",
+    minutes=10,
+    first="Begin with evaluation, where nothing happens. Then toss a coin for each"
+    " number: `torch.rand_like(x)`.",
+)
+def drop(answer: Answer) -> None:
+    """By what dropout promises: who falls silent, and that the mean stays."""
+    x, p = torch.randn(4, 6), 0.3
+    paper = "The paper shrinks numbers here; we make them larger in training instead."
+    got = answer(x, p, False)
+    left = got != 0 if getattr(got, "shape", None) == x.shape else 0
+    mistakes = [((1 - p) * x, paper), (left * x / (1 - p), "Dropout is off here.")]
+    compare(got, x, on="in evaluation", mistakes=mistakes)
+    ones, p = torch.ones(200, 300), 0.2
+    first = answer(ones, p, True)
+    torch.rand(1)  # the check puts random numbers back after each call
+    second = answer(ones, p, True)
+    if not isinstance(first, Tensor) or first.shape != ones.shape:
+        compare(first, ones, on="for ones, in training")
+    kept = first != 0
+    share = 1 - kept.float().mean().item()
+    turned = abs(share - (1 - p)) < 0.02
+    own = "Each number has its own coin: the mask is as large as x."
+    for fails, message, hint in (
+        (kept.all(), "nothing falls silent", "What becomes zero?"),
+        ((kept == kept[:1]).all(), "all pictures lose the same units", own),
+        ((kept == kept[:, :1]).all(), "a picture loses all units or none", own),
+        (
+            abs(share - p) > 0.02,
+            f"{share:.0%} of the units fall silent",
+            "p is the share that is dropped, not the one that is kept." * turned,
+        ),
+        (
+            torch.equal(kept, second != 0),
+            "the same units fall silent in every call",
+            "The coins are tossed anew each time: do not set the seed.",
+        ),
+    ):
+        if fails:
+            raise Wrong(f"in training with p = {p}, {message}", hint)
+    compare(
+        first,
+        kept / (1 - p),
+        on=f"for ones, in training with p = {p}",
+        mistakes=[
+            (kept, "A fifth of the sum is gone. Make up for it here."),
+            (kept / p, "How much of the sum is left, on average?"),
+            ((1 - p) * kept, "What is kept becomes larger, not smaller."),
+        ],
+    )
+
+
+@exercise(
+    "alexnet.merge",
+    kind="implement",
+    goal="see a grouped convolution as one with zeros",
+    minutes=15,
+    first="Draw a table for two groups: which outputs see which inputs?",
+)
+def merge(answer: Answer) -> None:
+    """Against the definition, on towers that are no squares."""
+    for groups, outputs, inputs, size in ((2, 2, 3, 1), (2, 4, 2, 5), (3, 2, 2, 3)):
+        weight = torch.randn(groups * outputs, inputs, size, size)
+        want = weight.new_zeros(len(weight), groups * inputs, size, size)
+        mixed = want.clone()
+        for group in range(groups):
+            rows = slice(group * outputs, (group + 1) * outputs)
+            want[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+            mixed[rows, group::groups] = weight[rows]
+        everyone, others = weight.repeat(1, groups, 1, 1), inputs * (groups - 1)
+        everybody = "Every output now sees all towers; it should see its own alone."
+        answer.gives(
+            want,
+            *(weight, groups),
+            on=f"a weight of shape {tuple(weight.shape)} in {groups} groups",
+            mistakes=[
+                (everyone, everybody),
+                (everyone / groups, everybody),
+                (
+                    F.pad(weight, (0, 0, 0, 0, 0, others)),
+                    "Now all outputs see the first tower.",
+                ),
+                (mixed, "The inputs of a tower lie side by side."),
+                (want.roll(inputs, 1), "The first outputs see the first inputs."),
+            ],
+        )
+
+
+@exercise(
+    "alexnet.front",
+    kind="implement",
+    goal="build a net from its description",
+    minutes=15,
+    first="Begin with conv1 and what follows it: 227 pixels become 55, and then 27.",
+)
+def front(answer: Answer) -> None:
+    """Against figure 2, with few channels."""
+    channels, net = (4, 6, 8, 10, 12), _front((4, 6, 8, 10, 12))
+    gaps = [
+        nn.Sequential(*(layer for layer in net if layer is not gone))
+        for gone in net
+        if isinstance(gone, nn.ReLU)
+    ]
+    towers = "conv2, conv4 and conv5 are in two groups, the others are not."
+    sides = "Maps of 27 and of 13 pixels stay as large as they are in a convolution."
+    same_function(
+        answer(channels),
+        net,
+        torch.randn(1, 3, 227, 227),
+        mistakes=[
+            (_front(channels, groups=(1, 1, 1, 1)), "Where are the two towers?"),
+            (_front(channels, groups=(2, 2, 2, 2)), "In conv3, the towers meet."),
+            (_front(channels, groups=(2, 1, 1, 1)), towers),
+            (_front(channels, groups=(1, 1, 2, 2)), towers),
+            (_front(channels, groups=(2, 1, 1, 2)), towers),
+            (_front(channels, groups=(2, 1, 2, 1)), towers),
+            (_front(channels, window=2), "The windows overlap: 3x3, two pixels apart."),
+            (_front(channels, first=2), "With 227 pixels, conv1 needs no padding."),
+            (_front(channels, padding=(0, 1, 1, 1)), sides),
+            (_front(channels, padding=(2, 0, 0, 0)), sides),
+            (_front(channels, padding=(0, 0, 0, 0)), sides),
+            (_front(channels, padding=(1, 1, 1, 1)), sides),
+            (_front(channels, pooled=(1, 2)), "conv5 is followed by pooling, too."),
+            *((gap, "Each of the five convolutions has a ReLU.") for gap in gaps),
+        ],
+    )
+
+
+def _front(
+    channels: tuple[int, ...],
+    *,
+    groups: tuple[int, ...] = (2, 1, 2, 2),
+    first: int = 0,
+    padding: tuple[int, ...] = (2, 1, 1, 1),
+    pooled: tuple[int, ...] = (1, 2, 5),
+    window: int = 3,
+) -> nn.Sequential:
+    """Convolutions and pooling; `first` is the padding of conv1, `groups` and `padding`
+    are those of the others.
+    """
+    options = zip((5, 3, 3, 3), padding, groups, strict=True)
+    convs = [nn.Conv2d(3, channels[0], 11, stride=4, padding=first)]
+    for i, (size, pad, towers) in enumerate(options, start=1):
+        wide, out = channels[i - 1 : i + 1]
+        convs.append(nn.Conv2d(wide, out, size, padding=pad, groups=towers))
+    net = nn.Sequential()
+    for number, conv in enumerate(convs, start=1):
+        net.extend([conv, nn.ReLU()])
+        if number in pooled:
+            net.append(nn.MaxPool2d(window, stride=2))
+    he_init(net)
+    return net
