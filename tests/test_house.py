@@ -53,10 +53,14 @@ MODULE = {"comparison": "summary", "scaling": "train"}
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_one_word_four_files(name):
     module = MODULE.get(name, name)
+    if (ROOT / "course_lib" / module).is_dir():
+        module_file = f"course_lib/{module}/__init__.py"
+    else:
+        module_file = f"course_lib/{module}.py"
     for file in (
         f"book/{name}.md",
         f"book/{name}.ipynb",
-        f"course_lib/{module}.py",
+        module_file,
         f"tests/test_{module}.py",
     ):
         assert (ROOT / file).is_file(), file

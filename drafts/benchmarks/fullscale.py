@@ -1,0 +1,65 @@
+"""Forward and backward of the nets of the papers, ours against torchvision's: the same
+weights and the same eight pictures of 224x224 pixels, in float32 and contiguous, and
+in the runtime's precision and memory format.
+
+    python benchmarks/fullscale.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from measure import Result, main, side_by_side, take_turns, timed
+from torch import nn
+from torchvision import models
+
+from course_lib import VGG, AlexNet, GoogLeNet, ResNet, Runtime, runtime
+
+#: Case -> ours and torchvision's. The auxiliary classifiers are left out of both.
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "AlexNet": (partial(AlexNet, "torchvision"), models.alexnet),
+    "VGG-16": (partial(VGG, 16), models.vgg16),
+    "GoogLeNet": (
+        partial(GoogLeNet, "torchvision"),
+        partial(models.googlenet, aux_logits=False, init_weights=False),
+    ),
+    "ResNet-18": (partial(ResNet, 18), models.resnet18),
+    "ResNet-50": (partial(ResNet, 50), models.resnet50),
+}
+BATCH, ROUNDS = 8, 9
+
+
+def measure(case: str, quick: bool) -> Iterator[Result]:
+    """A forward and a backward pass of both, in turns, for each runtime."""
+    batch, rounds = (1, 1) if quick else (BATCH, ROUNDS)
+    device = torch.device("cpu")
+    plain = Runtime(device, torch.float32, torch.contiguous_format)
+    fastest = runtime("cpu")
+    names = {
+        plain: "torchvision, float32, contiguous",
+        fastest: f"torchvision, {str(fastest.precision)[6:]}, channels last",
+    }
+    x = torch.randn(batch, 3, 224, 224)
+    y = torch.randint(0, 1000, (batch,))
+    nets = [build() for build in CASES[case]]
+    weights = zip(nets[1].state_dict(), nets[0].state_dict().values(), strict=True)
+    nets[1].load_state_dict(dict(weights))
+    for run_on, against in names.items():
+        steps = [timed(partial(step, run_on, run_on.host(net), x, y)) for net in nets]
+        seconds = take_turns(rounds, *steps, warm_up=not quick)
+        yield side_by_side(*seconds, against=against, unit="pictures/s", amount=batch)
+
+
+def step(run_on: Runtime, net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+    """Forward and backward."""
+    net.zero_grad()
+    with run_on.autocast():
+        loss = F.cross_entropy(net(run_on.place(x)), y)
+    loss.backward()
+
+
+if __name__ == "__main__":
+    main("full scale", CASES, measure)

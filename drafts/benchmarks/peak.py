@@ -1,0 +1,51 @@
+"""Which fraction of the machine's matrix products a training step of each small net
+reaches.
+
+The peak is the best rate of large square products in the runtime's precision, measured
+in the same rounds. Counted is what a step multiplies, forward and backward.
+
+    python benchmarks/peak.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from formats import NETS, Step
+from measure import Result, main, side_by_side, take_turns, timed
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib import runtime
+
+SIZES, ROUNDS = (1024, 2048, 3072), 15
+
+
+def measure(case: str, quick: bool) -> Iterator[Result]:
+    """Steps and products in turns."""
+    run_on = runtime()
+    sizes, rounds = ((64,), 1) if quick else (SIZES, ROUNDS)
+    squares = [
+        torch.randn(size, size).to(run_on.device, run_on.precision) for size in sizes
+    ]
+    step = Step(NETS[case], run_on)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    products = (timed(lambda square=square: square @ square) for square in squares)
+    mine, *theirs = take_turns(rounds, timed(step), *products)
+    rates = (
+        2 * size**3 / min(seconds) for size, seconds in zip(sizes, theirs, strict=True)
+    )
+    peak = max(rates)
+    yield side_by_side(
+        [seconds / counter.get_total_flops() for seconds in mine],
+        [1 / peak] * rounds,
+        against="the peak",
+        unit="GFLOP/s",
+        amount=1e-9,
+        note=f"{counter.get_total_flops() / 1e9:.1f} GFLOP a step",
+    )
+
+
+if __name__ == "__main__":
+    main("peak", NETS, measure)

@@ -1,0 +1,87 @@
+"""How long until the accuracy that d2l publishes, in training time: d2l's net, loop and
+loader against our small net.
+
+d2l trains for ten epochs, which takes hours for most of its nets. Its time is that of a
+step, measured, times the steps of ten epochs. Ours is measured as a whole, with as few
+epochs as reach that accuracy on the test set with every seed.
+
+    python benchmarks/time_to_accuracy.py
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import d2l_here
+import torch
+from d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
+from measure import Result, main, side_by_side, take_turns
+from torch import nn
+from training import EFFORTS, Effort
+
+from course_lib import VGG, AlexNet, GoogLeNet, LeNet, NiN, ResNet, fashion_mnist, fit
+
+
+class Recipe(NamedTuple):
+    """One of our small nets, and how it is trained."""
+
+    build: Callable[[], nn.Module]
+    training: dict[str, Any]
+
+
+#: For each of d2l's families, ours.
+RECIPES = {
+    "LeNet": Recipe(lambda: LeNet("modern"), {"epochs": 1}),
+    "AlexNet": Recipe(lambda: AlexNet("small"), {"epochs": 2, "lr": 0.05}),
+    "VGG": Recipe(lambda: VGG("small", batch_norm=True), {"epochs": 4}),
+    "NiN": Recipe(lambda: NiN("small", batch_norm=True), {"epochs": 2}),
+    "GoogLeNet": Recipe(lambda: GoogLeNet("small"), {"epochs": 2}),
+    "LeNet, normalised": Recipe(lambda: LeNet("small"), {"epochs": 2}),
+    "ResNet": Recipe(lambda: ResNet("small"), {"epochs": 3, "lr": 0.2}),
+}
+ROUNDS = 3
+
+
+def measure(case: str, quick: bool) -> Iterator[Result]:
+    """Time some steps of d2l's, and all of ours, in each round with another seed."""
+    family, recipe = FAMILIES[case], RECIPES[case]
+    effort = Effort(0, 1, 1) if quick else EFFORTS[family.size]
+    rounds = 1 if quick else ROUNDS
+    net = family.build()
+    loader, _ = d2l_here.load(4 if quick else family.batch_size, family.size)
+    data = fashion_mnist(sample=quick)
+    accuracies: list[float] = []
+
+    def theirs() -> float:
+        stretch = Stretch(loader, effort.warm_up, effort.steps)
+        step = d2l_here.train(net, stretch, family.lr) / effort.steps
+        return step * EPOCHS * math.ceil(PICTURES / family.batch_size)
+
+    def ours() -> float:
+        seed = len(accuracies)
+        torch.manual_seed(seed)
+        ours = recipe.build()
+        history = fit(ours, data, seed=seed, progress=False, **recipe.training)
+        assert history.test is not None
+        accuracies.append(history.test.accuracy)
+        return history.seconds
+
+    seconds = take_turns(rounds, ours, theirs, warm_up=False)
+    if not quick and min(accuracies) < family.accuracy:
+        raise ValueError(
+            f"{case} came to {min(accuracies):.3f}, not to {family.accuracy}: its"
+            " recipe needs more epochs"
+        )
+    epochs = recipe.training["epochs"]
+    yield side_by_side(
+        *seconds,
+        against="d2l",
+        note=f"ours {min(accuracies):.3f} after {epochs} x 28 pixels,"
+        f" d2l {family.accuracy:.3f} after {EPOCHS} x {family.size}, extrapolated",
+    )
+
+
+if __name__ == "__main__":
+    main("time to accuracy", RECIPES, measure)
