@@ -13,6 +13,8 @@ from course_lib.data.files import DEBIAN, FILES, VARIABLE
 
 mpl.use("Agg")
 
+collect_ignore = ["killed.py", "parallel.py"]  # programs that tests start
+
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch):
