@@ -183,6 +183,22 @@ def test_an_alarm_of_somebody_else_is_kept():
     assert not rung
 
 
+def test_the_end_is_reached_even_if_the_time_is_up_in_the_middle_of_it():
+    calls = []
+
+    def end():
+        calls.append(1)
+        if len(calls) < 3:
+            raise limits.TimeUp
+
+    limits._surely(end)
+    assert len(calls) == 3
+
+
+def test_functions_of_c_may_have_no_signature():
+    assert Answer(min)(3, 2) == 2
+
+
 def test_nothing_is_left_behind(doubling):
     def messy(x):
         torch.manual_seed(1)

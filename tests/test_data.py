@@ -1,5 +1,6 @@
 import gzip
 import http.server
+import os
 import subprocess
 import sys
 import threading
@@ -98,6 +99,18 @@ def test_command_says_where_from(real):
     )
     assert f"from {real.source}" in done.stdout
     assert "RuntimeWarning" not in done.stderr
+
+
+def test_command_says_what_is_wrong(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "course_lib.data"],
+        env=os.environ | {"FASHION_MNIST": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("DataError: ")
+    assert str(tmp_path) in done.stderr
 
 
 # Batches

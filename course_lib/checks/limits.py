@@ -39,7 +39,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal, "setitimer"
     ):
         yield from _alarm(seconds)
-    else:
+    else:  # pragma: no cover
         yield from _watchdog(seconds)
 
 
