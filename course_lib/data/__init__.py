@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,7 @@ class Split:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for index in batches:
             chosen = index.to(self.labels.device)
-            x = self.images[chosen]
+            x = self.images.index_select(0, chosen)
             if flip is not None and shift is not None:
                 x = move(x, flip[index].to(x.device), shift[index].to(x.device))
             yield normalize(x, size), self.labels[chosen]
@@ -159,12 +160,23 @@ def normalize(x: Tensor, size: int | None = None) -> Tensor:
 
     Shape: (N, 1, H, W) of uint8 -> (N, 1, size or H, size or W) of float32.
     """
-    x = (x.float() / 255 - MEAN) / STD
-    return (
-        x
-        if size is None
-        else F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
-    )
+    x = (x.float() - 255 * MEAN) / (255 * STD)
+    if size is None:
+        return x
+    down, across = (_stretch(old, size).to(x.device) for old in x.shape[2:])
+    return down @ (x @ across.T)
+
+
+@lru_cache
+def _stretch(old: int, new: int) -> Tensor:
+    """The matrix that stretches a row of pixels: `F.interpolate` as a product, which
+    costs half the time.
+
+    Shape: (new, old).
+    """
+    rows = torch.eye(old)[None, None]
+    stretched = F.interpolate(rows, (new, old), mode="bilinear", align_corners=False)
+    return stretched[0, 0]
 
 
 @dataclass(frozen=True)
