@@ -1,10 +1,12 @@
 """Block by Block: convolutional networks from LeNet to ResNet, one module a chapter."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from course_lib.alexnet import AlexNet
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
 from course_lib.deconvnet import deconvnet, occlusion
-from course_lib.diagram import Drawing, draw, draw_side_by_side
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.history import History, Score
 from course_lib.lenet import LeNet
@@ -15,10 +17,13 @@ from course_lib.resnet import Residual, ResNet, basic_block, bottleneck
 from course_lib.results import recorded
 from course_lib.runtime import Runtime, runtime
 from course_lib.source import show
-from course_lib.summary import Summary, count_parameters, summarize
 from course_lib.training import TrainingError, evaluate, fit
 from course_lib.vgg import VGG, vgg_block
 from course_lib.zfnet import ZFNet
+
+if TYPE_CHECKING:
+    from course_lib.diagram import Drawing, draw, draw_side_by_side
+    from course_lib.summary import Summary, count_parameters, summarize
 
 __all__ = [
     "VGG",
@@ -65,3 +70,18 @@ __all__ = [
     "summarize",
     "vgg_block",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the X-ray and the drawings when they are first used: they take longer than
+    all the rest.
+    """
+    if name in __all__:
+        for module in ("course_lib.summary", "course_lib.diagram"):
+            if hasattr(found := import_module(module), name):
+                return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -87,12 +87,26 @@ def test_public_names():
     tree = ast.parse((ROOT / "course_lib/__init__.py").read_text())
     imported = [
         alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("course_lib")
         for alias in node.names
     ]
-    assert sorted(course_lib.__all__) == sorted(imported)
+    assert sorted(course_lib.__all__) == sorted(imported) == dir(course_lib)
     assert all(getattr(course_lib, name).__doc__ for name in course_lib.__all__)
+
+
+def test_no_such_name():
+    with pytest.raises(AttributeError, match="no attribute 'VGG17'"):
+        course_lib.VGG17  # noqa: B018
+
+
+def test_what_is_imported_with_the_library():
+    late = ("course_lib.diagram", "course_lib.summary", "matplotlib", "torchvision")
+    late += ("pandas", "pooch", "torch.distributed.run", "torch.utils.flop_counter")
+    code = f"import course_lib, sys; print([x for x in {late} if x in sys.modules])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
