@@ -48,7 +48,7 @@ RECIPES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "LeNet modern": (lambda: LeNet("modern"), {"epochs": 5, "lr": 0.1}),
     "LeNet batch norm": (normalised_lenet, {"epochs": 3, "lr": 0.3}),
     "AlexNet small": (lambda: AlexNet("small"), {"epochs": 4, "lr": 0.05}),
-    "ZFNet small": (lambda: ZFNet("small"), {"epochs": 4, "lr": 0.05}),
+    "ZFNet small": (lambda: ZFNet("small"), {"epochs": 3, "lr": 0.05}),
     "VGG small": (
         lambda: VGG("small", batch_norm=True, dropout=0.2),
         {"epochs": 5, "lr": 0.1},

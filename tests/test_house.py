@@ -21,10 +21,13 @@ notebooks = importlib.import_module("notebooks")
 TEXTS = notebooks.texts()
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 FILES = [entry["file"] for part in TOC["parts"] for entry in part["chapters"]]
+PAGES = ["speed"]  # executed like chapters, but about all modules
 CHAPTERS = [
-    Path(file).stem
+    stem
     for file in FILES
-    if file.endswith(".ipynb") and Path(file).parent.name == "book"
+    if file.endswith(".ipynb")
+    and Path(file).parent.name == "book"
+    and (stem := Path(file).stem) not in PAGES
 ]
 SOLUTIONS = [Path(file).stem for file in FILES if Path(file).parent.name == "solutions"]
 MODULES = [
@@ -77,7 +80,7 @@ def test_every_module_says_what_it_is(name):
 
 
 def test_every_chapter_is_in_the_table_of_contents():
-    assert sorted(CHAPTERS) == sorted(text.stem for text in TEXTS)
+    assert sorted(CHAPTERS + PAGES) == sorted(text.stem for text in TEXTS)
     exercises = {path.stem for path in (ROOT / "book/exercises").glob("*.md")}
     assert sorted(SOLUTIONS) == sorted(exercises)
     assert exercises <= set(CHAPTERS)
@@ -107,6 +110,13 @@ def test_what_is_imported_with_the_library():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_every_paper_is_in_the_bibliography(text):
+    listed = (ROOT / "book/references.bib").read_text()
+    cited = re.findall(r"(?:arxiv\.org/abs|doi\.org)/([^)\s]+)", text.read_text())
+    assert [paper for paper in cited if paper not in listed] == []
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)

@@ -11,35 +11,37 @@ epochs as reach that accuracy on the test set with every seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import d2l_here
 import torch
+from accuracy import RECIPES as NETS
 from d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
 from measure import Result, main, side_by_side, take_turns
-from torch import nn
 from training import EFFORTS, Effort
 
-from course_lib import VGG, AlexNet, GoogLeNet, LeNet, NiN, ResNet, fashion_mnist, fit
+from course_lib import fashion_mnist, fit
 
 
 class Recipe(NamedTuple):
-    """One of our small nets, and how it is trained."""
+    """One of our small nets, by its name in experiments/accuracy.py, and how it is
+    trained here.
+    """
 
-    build: Callable[[], nn.Module]
+    net: str
     training: dict[str, Any]
 
 
 #: For each of d2l's families, ours.
 RECIPES = {
-    "LeNet": Recipe(lambda: LeNet("modern"), {"epochs": 1}),
-    "AlexNet": Recipe(lambda: AlexNet("small"), {"epochs": 2, "lr": 0.05}),
-    "VGG": Recipe(lambda: VGG("small", batch_norm=True), {"epochs": 4}),
-    "NiN": Recipe(lambda: NiN("small", batch_norm=True), {"epochs": 2}),
-    "GoogLeNet": Recipe(lambda: GoogLeNet("small"), {"epochs": 2}),
-    "LeNet, normalised": Recipe(lambda: LeNet("small"), {"epochs": 2}),
-    "ResNet": Recipe(lambda: ResNet("small"), {"epochs": 3, "lr": 0.2}),
+    "LeNet": Recipe("LeNet modern", {"epochs": 1, "lr": 0.1}),
+    "AlexNet": Recipe("AlexNet small", {"epochs": 2, "lr": 0.05}),
+    "VGG": Recipe("VGG small", {"epochs": 5, "lr": 0.1}),
+    "NiN": Recipe("NiN small", {"epochs": 2, "lr": 0.1}),
+    "GoogLeNet": Recipe("GoogLeNet small", {"epochs": 2, "lr": 0.2}),
+    "LeNet, normalised": Recipe("LeNet batch norm", {"epochs": 2, "lr": 0.3}),
+    "ResNet": Recipe("ResNet small", {"epochs": 3, "lr": 0.2}),
 }
 ROUNDS = 3
 
@@ -62,7 +64,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     def ours() -> float:
         seed = len(accuracies)
         torch.manual_seed(seed)
-        ours = recipe.build()
+        ours = NETS[recipe.net][0]()
         history = fit(ours, data, seed=seed, progress=False, **recipe.training)
         assert history.test is not None
         accuracies.append(history.test.accuracy)
