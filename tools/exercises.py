@@ -8,7 +8,8 @@
                                            FOLDER/NAME/NAME.ipynb, for nbgrader
 
 A solution stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION``; students get
-a stub in its place. The cells that grade are not in their notebook at all.
+a stub in its place. Where something is to be found out, they get a cell to write in,
+too. The cells that grade are not in their notebook at all.
 """
 
 from __future__ import annotations
@@ -40,8 +41,29 @@ SOLUTION = re.compile(
 STUB = "{indent}# YOUR CODE HERE\n{indent}raise NotImplementedError\n"
 CHECK = re.compile(r'^check\("([\w.]+)", (\w+)\)$', re.MULTILINE)
 
-#: What each exercise is worth to nbgrader.
+#: A cell that grades. It takes `check` from the library, whatever the notebook made of
+#: the name, and leaves the reason where nbgrader's feedback shows it.
+GRADE = """\
+# This cell grades the exercise.
+### BEGIN HIDDEN TESTS
+from course_lib.checks import check
+
+assert (result := check("{name}", {answer})).passed, result
+### END HIDDEN TESTS"""
+
+#: What an exercise is worth to nbgrader if code checks it. A written answer is worth a
+#: point for each that its rubric names.
 POINTS = 1
+POINT = "(one point)"
+WRITTEN = "*Write here what you found.*"
+
+#: What the solutions begin with.
+SOLVED = """
+
+Here they are solved, and folded. [Try them](../exercises/{name}.ipynb) first."""
+
+#: How the book folds a solution.
+FOLDED = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Fold it again"}
 
 Notebook = Any  # nbformat has no types
 
@@ -54,6 +76,7 @@ def texts() -> list[Path]:
 def student(text: Path) -> Notebook:
     """What a student edits: stubs, and no outputs."""
     notebook = from_text(text)
+    _with_room_to_write(notebook)
     for cell in code_cells(notebook):
         cell.source = SOLUTION.sub(lambda m: STUB.format(indent=m[1]), cell.source)
         cell.source = cell.source.rstrip("\n")
@@ -63,51 +86,67 @@ def student(text: Path) -> Notebook:
 def solved(text: Path) -> Notebook:
     """The solutions, folded where the book shows them; not executed yet."""
     notebook = from_text(text)
+    notebook.cells[0].source += SOLVED.format(name=text.stem)
     for cell in code_cells(notebook):
         if SOLUTION.search(cell.source):
             cell.source = SOLUTION.sub(lambda m: m[2], cell.source).rstrip("\n")
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+            cell.metadata["mystnb"] = FOLDED
     return notebook
 
 
 def graded(text: Path) -> Notebook:
-    """What nbgrader takes: solutions between its marks, and a cell that grades each.
+    """What nbgrader takes: solutions between its marks, a cell that grades each, and
+    cells for written answers, which a teacher grades by the rubric.
 
     A cell scores if it does not raise; `check` never does, so the grading cell asserts.
     """
     notebook = from_text(text)
-    cells = []
+    _with_room_to_write(notebook)
+    cells, points = [], 0
     for cell in notebook.cells:
         cells.append(cell)
-        if cell.cell_type != "code":
-            continue
-        if SOLUTION.search(cell.source):
+        if cell.source == WRITTEN:
+            cell.metadata["nbgrader"] = _metadata(cell.id, points, solution=True)
+        elif cell.cell_type == "markdown":
+            points = cell.source.count(POINT)  # of the exercise that begins here
+        elif SOLUTION.search(cell.source):
             cell.metadata["nbgrader"] = _metadata(cell.id, solution=True)
         for name, answer in CHECK.findall(cell.source):
-            source = (
-                "### BEGIN HIDDEN TESTS\n"
-                f'assert check("{name}", {answer}).passed\n'
-                "### END HIDDEN TESTS"
+            grade = nbformat.v4.new_code_cell(
+                GRADE.format(name=name, answer=answer), id=f"{cell.id}-grade"
             )
-            grade = nbformat.v4.new_code_cell(source, id=f"{cell.id}-grade")
-            grade.metadata["nbgrader"] = _metadata(grade.id, grade=True)
+            grade.metadata["nbgrader"] = _metadata(grade.id, POINTS)
             cells.append(grade)
     notebook.cells = cells
     return notebook
 
 
-def _metadata(
-    name: str, *, solution: bool = False, grade: bool = False
-) -> dict[str, Any]:
+def _with_room_to_write(notebook: Notebook) -> None:
+    """Put a cell for the answer at the end of each exercise that wants one written."""
+    cells: list[Any] = []
+    asked = False
+    for cell in [*notebook.cells, None]:
+        if asked and (cell is None or cell.cell_type == "markdown"):
+            name = f"{cells[-1].id}-written"
+            cells.append(nbformat.v4.new_markdown_cell(WRITTEN, id=name))
+            asked = False
+        if cell is not None:
+            cells.append(cell)
+            asked = asked or "*Investigate. " in cell.source
+    notebook.cells = cells
+
+
+def _metadata(name: str, points: int = 0, *, solution: bool = False) -> dict[str, Any]:
     made: dict[str, Any] = {
         "schema_version": 3,
         "grade_id": name,
         "solution": solution,
-        "grade": grade,
-        "locked": grade,
+        "grade": points > 0,
+        "locked": not solution,
         "task": False,
     }
-    return made | ({"points": POINTS} if grade else {})
+    return made | ({"points": points} if points else {})
 
 
 def differences(text: Path) -> list[str]:
@@ -154,7 +193,7 @@ def main() -> None:
         parser.error(f"no exercises {', '.join(unknown)}; there are {', '.join(known)}")
     if arguments.check:
         found = [line for text in known.values() for line in differences(text)]
-        sys.exit("\n".join([*found, "run: make notebooks"]) if found else 0)
+        sys.exit("\n".join([*found, "run: make exercises"]) if found else 0)
     chosen = {
         n: t for n, t in known.items() if not arguments.names or n in arguments.names
     }

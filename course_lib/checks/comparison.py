@@ -1,0 +1,324 @@
+"""The exercises on the comparison of networks by what they cost."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.checks.exercises import Answer, exercise
+from course_lib.convolution import output_size, receptive_field
+from course_lib.summary import count_parameters, summarize
+from course_lib.vgg import VGG
+
+Branch: TypeAlias = list[tuple[int, int]]
+Part: TypeAlias = tuple[int, int] | list[Branch]
+
+
+@exercise(
+    "comparison.bills",
+    kind="predict",
+    goal="tell parameters, MACs and FLOPs apart",
+    minutes=5,
+    first="How many weights has one kernel, and at how many places is it used?",
+)
+def bills(answer: Answer) -> None:
+    """Counted from the layer itself."""
+    with torch.device("meta"):
+        layer = nn.Conv2d(64, 128, 3, stride=2, padding=1)
+    size, macs = count_parameters(layer), summarize(layer, (64, 56, 56)).macs
+    added = macs + 128 * 28 * 28
+    used = "A kernel is used at as many places as there are pixels in an output map."
+    half = "A MAC is one multiplication and one addition: two operations."
+    answer.gives(
+        (size, macs, 2 * macs),
+        tolerance=0,
+        mistakes=[
+            ((size, macs, macs), half),
+            ((size, 2 * macs, macs), half),
+            ((size, macs, macs / 2), half),
+            ((size - 128, macs, 2 * macs), "Each output map has a bias, too."),
+            ((size, added, 2 * added), "Leave the bias out of the operations."),
+            ((size, macs, macs + added), "Leave the bias out of the operations."),
+            ((size, 4 * macs, 8 * macs), f"{used} What does the stride do?"),
+            ((size, size - 128, 2 * (size - 128)), used),
+            ((1280, macs // 64, macs // 32), "A kernel looks at all input maps."),
+        ],
+    )
+
+
+@exercise(
+    "comparison.bytes_of_weights",
+    kind="predict",
+    goal="turn a number of parameters into bytes",
+    minutes=5,
+    first="The name says how many bits a number has. And how many bytes are these?",
+)
+def bytes_of_weights(answer: Answer) -> None:
+    """From the parameters of VGG-16 and the sizes of PyTorch's types."""
+    with torch.device("meta"):
+        count = count_parameters(VGG(16))
+    single, half = (count * kind.itemsize for kind in (torch.float32, torch.bfloat16))
+    beside = "SGD with momentum has two more numbers for each parameter. Which ones?"
+    answer.gives(
+        (single, half, 3 * single),
+        tolerance=0,
+        mistakes=[
+            ((8 * single, 8 * half, 24 * single), "A byte has eight bits."),
+            ((single, half, single), beside),
+            ((single, half, 2 * single), beside),
+            ((single, half, 3 * half), "The net is trained in float32."),
+            ((single, half, 4 * single), "Two moments are Adam's; momentum is one."),
+            ((single, single, 3 * single), "bfloat16 has half as many bits."),
+            ((2 * single, single, 6 * single), "A float32 has 32 bits: four bytes."),
+            ((count, count // 2, 3 * count), "A float32 has more than one byte."),
+        ],
+    )
+
+
+@exercise(
+    "comparison.conv_macs",
+    kind="implement",
+    goal="count the operations of any convolution",
+    minutes=10,
+    first="Begin with one group: MACs of one output pixel, then of all of them.",
+)
+def conv_macs(answer: Answer) -> None:
+    """Against the library's count of the layer itself."""
+    cases = [(3, 8, 3, 16, 1, 1, 1), (96, 256, 5, 27, 1, 2, 2), (6, 6, 3, 9, 2, 1, 6)]
+    draw = random.Random()
+    for _ in range(10):
+        groups, kernel_size = draw.choice((1, 2, 3, 4)), draw.randint(1, 5)
+        maps = groups * draw.randint(1, 4), groups * draw.randint(1, 4)
+        size, stride = draw.randint(kernel_size, 20), draw.randint(1, 3)
+        padding = draw.randint(0, kernel_size // 2)
+        cases.append((*maps, kernel_size, size, stride, padding, groups))
+    for case in cases:
+        maps_in, maps_out, k, n, s, p, g = case
+        with torch.device("meta"):
+            layer = nn.Conv2d(maps_in, maps_out, k, s, p, groups=g, bias=False)
+        want = summarize(layer, (maps_in, n, n)).macs
+        side, weights = output_size(n, k, s, p), layer.weight.numel()
+        answer.gives(
+            want,
+            *case,
+            on=f"{maps_in} to {maps_out} maps of {n} pixels in {g} groups, kernel {k},"
+            f" stride {s}, padding {p}",
+            mistakes=[
+                (want * g, "An output sees the inputs of its own group alone."),
+                (
+                    want / g,
+                    "An output sees one group of inputs; but there are still as many"
+                    " outputs.",
+                ),
+                (
+                    weights * n**2,
+                    "It works at the places of the output, not the input.",
+                ),
+                (want // k, "The kernel has a height and a width."),
+                (want // side, "The output has rows and columns."),
+                (weights, "Each weight is used at every place."),
+                (2 * want, "These are FLOPs, two for a MAC."),
+                (
+                    weights * output_size(n, k, s) ** 2,
+                    "Padding makes more places for the kernel.",
+                ),
+                (want + maps_out * side**2, "There is no bias."),
+            ],
+        )
+
+
+@exercise(
+    "comparison.kept_by_a_block",
+    kind="predict",
+    goal="see what training keeps in memory",
+    minutes=10,
+    first="Write down for each of the four layers what it keeps. Which are the same?",
+)
+def kept_by_a_block(answer: Answer) -> None:
+    """By the library's count of what autograd saves."""
+
+    def kept(*between: nn.Module) -> int:
+        layers = (nn.Conv2d(64, 64, 3, padding=1), *between, nn.ReLU())
+        return summarize(nn.Sequential(*layers, *layers), (64, 56, 56)).kept or 0
+
+    with torch.device("meta"):
+        plain, normal = 32 * kept(), 32 * kept(nn.BatchNorm2d(64))
+    one = plain // 2
+    answer.gives(
+        (plain, normal),
+        mistakes=[
+            ((plain // 32, normal // 32), "A mini-batch has 32 pictures."),
+            ((plain // 4, normal // 4), "A number in float32 has four bytes."),
+            ((plain * 8, normal * 8), "A byte has eight bits."),
+            (
+                (4 * one, 6 * one),
+                "Not every output is kept. Who needs what a convolution puts out, if a"
+                " ReLU follows?",
+            ),
+            (
+                (3 * one, 5 * one),
+                "What the first ReLU puts out is what the second convolution was given:"
+                " it is there once. And the block's own input does not count.",
+            ),
+            ((plain, 6 * one), "Nobody needs what batch normalisation puts out."),
+            ((plain, plain), "Batch normalisation keeps what it was given."),
+            ((one, 3 * one), "The second ReLU keeps its output, too."),
+        ],
+    )
+
+
+@exercise(
+    "comparison.seen",
+    kind="implement",
+    goal="follow the receptive field through forks and joins",
+    minutes=15,
+    first="Begin with plain layers, one behind the other. Then take a fork with two"
+    " branches of one layer each.",
+)
+def seen(answer: Answer) -> None:
+    """Against the widest of all chains through the branches, by the library."""
+    inception: Part = [[(1, 1)], [(1, 1), (3, 1)], [(1, 1), (5, 1)], [(3, 1), (1, 1)]]
+    shortcut: Part = [[(3, 2), (3, 1)], [(1, 2)]]
+    cases: list[list[Part]] = [
+        [(7, 2), (3, 2), (3, 1)],
+        [[[(3, 1)], [(1, 1)], [(7, 1)], [(5, 1)]]],
+        [inception, inception],
+        [(7, 2), (3, 2), [[(3, 1), (3, 1)], []], shortcut],
+        [],
+    ]
+    draw = random.Random()
+    cases += [[_part(draw) for _ in range(draw.randint(2, 5))] for _ in range(10)]
+    for parts in cases:
+        forks = [part if isinstance(part, list) else [[part]] for part in parts]
+
+        everything = list(itertools.chain(*itertools.chain(*forks)))
+        flat = [[[(k, 1) for k, _ in branch] for branch in fork] for fork in forks]
+        answer.gives(
+            max(
+                receptive_field(itertools.chain(*branches))[0]
+                for branches in itertools.product(*forks)
+            ),
+            parts,
+            on=f"parts {parts}",
+            mistakes=[
+                (
+                    receptive_field(everything)[0],
+                    "Branches lie side by side, not one behind the other.",
+                ),
+                (
+                    _through(forks, lambda fork: fork[0]),
+                    "The first branch is not the only one.",
+                ),
+                (
+                    _through(forks, lambda fork: fork[-1]),
+                    "The last branch is not the only one.",
+                ),
+                (
+                    _through(forks, lambda fork: min(fork, key=_width)),
+                    "A unit sees what any of its branches sees, not what all of them"
+                    " see.",
+                ),
+                (
+                    _through(flat, lambda fork: max(fork, key=_width)),
+                    "Behind a stride, a step from one unit to the next is a step over"
+                    " several pixels; that is so behind a fork, too.",
+                ),
+            ],
+        )
+
+
+def _through(
+    forks: list[list[Branch]], choose: Callable[[list[Branch]], Branch]
+) -> int:
+    """The field through one branch of each fork."""
+    return receptive_field(itertools.chain(*map(choose, forks)))[0]
+
+
+def _width(branch: Branch) -> int:
+    return receptive_field(branch)[0]
+
+
+def _part(draw: random.Random) -> Part:
+    """A layer, or branches with the same stride."""
+    stride = draw.randint(1, 2)
+    branches = [
+        [(draw.choice((1, 3, 5)), stride if i == 0 else 1) for i in range(length)]
+        for length in (draw.randint(1, 3) for _ in range(draw.randint(2, 3)))
+    ]
+    if stride == 1:
+        branches.append([])
+    draw.shuffle(branches)
+    return draw.choice((branches, (draw.choice((1, 3, 5, 7)), stride)))
+
+
+@exercise(
+    "comparison.profile",
+    kind="repair",
+    goal="know what counts once and what counts at every use",
+    minutes=15,
+    first="Which of the two numbers should grow if a layer is used twice?",
+)
+def profile(answer: Answer) -> None:
+    """Against the library's, on nets with groups, a shared layer, and both."""
+    shared, grouped = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, groups=2)
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+    nets = {
+        "a net with groups": nn.Sequential(nn.Conv2d(4, 4, 1), grouped, *head),
+        "a net with a layer in two places": nn.Sequential(
+            shared, nn.ReLU(), shared, *head, head[-1]
+        ),
+        "a net with both": nn.Sequential(shared, grouped, shared, grouped, *head),
+        "a net without either": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
+    }
+    kept = "A layer that is used twice is there once: count its parameters once."
+    works = "A layer that is used twice works twice."
+    group = "An output sees the inputs of its own group alone."
+    for name, net in nets.items():
+        summary = summarize(copy.deepcopy(net), (4, 12, 10))
+        x = torch.randn(1, 4, 12, 10)
+        size, macs = summary.parameters, summary.macs
+        often, forgotten = _profile(net, x, once=False, groups=False)
+        _, once = _profile(net, x, once=True, groups=True)
+        _, both = _profile(net, x, once=True, groups=False)
+        answer.gives(
+            (size, macs),
+            *(net, x),
+            on=name,
+            tolerance=0,
+            mistakes=[
+                ((size, forgotten), group),
+                ((often, macs), kept),
+                ((often, forgotten), f"{group} And: {kept}"),
+                ((size, once), works),
+                ((size, both), works),
+                ((size, 2 * macs), "These are FLOPs, two for a MAC."),
+            ],
+        )
+
+
+def _profile(net: nn.Module, x: Tensor, *, once: bool, groups: bool) -> tuple[int, int]:
+    """Parameters and MACs: of each layer `once`, or at each use; with its `groups`, or
+    without.
+    """
+    used: list[nn.Module] = []
+    parameters = macs = 0
+
+    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        nonlocal parameters, macs
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not (once and layer in used):
+            parameters += count_parameters(layer)
+            forgotten = 1 if groups else getattr(layer, "groups", 1)
+            macs += output.numel() * layer.weight[0].numel() * forgotten
+        used.append(layer)
+
+    hooks = [layer.register_forward_hook(count) for layer in net.children()]
+    net(x)
+    for hook in hooks:
+        hook.remove()
+    return parameters, macs
