@@ -313,6 +313,14 @@ def test_shared_parameters_count_once():
     assert count_parameters(nn.Sequential(layer, layer)) == 20
 
 
+def test_a_shared_layer_stays_as_it_is():
+    layer = nn.Linear(4, 4)
+    weight, bias = layer.weight, layer.bias
+    assert summarize(nn.Sequential(layer, layer), (4,)).macs == 32
+    assert layer.weight is weight
+    assert layer.bias is bias
+
+
 def test_an_input_that_does_not_fit():
     with pytest.raises(ValueError, match="smallest picture that works is 28x28"):
         summarize(LeNet("modern"), (1, 8, 8))

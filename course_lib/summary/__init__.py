@@ -103,8 +103,12 @@ def _state(net: nn.Module, *, meta: bool) -> dict[str, Tensor]:
 
 @contextmanager
 def _left_alone(net: nn.Module) -> Iterator[None]:
-    """Put the modes of the net back as they were, and the random numbers."""
+    """Put the modes of the net back as they were, and the random numbers; its tensors,
+    too, as `functional_call` leaves its own in a module that is used twice.
+    """
     modes = {module: module.training for module in net.modules()}
+    held = [d for module in modes for d in (module._parameters, module._buffers)]
+    before = [dict(each) for each in held]
     devices = {p.device.index for p in net.parameters() if p.is_cuda}
     try:
         with torch.random.fork_rng(devices), torch.inference_mode(mode=False):
@@ -112,6 +116,8 @@ def _left_alone(net: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+        for each, tensors in zip(held, before, strict=True):
+            each.update(tensors)
 
 
 def _summary(
