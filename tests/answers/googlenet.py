@@ -1,0 +1,270 @@
+"""Answers to the exercises on GoogLeNet: wrong ones with the hint that they must get,
+and right ones, written differently from the solution.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.convolution import receptive_field
+
+
+def third(size=5, padding=2, between=nn.ReLU, last=nn.ReLU):
+    def build(channels, reduced, out):
+        return nn.Sequential(
+            nn.Conv2d(channels, reduced, 1),
+            between(),
+            nn.Conv2d(reduced, out, size, padding=padding),
+            last(),
+        )
+
+    return build
+
+
+def unreduced(channels, reduced, out):
+    return nn.Sequential(nn.Conv2d(channels, out, 5, padding=2), nn.ReLU())
+
+
+ONES, THIN, PROJECT = 480 * 192, 480 * 112, 480 * 64
+THREE, FIVE = 9 * 96 * 208, 25 * 16 * 48
+COUNT = ONES + THIN + PROJECT + THREE + FIVE
+NAIVE = 480 * (192 + 9 * 208 + 25 * 48)
+
+
+def mixed_logits(net, x, y):
+    logits, aux2, aux1 = net(x)
+    return F.cross_entropy(logits + 0.3 * (aux2 + aux1), y)
+
+
+def losses(net, x, y, weight=0.3):
+    logits, *heads = net(x)
+    return F.cross_entropy(logits, y) + sum(
+        weight * F.cross_entropy(each, y) for each in heads
+    )
+
+
+def without_heads(net, x, y):
+    outputs = net(x)
+    return F.cross_entropy(outputs[0] if isinstance(outputs, tuple) else outputs, y)
+
+
+def always_in_training(net, x, y):
+    mode = net.training
+    loss = losses(net.train(), x, y)
+    net.train(mode)
+    return loss
+
+
+def left_in_training(net, x, y):
+    if net.training:
+        return losses(net, x, y)
+    return F.cross_entropy(net.train()(x)[0], y)
+
+
+def one_head(net, x, y):
+    if not net.training:
+        return F.cross_entropy(net(x), y)
+    logits, _, aux1 = net(x)
+    return F.cross_entropy(logits, y) + 0.3 * F.cross_entropy(aux1, y)
+
+
+def no_gradient(net, x, y):
+    return in_either_mode(net, x, y).detach()
+
+
+class Module(nn.Module):
+    """An Inception module that may have mistakes."""
+
+    def __init__(
+        self,
+        channels,
+        row,
+        *,
+        five=5,
+        padding=2,
+        pool=None,
+        reduced=F.relu,
+        last=F.relu,
+        order=(0, 1, 2, 3),
+        dim=1,
+    ):
+        super().__init__()
+        one, reduce_3, three, reduce_5, large, project = row
+        # Not in the order of the views, and named after nothing.
+        self.f = nn.Conv2d(channels, project, 1)
+        self.e = nn.Conv2d(reduce_5, large, five, padding=padding)
+        self.d = nn.Conv2d(channels, reduce_5, 1)
+        self.c = nn.Conv2d(reduce_3, three, 3, padding=1)
+        self.b = nn.Conv2d(channels, reduce_3, 1)
+        self.a = nn.Conv2d(channels, one, 1)
+        self.pool = pool or nn.MaxPool2d(3, 1, 1)
+        self.reduced, self.last, self.order, self.dim = reduced, last, order, dim
+
+    def forward(self, x):
+        views = [
+            self.a(x),
+            self.c(self.reduced(self.b(x))),
+            self.e(self.reduced(self.d(x))),
+            self.f(self.pool(x)),
+        ]
+        return self.last(torch.cat([views[i] for i in self.order], dim=self.dim))
+
+
+def module(**options):
+    return lambda channels, row: Module(channels, row, **options)
+
+
+class Naive(nn.Module):
+    def __init__(self, channels, row):
+        super().__init__()
+        self.views = nn.ModuleList(
+            nn.Conv2d(channels, out, size, padding=size // 2)
+            for out, size in ((row[0], 1), (row[2], 3), (row[4], 5))
+        )
+
+    def forward(self, x):
+        views = [view(x).relu() for view in self.views]
+        return torch.cat([*views, F.max_pool2d(x, 3, 1, 1)], dim=1)
+
+
+#: Exercise -> pairs of a wrong answer and a part of what the check must say.
+WRONG = {
+    "googlenet.third_view": [
+        (third(3, 1), "how many the paper's"),
+        (third(7, 3), "how many the paper's"),
+        (third(5, 1), "larger border"),
+        (third(between=nn.Identity), "Keep both ReLUs"),
+        (third(last=nn.Identity), "Keep both ReLUs"),
+        (unreduced, "affordable"),
+    ],
+    "googlenet.price_of_4a": [
+        (lambda: (COUNT + 624, COUNT * 196, NAIVE, 928), "Leave the biases out"),
+        (lambda: (COUNT - PROJECT, 0, NAIVE, 928), "the maximum pass through"),
+        (lambda: (THREE + FIVE, 0, NAIVE, 928), "1x1 have weights, too"),
+        (lambda: (COUNT - THIN, 0, NAIVE, 928), "1x1 have weights, too"),
+        (lambda: (COUNT, COUNT, NAIVE, 928), "at every position"),
+        (lambda: (COUNT, COUNT * 144, NAIVE, 928), "at each pixel"),
+        (lambda: (COUNT, COUNT * 196, NAIVE + PROJECT, 928), "projection is gone"),
+        (
+            lambda: (COUNT, COUNT * 196, ONES + THREE + FIVE, 928),
+            "read all 480 channels",
+        ),
+        (lambda: (COUNT, COUNT * 196, NAIVE, 512), "thins out the maximum"),
+        (lambda: (COUNT, COUNT * 196, NAIVE, 448), "is a view, too"),
+        (lambda: COUNT, "a tuple is wanted"),
+        (lambda: (COUNT, NAIVE), "is not right"),
+    ],
+    "googlenet.near_and_far": [
+        (lambda: (13, 17, 17, 53), "strides"),
+        (lambda: (27, 43, 75, 379), "through 1x1 and through 5x5"),
+        (lambda: (59, 27, 715, 75), "sees least"),
+        (lambda: (27, 59, 27, 667), "Each maximum"),
+        (lambda: (27, 59, 51, 691), "maxima are 3x3"),
+        (lambda: (27, 59, 75, 224), "no borders"),
+        (lambda: (27, 59, 75, 700), "too small"),
+    ],
+    "googlenet.loss_with_heads": [
+        (mixed_logits, "Add losses, not logits"),
+        (lambda net, x, y: losses(net, x, y, 1), "a head count"),
+        (lambda net, x, y: losses(net, x, y, 0.15), "not both together"),
+        (losses, "raised"),
+        (without_heads, "heads count, too"),
+        (always_in_training, "nothing is left of the heads"),
+        (left_in_training, "which mode it is in"),
+        (one_head, "two heads"),
+        (no_gradient, "no gradient"),
+        (lambda net, x, y: in_either_mode(net, x, y).item(), "a tensor is wanted"),
+    ],
+    "googlenet.most_between": [
+        (lambda a, b: 25 * a * b // (9 * (a + b)), "nothing is saved"),
+        (lambda a, b: 25 * a * b / (9 * (a + b)), "whole"),
+        (lambda a, b: -(-25 * a * b // (9 * (a + b))), "have more weights"),
+        (lambda a, b: 25 * a // 18, "as many channels come out"),
+        (lambda a, b: 25 * b // 9, "what is between"),
+        (lambda a, b: 5 * a * b // (3 * (a + b)), "25 places"),
+    ],
+    "googlenet.inception": [
+        (module(five=3, padding=1), "One of the windows is 5x5"),
+        (module(padding=1), "keeps the size"),
+        (module(pool=nn.MaxPool2d(3, 1)), "keeps the size"),
+        (module(pool=nn.MaxPool2d(3, 2, 1)), "keeps the size"),
+        (module(pool=nn.AvgPool2d(3, 1, 1)), "not the mean"),
+        (module(dim=2), "join as channels"),
+        (module(order=(0, 2, 1, 3)), "order of Table 1"),
+        (module(reduced=nn.Identity()), "has a ReLU"),
+        (module(last=nn.Identity()), "has a ReLU"),
+        (module(pool=nn.Identity()), "of which view"),
+        (Naive, "Where are the 1x1"),
+    ],
+}
+
+
+class Third(nn.Module):
+    def __init__(self, channels, reduced, out):
+        super().__init__()
+        self.large = nn.Conv2d(reduced, out, 5, padding="same")
+        self.thin = nn.Conv2d(channels, reduced, 1)
+
+    def forward(self, x):
+        return self.large(self.thin(x).clamp(min=0)).clamp(min=0)
+
+
+def counted():
+    with torch.device("meta"):
+        layers = [
+            nn.Conv2d(*each, bias=False)
+            for each in (
+                (480, 192, 1),
+                (480, 96, 1),
+                (96, 208, 3),
+                (480, 16, 1),
+                (16, 48, 5),
+                (480, 64, 1),
+            )
+        ]
+        naive = [nn.Conv2d(480, *each) for each in ((192, 1), (208, 3), (48, 5))]
+    count = sum(layer.weight.numel() for layer in layers)
+    bare = sum(layer.weight.numel() for layer in naive)
+    views = sum(layer.out_channels for layer in naive)
+    return [count, 14 * count * 14, bare, 480 + views]
+
+
+def measured():
+    stem = [(7, 2), (3, 2), (1, 1), (3, 1), (3, 2)]
+    found = []
+    for window in (1, 5):
+        deep = [*stem, *[(window, 1)] * 2, (3, 2), *[(window, 1)] * 5, (3, 2)]
+        found.append(receptive_field([*stem, (window, 1)])[0])
+        found.append(receptive_field(deep + [(window, 1)] * 2)[0])
+    return found[0], found[2], found[1], found[3]
+
+
+def in_either_mode(net, x, y):
+    outputs = net(x)
+    if isinstance(outputs, tuple):
+        return outputs.loss(y)
+    return -outputs.log_softmax(1).gather(1, y[:, None]).mean()
+
+
+def stacked(net, x, y):
+    outputs = torch.stack(net(x)) if net.training else net(x)[None]
+    each = torch.stack([F.cross_entropy(logits, y) for logits in outputs])
+    return each @ torch.tensor([1.0, 0.3, 0.3])[: len(each)]
+
+
+def one_after_the_other(a, b):
+    most = 0
+    while 9 * (most + 1) * (a + b) < 25 * a * b:
+        most += 1
+    return most
+
+
+#: Exercise -> right answers that look different.
+RIGHT = {
+    "googlenet.third_view": [Third],
+    "googlenet.price_of_4a": [counted],
+    "googlenet.near_and_far": [measured],
+    "googlenet.loss_with_heads": [in_either_mode, stacked],
+    "googlenet.most_between": [one_after_the_other],
+    "googlenet.inception": [Module],
+}
