@@ -1,5 +1,6 @@
 """What a check says, whatever it is given. The exercises themselves: test_exercises."""
 
+import importlib
 import os
 import random
 import signal
@@ -181,6 +182,16 @@ def test_an_alarm_of_somebody_else_is_kept():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert not rung
+
+
+def test_an_import_is_not_cut_off(monkeypatch, tmp_path):
+    slow = "import time\ntime.sleep(0.3)\nwhole = True\n"
+    (tmp_path / "slow_to_import.py").write_text(slow)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(limits.TimeUp), time_limit(0.1):
+        importlib.import_module("slow_to_import")
+        time.sleep(10)
+    assert sys.modules["slow_to_import"].whole
 
 
 def test_the_end_is_reached_even_if_the_time_is_up_in_the_middle_of_it():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 #: Seconds that one call may take.
 SECONDS = 5.0
@@ -44,7 +45,11 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def _alarm(seconds: float) -> Iterator[None]:
-    def ring(_signal: int, _frame: object) -> None:
+    def ring(_signal: int, frame: FrameType | None) -> None:
+        while frame is not None:  # a module cut off in its import stays broken: wait
+            if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+                return
+            frame = frame.f_back
         raise TimeUp
 
     handler = signal.signal(signal.SIGALRM, ring)
