@@ -8,13 +8,13 @@ it is no wall against somebody who wants to break out. Chapter: The ledger.
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from course_lib.alexnet import AlexNet
-from course_lib.blocks import conv_bn, linear_relu_dropout, response_norm, run_on_meta
+from course_lib.blocks import conv_bn, linear_relu_dropout, response_norm
 from course_lib.convolution import (
     cross_correlate,
     max_pool2d,
@@ -32,27 +32,12 @@ from course_lib.lenet import LeNet
 from course_lib.nin import NiN, nin_block
 from course_lib.normalization import local_response_norm
 from course_lib.resnet import ResNet, basic_block, bottleneck, make_shortcut
-from course_lib.summary import count_parameters, summarize
+from course_lib.summary import Row, count_parameters, summarize
 from course_lib.vgg import VGG
 from course_lib.zfnet import ZFNet
 
-if TYPE_CHECKING:
-    from torch.utils.hooks import RemovableHandle
-
 #: (C, H, W); an integer is the side of a colour picture.
 Size = int | tuple[int, ...]
-
-
-class Layer(NamedTuple):
-    """One layer as it runs: name, class, shape of its output without the batch,
-    parameters, multiply-accumulates.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    parameters: int
-    macs: int
 
 
 class Cost(NamedTuple):
@@ -63,39 +48,16 @@ class Cost(NamedTuple):
     activations: int
 
 
-def layers(net: nn.Module, size: Size) -> list[Layer]:
-    """The layers of `net` in the order in which they run on an input of `size`.
-
-    It runs on the meta device. A multiply-accumulate is two of the floating-point
-    operations that PyTorch counts.
+def layers(net: nn.Module, size: Size) -> list[Row]:
+    """The layers of `net` for an input of `size`, in the order in which they run: the
+    rows of `summarize`.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    rows: list[Layer] = []
-    counter = FlopCounterMode(display=False)
-
-    def record(name: str, layer: nn.Module) -> RemovableHandle:
-        kind, parameters = type(layer).__name__, count_parameters(layer)
-
-        def hook(_layer: nn.Module, _input: object, output: Tensor) -> None:
-            macs = counter.get_total_flops() // 2 - sum(row.macs for row in rows)
-            rows.append(Layer(name, kind, tuple(output.shape[1:]), parameters, macs))
-
-        return layer.register_forward_hook(hook)
-
-    leaves = [(name, m) for name, m in net.named_modules() if not list(m.children())]
-    handles = [record(name, layer) for name, layer in leaves]
-    with counter:
-        shape = (3, size, size) if isinstance(size, int) else size
-        run_on_meta(net.eval(), (1, *shape))
-    for handle in handles:
-        handle.remove()
-    return rows
+    return [*summarize(net, (3, size, size) if isinstance(size, int) else size).layers]
 
 
 def cost(net: nn.Module, size: Size, *kinds: str) -> Cost:
-    """What those layers of `net` cost that have one of `kinds` in the name of their
-    class; without `kinds`, all.
+    """What those layers of `net` cost whose kind has one of `kinds` in it; without
+    `kinds`, all.
     """
     rows = [
         row

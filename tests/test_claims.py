@@ -37,7 +37,7 @@ def test_every_claim_is_there():
 def test_every_claim_is_decided(claim):
     assert claim.verdict in VERDICTS
     assert claim.expression or claim.citation
-    assert set(claim.checked) <= set(MARKS)
+    assert set(claim.checked) <= set(MARKS) - {"from-memory"}
     assert claim.source in LEDGER.sources
     assert bool(claim.line) == (claim in LEDGER.claims)
     assert set(claim.nets) <= set(NETS)
@@ -64,6 +64,10 @@ def changed(value):
             return not value
         case int():
             return (value * 7919 + 1) % 104729
+        case float():
+            return value + 1
+        case None:
+            return value
         case str():
             return value + "?"
         case torch.Tensor():

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from course_lib import AlexNet, GoogLeNet, LeNet, ResNet
+from course_lib import AlexNet, GoogLeNet, LeNet, ResNet, summarize
 from course_lib.expressions import COURSE, cost, evaluate, kernels, layers, values
 
 
@@ -25,15 +25,14 @@ def test_cost_is_what_torchvision_says(net, weights):
 def test_layers_in_the_order_in_which_they_run():
     rows = layers(LeNet("modern"), (1, 28, 28))
     assert [row.name for row in rows][:3] == ["c1.0", "c1.1", "s2"]
-    assert rows[0] == ("c1.0", "Conv2d", (6, 28, 28), 156, 6 * 28 * 28 * 25)
-    assert rows[1] == ("c1.1", "ReLU", (6, 28, 28), 0, 0)
-    assert rows[-1] == ("output", "Linear", (10,), 850, 840)
+    assert rows[0][:5] == ("c1.0", "Conv2d", (6, 28, 28), 156, 6 * 28 * 28 * 25)
+    assert rows[1][:5] == ("c1.1", "ReLU", (6, 28, 28), 0, 0)
+    assert rows[-1][:5] == ("output", "Linear", (10,), 850, 840)
 
 
-def test_layers_leave_no_hooks():
-    net = LeNet("modern")
-    layers(net, (1, 28, 28))
-    assert not any(module._forward_hooks for module in net.modules())
+def test_layers_are_those_of_the_x_ray():
+    net = ResNet(18)
+    assert layers(net, 224) == [*summarize(net, (3, 224, 224)).layers]
 
 
 def test_cost_of_some_kinds():

@@ -1,0 +1,192 @@
+"""The X-ray without Python: plans of networks, for a page that computes with them.
+
+A plan says what each stage does, as short lists that fit into JSON: ``["conv", 64, 7,
+2, 3, 1, 1]``. ``book/_static/explorer.js`` follows it for any size of picture and any
+width. Chapter: Comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from course_lib import lenet
+from course_lib.alexnet import AlexNet
+from course_lib.blocks import Network
+from course_lib.googlenet import GoogLeNet, Inception
+from course_lib.lenet import LeNet
+from course_lib.nin import NiN
+from course_lib.resnet import Residual, ResNet, ZeroPad
+from course_lib.summary import Summary, summarize
+from course_lib.vgg import VGG
+from course_lib.zfnet import ZFNet
+
+#: What a layer or a block does: its kind, and its numbers or the plans of its parts.
+Step = list[Any]
+
+
+class Entry(NamedTuple):
+    """A network of the explorer: how it is built, the size of picture and the classes
+    that it was made for, whether its channels can be scaled.
+    """
+
+    build: Callable[[], Network]
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    classes: int = 1000
+    scalable: bool = True
+
+
+#: The networks by the names that readers choose from. The widths of LeNet are no
+#: numbers of a table: Table I and the codes of the output come with them.
+NETWORKS = {
+    "LeNet-5": Entry(lambda: LeNet("paper"), (1, 32, 32), 10, scalable=False),
+    "LeNet, modern": Entry(lambda: LeNet("modern"), (1, 28, 28), 10, scalable=False),
+    "AlexNet": Entry(lambda: AlexNet("paper"), (3, 227, 227)),
+    "AlexNet of torchvision": Entry(lambda: AlexNet("torchvision")),
+    "ZFNet": Entry(lambda: ZFNet("paper")),
+    "NiN": Entry(lambda: NiN("imagenet")),
+    "NiN for CIFAR-10": Entry(lambda: NiN("cifar"), (3, 32, 32), 10),
+    "VGG-11": Entry(lambda: VGG(11)),
+    "VGG-13": Entry(lambda: VGG(13)),
+    "VGG-16": Entry(lambda: VGG(16)),
+    "VGG-19": Entry(lambda: VGG(19)),
+    "GoogLeNet": Entry(lambda: GoogLeNet("paper")),
+    "GoogLeNet of torchvision": Entry(lambda: GoogLeNet("torchvision")),
+    "ResNet-18": Entry(lambda: ResNet(18)),
+    "ResNet-34": Entry(lambda: ResNet(34)),
+    "ResNet-50": Entry(lambda: ResNet(50)),
+    "ResNet-50 of the paper": Entry(lambda: ResNet(50, stride_in="1x1")),
+    "ResNet-101": Entry(lambda: ResNet(101)),
+    "ResNet-152": Entry(lambda: ResNet(152)),
+    "ResNet-20 for CIFAR-10": Entry(lambda: ResNet("cifar-20"), (3, 32, 32), 10),
+}
+
+
+class Explorer:
+    """The networks of the explorer as a table, which the script of the book turns into
+    one that readers can change.
+    """
+
+    def __init__(self) -> None:
+        with torch.device("meta"):
+            self.summaries = {
+                name: summarize(entry.build(), entry.input_size)
+                for name, entry in NETWORKS.items()
+            }
+
+    def __repr__(self) -> str:
+        return f"Explorer of {len(self.summaries)} networks"
+
+    def _repr_html_(self) -> str:
+        head = "".join(
+            f'<th scope="col">{title}</th>' for title in ("network", *COLUMNS)
+        )
+        body = "\n".join(
+            f'<tr><th scope="row">{escape(name)}</th>'
+            + "".join(f"<td>{column(summary)}</td>" for column in COLUMNS.values())
+            + "</tr>"
+            for name, summary in self.summaries.items()
+        )
+        return (
+            '<div class="explorer">\n<table>\n<caption>For one picture</caption>\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+            "</div>"
+        )
+
+
+#: The columns of the table of all networks.
+COLUMNS: dict[str, Callable[[Summary], str]] = {
+    "picture": lambda summary: "\N{MULTIPLICATION SIGN}".join(
+        map(str, summary.input_size)
+    ),
+    "parameters": lambda summary: f"{summary.parameters:,}",
+    "MACs": lambda summary: f"{summary.macs:,}",
+    "memory, bytes": lambda summary: f"{summary.kept:,}",
+}
+
+
+def plan(module: nn.Module) -> list[Step]:
+    """What `module` does, step by step; equal blocks in a row are one step.
+
+    Raises: ValueError for a module that no step is known for.
+    """
+    if isinstance(module, nn.Sequential):
+        children = [plan(child) for child in module]
+        return [
+            step
+            for steps, group in groupby(children)
+            for step in _times(len([*group]), steps)
+        ]
+    if isinstance(module, Residual):
+        return [["sum", plan(module.body), plan(module.shortcut)], ["relu"]]
+    if isinstance(module, Inception):
+        return [["cat", *map(plan, module.children())]]
+    for kind, step in STEPS.items():
+        if isinstance(module, kind):
+            return [step(module)]
+    if isinstance(module, nn.Identity):
+        return []
+    raise ValueError(f"no plan is known for {module!r}")
+
+
+def stages(net: Network) -> dict[str, list[Step]]:
+    """The plan of each stage of `net`, by its name."""
+    return {name: plan(stage) for name, stage in net.named_children()}
+
+
+def _times(count: int, steps: list[Step]) -> list[Step]:
+    """`steps` once, or as one step that repeats them where that is shorter."""
+    return [["times", count, steps]] if count > 1 and len(steps) > 1 else steps * count
+
+
+def _conv(layer: nn.Conv2d) -> Step:
+    numbers = (layer.kernel_size, layer.stride, layer.padding)
+    square = [_one(pair) for pair in numbers]
+    return [
+        "conv",
+        layer.out_channels,
+        *square,
+        layer.groups,
+        int(layer.bias is not None),
+    ]
+
+
+def _pool(kind: str) -> Callable[[Any], Step]:
+    def step(layer: Any) -> Step:
+        square = [_one(n) for n in (layer.kernel_size, layer.stride, layer.padding)]
+        return [kind, *square, int(layer.ceil_mode)]
+
+    return step
+
+
+def _one(pair: Any) -> int:
+    return pair if isinstance(pair, int) else pair[0]
+
+
+#: Class -> its step. The numbers of "conv" are channels, kernel size, stride, padding,
+#: groups, bias; of "max" and "avg" kernel size, stride, padding, rounding up; of "full"
+#: units and inputs.
+STEPS: dict[type[nn.Module], Callable[[Any], Step]] = {
+    nn.Conv2d: _conv,
+    nn.Linear: lambda layer: ["full", layer.out_features, layer.in_features],
+    nn.MaxPool2d: _pool("max"),
+    nn.AvgPool2d: _pool("avg"),
+    nn.AdaptiveAvgPool2d: lambda layer: ["mean", _one(layer.output_size)],
+    nn.BatchNorm2d: lambda _: ["bn"],
+    nn.LocalResponseNorm: lambda layer: ["lrn", layer.size],
+    nn.ReLU: lambda layer: ["relu!"] if layer.inplace else ["relu"],
+    nn.Dropout: lambda _: ["drop"],
+    nn.Flatten: lambda _: ["flat"],
+    lenet.ScaledTanh: lambda _: ["tanh"],
+    lenet.Subsampling: lambda _: ["subsample"],
+    lenet.PartialConv2d: lambda layer: [
+        *("partial", layer.out_channels, layer.weight.shape[-1], len(layer.weight))
+    ],
+    lenet.RBF: lambda layer: ["codes", len(layer.codes)],
+    ZeroPad: lambda layer: ["pad", layer.new_channels, layer.stride],
+}

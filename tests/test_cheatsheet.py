@@ -1,0 +1,84 @@
+"""The costs against what was published; that it is complete, and fits on a page."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torchvision
+
+from course_lib.cheatsheet import SHEET, CheatSheet, _short
+
+SHEET_NOW = CheatSheet()
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("VGG-16", torchvision.models.VGG16_Weights.IMAGENET1K_V1),
+        ("ResNet-50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
+    ],
+)
+def test_costs_are_what_torchvision_says(name, weights):
+    parameters, macs, *_ = SHEET_NOW.costs[name]
+    assert parameters == f"{weights.meta['num_params'] / 1e6:.3g} M parameters"
+    assert macs == f"{weights.meta['_ops']:.3g} G MACs"
+
+
+def test_receptive_fields_that_are_known():
+    fields = {name: int(cost[-1].split()[1]) for name, cost in SHEET_NOW.costs.items()}
+    known = {"AlexNet": 195, "ZFNet": 171, "VGG-16": 212, "GoogLeNet": 715}
+    assert fields.items() >= (known | {"ResNet-50": 427}).items()
+
+
+def test_every_row_has_everything():
+    for entry in SHEET.values():
+        assert 1998 <= entry.year <= 2015
+        assert entry.url.startswith("https://")
+        for text in entry[2:]:
+            assert not text[0].islower()
+            assert not text.endswith(".")
+            assert len(text) < 120  # or it would not fit on a page
+    assert [entry.year for entry in SHEET.values()] == sorted(
+        entry.year for entry in SHEET.values()
+    )
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.open = 0, []
+
+    def handle_starttag(self, tag, attributes):
+        self.rows += tag == "tr"
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page():
+    html = SHEET_NOW._repr_html_()
+    page = Page()
+    page.feed(html)
+    assert not page.open
+    assert page.rows == 1 + len(SHEET)
+    assert all(name in html for name in SHEET)
+    assert not re.search(r"<script|\son\w+\s*=", html)
+
+
+def test_text():
+    assert repr(SHEET_NOW).splitlines()[-1].startswith("ResNet-50 (2015): 25.6 M par")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (840, "840 "),
+        (60_000, "60 k"),
+        (724_406_816, "724 M"),
+        (15_470_000_000, "15.5 G"),
+    ],
+)
+def test_short_numbers(number, text):
+    assert _short(number) == text
