@@ -1,0 +1,281 @@
+"""Answers to the exercises on ResNet: wrong ones with the hint that they must get, and
+right ones, written differently from the solution.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib import Residual, ResNet, basic_block
+from course_lib.resnet import ZeroPad, make_shortcut
+
+BASIC, NARROW, WIDE = 1_180_672, 1_117_184, 18_878_464
+
+
+class Block(nn.Module):
+    """Right as it is; its children put the same layers together otherwise."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding="same", bias=False)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding="same", bias=False)
+
+    def change(self, x):
+        return self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
+
+    def forward(self, x):
+        return (x + self.change(x)).clamp(min=0)
+
+
+class BeforeTheAddition(Block):
+    def forward(self, x):
+        return self.change(x).relu() + x
+
+
+class Twice(Block):
+    def forward(self, x):
+        return (self.change(x).relu() + x).relu()
+
+
+class WithoutAtTheEnd(Block):
+    def forward(self, x):
+        return self.change(x) + x
+
+
+class WithoutAddition(Block):
+    def forward(self, x):
+        return self.change(x).relu()
+
+
+class NormalisedSum(Block):
+    def forward(self, x):
+        return self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()) + x).relu()
+
+
+class WithoutInTheMiddle(Block):
+    def forward(self, x):
+        return (self.norm2(self.conv2(self.norm1(self.conv1(x)))) + x).relu()
+
+
+class InFront(Block):
+    def forward(self, x):
+        y = self.conv1(self.norm1(x).relu())
+        return self.conv2(self.norm2(y).relu()) + x
+
+
+def biased(channels):
+    block = Block(channels)
+    block.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+    return block
+
+
+class Changing(nn.Module):
+    """As in the exercise, with one thing or the other to choose."""
+
+    def __init__(self, c, d, stride, *, way=None, where=None, late=False):
+        super().__init__()
+        first, second = (1, stride) if late else (stride, 1)
+        self.body = nn.Sequential(
+            nn.Conv2d(c, d, 3, first, padding=1, bias=False),
+            nn.BatchNorm2d(d),
+            nn.ReLU(),
+            nn.Conv2d(d, d, 3, second, padding=1, bias=False),
+            nn.BatchNorm2d(d),
+        )
+        changes = c != d or stride != 1 if where is None else where
+        if way is None:
+            way = projection(c, d, stride)
+        self.shortcut = way if changes else nn.Identity()
+
+    def forward(self, x):
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+def projection(c, d, stride, size=1, bias=False):
+    return nn.Sequential(
+        nn.Conv2d(c, d, size, stride, padding=size // 2, bias=bias), nn.BatchNorm2d(d)
+    )
+
+
+def averaged(c, d, stride):
+    pool = nn.AvgPool2d(stride, ceil_mode=True)
+    return Changing(c, d, stride, way=nn.Sequential(pool, *projection(c, d, 1)))
+
+
+def bare(c, d, stride):
+    return Changing(c, d, stride, way=nn.Conv2d(c, d, 1, stride, bias=False))
+
+
+def padded(x, channels, before=0):
+    return F.pad(x, (0, 0, 0, 0, before, channels - x.shape[1] - before))
+
+
+def subsampled(x, stride):
+    return x[:, :, ::stride, ::stride]
+
+
+def repeated(x, channels, stride):
+    return torch.cat(3 * [subsampled(x, stride)], dim=1)[:, :channels]
+
+
+def in_the_middle(x, channels, stride):
+    return padded(subsampled(x, stride), channels, (channels - x.shape[1]) // 2)
+
+
+#: Exercise -> pairs of a wrong answer and a part of what the check must say.
+WRONG = {
+    "resnet.depth": [
+        (lambda blocks, n: n * sum(blocks), "and the head a full layer"),
+        (lambda blocks, n: n * sum(blocks) + 1, "and the head a full layer"),
+        (lambda blocks, n: n * sum(blocks) + 1 + len(blocks), "projection"),
+        (lambda blocks, n: n * sum(blocks) + 2 + len(blocks), "projection"),
+        (lambda blocks, n: 2 * sum(blocks) + 2, "How many convolutions"),
+        (lambda blocks, n: n * len(blocks) + 2, "more than one block"),
+        (lambda blocks, n: 2 * n * sum(blocks) + 3, "not counted as a layer"),
+    ],
+    "resnet.bodies": [
+        (lambda: (2 * 9 * 256**2, 17 * 256**2, 2 * 9 * 1024**2), "a scale and a shift"),
+        (lambda: (BASIC + 512, NARROW + 1536, WIDE + 2048), "have no bias"),
+        (lambda: (BASIC + 1024, NARROW + 3072, WIDE + 4096), "no parameters"),
+        (lambda: (BASIC, 17 * 256**2 + 6 * 256, WIDE), "puts out 1024"),
+        (lambda: (BASIC, 9 * 9 * 256**2 + 3072, WIDE), "the middle one"),
+        (lambda: (BASIC // 2, NARROW, WIDE // 2), "in a pair"),
+        (lambda: (BASIC, NARROW, 16 * BASIC), "Scales grow"),
+        (lambda: BASIC, "a tuple is wanted"),
+    ],
+    "resnet.ways": [
+        (lambda: (899, 483, 11), "not the first 1x1"),
+        (lambda: (899, 427, 7), "in front of all blocks"),
+        (lambda: (899, 427, 1), "no shortcut"),
+        (lambda: (899, 427, 32), "skips pixels"),
+        (lambda: (899, 899, 11), "no neighbours"),
+        (lambda: (7 + 2 + 32 * 2, 7 + 2 + 16 * 2, 9), "further apart"),
+        (lambda: tuple(wide(*way, late=True) for way in WAYS), "widens what comes"),
+        (lambda: tuple(wide(*way, pool=False) for way in WAYS), "the pooling add"),
+    ],
+    "resnet.block": [
+        (BeforeTheAddition, "take back"),
+        (Twice, "One ReLU too many"),
+        (WithoutAtTheEnd, "follows the addition"),
+        (WithoutAddition, "Where is the addition"),
+        (NormalisedSum, "not normalised"),
+        (WithoutInTheMiddle, "in its middle"),
+        (InFront, "later paper"),
+        (biased, "more than wanted"),
+    ],
+    "resnet.shortcut_a": [
+        (
+            lambda x, c, s: padded(F.avg_pool2d(x, s, ceil_mode=True), c),
+            "nothing is averaged",
+        ),
+        (lambda x, c, s: padded(F.avg_pool2d(x, s), c), "nothing is averaged"),
+        (lambda x, c, s: padded(F.max_pool2d(x, s), c), "not the largest"),
+        (lambda x, c, s: padded(x[:, :, 1::s, 1::s], c), "first pixel"),
+        (lambda x, c, s: padded(x, c), "the stride do"),
+        (lambda x, c, s: padded(x[:, :, ::s], c), "The width"),
+        (
+            lambda x, c, s: padded(subsampled(x, s), c, c - x.shape[1]),
+            "behind the old",
+        ),
+        (in_the_middle, "behind the old"),
+        (repeated, "not copies"),
+        (lambda x, c, s: subsampled(x, s), "Where are the new"),
+    ],
+    "resnet.changing": [
+        (
+            lambda c, d, s: Changing(c, d, s, way=projection(c, d, 1), where=c != d),
+            "height and width",
+        ),
+        (lambda c, d, s: Changing(c, d, s, where=c != d), "a new shape"),
+        (lambda c, d, s: Changing(c, d, s, where=True), "nothing is projected"),
+        (lambda c, d, s: Changing(c, d, s, way=projection(c, d, s, 3)), "is a 1x1"),
+        (
+            lambda c, d, s: Changing(c, d, s, way=projection(c, d, s, bias=True)),
+            "needs no bias",
+        ),
+        (bare, "is normalised, too"),
+        (averaged, "nothing is averaged"),
+        (lambda c, d, s: Changing(c, d, s, way=ZeroPad(d - c, s)), "B projects there"),
+        (lambda c, d, s: Changing(c, d, s, late=True), "first convolution"),
+    ],
+}
+
+
+def wide(bodies, skips, late=False, pool=True):
+    """Goes through the stages; `bodies` is how many 3x3 a block has."""
+    width, step = 7 + late * 6, 2
+    if pool:
+        step *= 1 + late
+        width, step = width + 2 * step, 4
+    for number, blocks in enumerate((3, 4, 6, 3)):
+        for index in range(blocks):
+            strides = number > 0 and index == 0
+            for place in range(bodies):
+                here = 2 if strides and place == 0 else 1
+                width += 2 * step * (here if late else 1)
+                step *= here
+            step *= 2 if strides and skips else 1
+    return width
+
+
+#: 3x3 convolutions of a block, and whether a shortcut does the striding.
+WAYS = (2, False), (1, False), (0, True)
+
+
+def by_zeros():
+    """Asks the nets themselves which kernels lie on the way."""
+    found = []
+    for variant, skipped in ((34, "shortcut"), (50, "shortcut"), (34, "body")):
+        with torch.device("meta"):
+            net = ResNet(variant)
+        field = 1
+        for name, layer in reversed(list(net.named_modules())):
+            if skipped in name or not isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+                continue
+            size, stride = layer.kernel_size, layer.stride
+            if isinstance(layer, nn.Conv2d):
+                size, stride = size[0], stride[0]
+            field = (field - 1) * stride + size
+        found.append(field)
+    return found
+
+
+def matrices():
+    def norm(channels):
+        return 2 * channels
+
+    return (
+        2 * (256 * 256 * 3 * 3 + norm(256)),
+        1024 * 256 + norm(256) + 256 * 256 * 9 + norm(256) + 256 * 1024 + norm(1024),
+        2 * (1024 * 1024 * 3 * 3 + norm(1024)),
+    )
+
+
+def by_convolution(x, channels, stride):
+    """A projection whose matrix is an identity on top of zeros."""
+    weight = torch.eye(channels, x.shape[1])[:, :, None, None]
+    return F.conv2d(x, weight, stride=stride)
+
+
+def counted(blocks, convolutions):
+    layers = ["stem"]
+    for number in blocks:
+        for _ in range(number):
+            layers.extend(["conv"] * convolutions)
+    return len([*layers, "head"])
+
+
+#: Exercise -> right answers that look different.
+RIGHT = {
+    "resnet.depth": [counted],
+    "resnet.bodies": [matrices],
+    "resnet.ways": [by_zeros, lambda: tuple(wide(*way) for way in WAYS)],
+    "resnet.block": [Block, lambda c: Residual(basic_block(c, c, 1))],
+    "resnet.shortcut_a": [by_convolution],
+    "resnet.changing": [
+        Changing,
+        lambda c, d, s: Residual(basic_block(c, d, s), make_shortcut("B", c, d, s)),
+    ],
+}
