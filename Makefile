@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: book test data lint types unit nbval notebooks exercises serve bench lock clean
+.PHONY: book test data lint types unit nbval notebooks exercises proof serve bench lock clean
 
 $(BIN)/uv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -57,6 +57,9 @@ notebooks: .venv/all data
 
 exercises: .venv/all data
 	$(BIN)/python tools/exercises.py $(NAMES)
+
+proof: .venv/all data
+	$(BIN)/python -m proofs $(NAMES)
 
 serve: book
 	$(BIN)/python -m http.server --directory _build/html
