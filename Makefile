@@ -62,8 +62,8 @@ exercises: .venv/all data
 	$(UV) --constraint requirements.lock --editable ".[teach]"
 	@touch $@
 
-proof: .venv/teach
-	$(BIN)/python proofs/grading.py $(NAMES)
+proof: .venv/all .venv/teach data
+	$(BIN)/python -m proofs $(NAMES)
 
 serve: book
 	$(BIN)/python -m http.server --directory _build/html

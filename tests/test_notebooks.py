@@ -7,7 +7,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "tools"))
+from tests.notebooks.compare import banded, bands, parts
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
 notebooks = importlib.import_module("notebooks")
 
 TEXT = """---
@@ -123,3 +126,32 @@ def test_no_such_chapter(text, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "chpater")
     assert "no chapter chpater; there are chapter" in capsys.readouterr().err
+
+
+#: What nbval runs: Makefile.
+COMPARED = sorted([*ROOT.glob("book/*.ipynb"), *ROOT.glob("book/solutions/*.ipynb")])
+
+#: What a cell may be tagged with: nothing else keeps nbval from looking at it.
+TAGS = {"parameters", "hide-cell", "hide-input", "nbval-ignore-output", "measured"}
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: path.stem)
+def test_what_is_left_out_of_the_comparison(path):
+    for cell in notebooks.code_cells(nbformat.read(path, as_version=4)):
+        assert set(cell.metadata.get("tags", [])) <= TAGS
+        assert "NBVAL_" not in cell.source
+        if "band" in cell.metadata:
+            found = dict(parts(cell.outputs))
+            assert bands(found[banded(cell.outputs)], cell.metadata["band"])
+
+
+def test_one_cell_in_ten_is_not_compared_or_fewer():
+    cells = [
+        cell
+        for path in COMPARED
+        for cell in notebooks.code_cells(nbformat.read(path, as_version=4))
+    ]
+    unchecked = [
+        cell for cell in cells if "nbval-ignore-output" in cell.metadata.get("tags", [])
+    ]
+    assert len(unchecked) <= 0.1 * len(cells)

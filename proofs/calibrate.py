@@ -1,0 +1,197 @@
+"""Bands from runs instead of guesses, for the cells that have one.
+
+    python -m proofs.calibrate             run what was not run: all chapters, 5 seeds,
+                                           in float32 and in bfloat16
+    python -m proofs.calibrate lenet ...   these chapters
+    python -m proofs.calibrate --write     write the bands into the texts
+
+The outputs of every run are kept in proofs/results/calibration.csv. The band of a
+number is four standard deviations of the runs and the distance from their mean to the
+stored number, which is one run itself. Cells that differ without a band are reported;
+where it is only the picture, `--write` tags them as measured.
+
+Afterwards: make notebooks, which keeps the outputs and takes the bands over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from proofs.common import ROOT, Table, fingerprint
+from tests.notebooks.compare import NUMBER, banded, difference, parts, values, words
+from tools.notebooks import code, code_cells, execute, from_text, texts
+
+TABLE = Table("calibration", ("notebook", "precision", "seed", "cell"))
+PRECISIONS, SEEDS, DEVIATIONS = ("float32", "bfloat16"), range(1, 6), 4
+
+Band = float | list[float]
+
+
+def main() -> None:
+    """Run, report and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    for text in texts():
+        if not arguments.names or text.stem in arguments.names:
+            if not arguments.write:
+                for precision in PRECISIONS:
+                    for seed in SEEDS:
+                        run(text, precision, seed)
+            report(text, arguments.write)
+
+
+def version(text: Path) -> str:
+    """The fingerprint of what the outputs of a chapter depend on."""
+    return fingerprint(ROOT / "course_lib", *code(from_text(text)))
+
+
+def run(text: Path, precision: str, seed: int) -> None:
+    """Run a chapter and keep the outputs that have a band, or differ without one."""
+    about = {
+        "notebook": text.stem,
+        "precision": precision,
+        "seed": str(seed),
+        "code": version(text),
+    }
+    if TABLE.find(about | {"cell": ""}):
+        return
+    print(f"{text.stem}, {precision}, seed {seed}", file=sys.stderr, flush=True)
+    stored = text.with_suffix(".ipynb")
+    made = from_text(text)
+    os.environ |= {
+        "COURSE_PRECISION": precision,
+        "PYTHONSTARTUP": str(ROOT / "proofs/seeds.py"),
+        "SEED": str(seed),
+        "NOTEBOOK": str(stored),
+    }
+    execute(made, text.parent)
+    known = code_cells(nbformat.read(stored, as_version=4))
+    for cell, old in zip(code_cells(made), known, strict=True):
+        output = ""
+        if "band" in cell.metadata:
+            output = printed(cell)
+        elif "nbval-ignore-output" not in cell.metadata.get("tags", []):
+            output = difference(old.outputs, cell.outputs) or ""
+        if output:
+            TABLE.add(about | {"cell": cell.id, "output": output})
+    TABLE.add(about | {"cell": "", "output": "complete"})  # the run, as a whole
+
+
+def printed(cell: Any) -> str:
+    """The text that the band of a cell is for."""
+    kind = banded(cell.outputs)
+    return "".join(text for each, text in parts(cell.outputs) if each == kind)
+
+
+def report(text: Path, write: bool) -> None:
+    """Say what the runs of a chapter mean for its cells; with `write`, write it."""
+    runs = [
+        row
+        for row in TABLE.rows()
+        if row["notebook"] == text.stem and row["code"] == version(text)
+    ]
+    for cell in code_cells(nbformat.read(text.with_suffix(".ipynb"), as_version=4)):
+        outputs = [row["output"] for row in runs if row["cell"] == cell.id]
+        if not outputs:
+            continue
+        first = cell.source.splitlines()[0]
+        print(f"{cell.id}: {first}")
+        if "band" in cell.metadata:
+            try:
+                band = band_of(printed(cell), outputs)
+            except ValueError as error:
+                print(f"  no band: {error}")
+                continue
+            print(f"  {cell.metadata['band']} -> {band}, of {len(outputs)} runs")
+            options = {"band": json.dumps(band), "runs": str(len(outputs))}
+        elif all(output.startswith("image/png: the picture") for output in outputs):
+            print("  a picture of measurements")
+            if "measured" in (tags := cell.metadata.get("tags", [])):
+                continue
+            options = {"tags": f"[{', '.join([*tags, 'measured'])}]"}
+        else:
+            print(f"  differs without a band: {outputs[0]}")
+            continue
+        if write:
+            content = text.read_text(encoding="utf-8")
+            text.write_text(with_options(content, cell.source, options), "utf-8")
+
+
+def band_of(stored: str, runs: list[str]) -> Band:
+    """A band for each number of `stored`, or one for all if that is nearly the same.
+
+    Raises: ValueError if the runs differ in more than numbers.
+    """
+    for run in runs:
+        if words(run) != words(stored):
+            raise ValueError(f"a run differs in more than numbers: {run!r}")
+    each = list(zip(NUMBER.findall(stored), *map(values, runs), strict=True))
+    bands = [_band(number, seen) for number, *seen in each]
+    wide = [band for band in bands if band]
+    # To a whole number that never differs, a band below one is none.
+    whole = all(
+        band or "." not in number
+        for band, (number, *_) in zip(bands, each, strict=True)
+    )
+    if wide and whole and max(wide) <= 1.5 * min(wide) and max(wide) < 1:
+        return max(wide)
+    return bands
+
+
+def _band(number: str, seen: list[float]) -> float:
+    stored, unit = values(number)[0], 10.0 ** -len(number.partition(".")[2])
+    if {*seen} == {stored}:
+        return unit if "." in number else 0
+    need = DEVIATIONS * statistics.stdev(seen) + abs(stored - statistics.mean(seen))
+    return _up(max(need, unit))
+
+
+def _up(value: float) -> float:
+    """`value`, rounded up to two digits."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step - 1e-9) * step:.2g}")
+
+
+def with_options(content: str, source: str, options: dict[str, str]) -> str:
+    """`content` with other options of the one cell whose code is `source`.
+
+    Raises: ValueError if there is not one such cell.
+    """
+    block = re.compile(
+        r"^(```\{code-cell\}[^\n]*\n)((?::[^\n]*\n)*)\n*"
+        + re.escape(source)
+        + "\n```$",
+        re.MULTILINE,
+    )
+    if len(found := list(block.finditer(content))) != 1:
+        raise ValueError(f"{len(found)} cells with this code: {source}")
+    old, lines = found[0], list(_lines(found[0][2], options))
+    lines += [f":{name}: {value}\n" for name, value in options.items()]
+    new = "".join([old[1], *lines, "\n", source, "\n```"])
+    return content[: old.start()] + new + content[old.end() :]
+
+
+def _lines(block: str, options: dict[str, str]) -> Iterator[str]:
+    """The lines of the options that stay."""
+    for line in block.splitlines(keepends=True):
+        if line.split(":")[1] not in options:
+            yield line
+
+
+if __name__ == "__main__":
+    main()

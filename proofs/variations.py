@@ -1,0 +1,139 @@
+"""Specificity: what is right passes, whatever the seed, the machine and the versions.
+
+    python -m proofs.variations             all chapters in all variations, and the most
+                                            sensitive ones with more seeds
+    python -m proofs.variations lenet ...   these chapters
+
+A run is nbval over one notebook, in a copy of the tree; a row each.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from proofs.common import NBVAL, ROOT, Table, copy_tree, fingerprint, pytest
+from tools.notebooks import texts
+
+TABLE = Table("variations", ("notebook", "variation"))
+
+#: Where the environments for other versions are made.
+ENVIRONMENTS = Path(os.environ.get("PROOF_ENVIRONMENTS", ROOT / ".venv/proofs"))
+
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
+class Variation(NamedTuple):
+    """What differs from a plain run: the environment variables, the seed, the version
+    of Python, and the packages that replace those of requirements.lock.
+    """
+
+    env: dict[str, str] = {}  # noqa: RUF012 - it is never changed
+    seed: int = 0
+    python: str = ""
+    packages: tuple[str, ...] = ()
+
+
+def _threads(count: int) -> dict[str, str]:
+    return {name: str(count) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+#: The first run is as everybody's.
+VARIATIONS = {
+    "plain": Variation(),
+    "one thread": Variation(_threads(1)),
+    "two threads": Variation(_threads(2)),
+    "float32": Variation({"COURSE_PRECISION": "float32"}),
+    "bfloat16": Variation({"COURSE_PRECISION": "bfloat16"}),
+    "AVX2": Variation(AVX2),
+    "seed 11": Variation(seed=11),
+    "seed 12, float32": Variation({"COURSE_PRECISION": "float32"}, 12),
+    "Python 3.11": Variation(python="3.11"),
+    "Python 3.13": Variation(python="3.13"),
+    "oldest torch": Variation(
+        python="3.11", packages=("torch==2.11.0", "torchvision==0.26.0")
+    ),
+}
+
+#: More seeds for the notebooks whose numbers depend most on them: other seeds than
+#: those of the calibration.
+SENSITIVE = ("lenet", "normalization", "resnet")
+MORE = {f"seed {seed}": Variation(seed=seed) for seed in range(13, 25)}
+
+
+def main() -> int:
+    """Run what was not run, and print the table."""
+    chosen = [text for text in texts() if text.stem in sys.argv[1:] or not sys.argv[1:]]
+    rows = []
+    for name in VARIATIONS | MORE:
+        for text in chosen:
+            if name in VARIATIONS or text.stem in SENSITIVE:
+                rows.append(row := attempt(text, name))
+                line = f"{row['result']:6} {row['seconds']:>4} s  {text.stem}, {name}"
+                print(line, flush=True)
+                if row["noticed"]:
+                    print(f"       {row['noticed']}", flush=True)
+    alarms = sum(row["result"] != "passes" for row in rows)
+    print(f"{len(rows)} runs, {alarms} false alarms")
+    return int(alarms > 0)
+
+
+def attempt(text: Path, name: str) -> dict[str, str]:
+    """The row of a notebook in a variation, measured unless it is known."""
+    variation = (VARIATIONS | MORE)[name]
+    notebook = text.with_suffix(".ipynb")
+    files = (ROOT / "course_lib", ROOT / "tests/notebooks", notebook)
+    key = {"notebook": text.stem, "variation": name}
+    key["code"] = fingerprint(*files, str(variation))
+    if row := TABLE.find(key):
+        return row
+    python = environment(variation) if variation.python else sys.executable
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copy_tree(Path(folder))
+        path = notebook.relative_to(ROOT)
+        env = dict(variation.env)
+        if variation.seed:
+            env |= {
+                "PYTHONSTARTUP": str(tree / "proofs/seeds.py"),
+                "SEED": str(variation.seed),
+                "NOTEBOOK": str(tree / path),
+            }
+        outcome = pytest(tree, *NBVAL, str(path), env=env, python=python)
+    row = key | {
+        "result": {0: "passes", 1: "FAILS"}.get(outcome.code, f"exit {outcome.code}"),
+        "noticed": outcome.reason,
+        "seconds": f"{outcome.seconds:.0f}",
+    }
+    TABLE.add(row)
+    return row
+
+
+def environment(variation: Variation) -> str:
+    """The Python of an environment with other versions, made if it is not there."""
+    name = "-".join((variation.python, *variation.packages)).replace("==", "-")
+    folder = ENVIRONMENTS / name
+    python, done = folder / "bin/python", folder / "complete"
+    if done.exists():
+        return str(python)
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run(
+        [*uv, "venv", "--clear", "--python", variation.python, folder], check=True
+    )
+    install = [*uv, "pip", "install", "--quiet", "--python", python]
+    locked = [*install, "--requirement", ROOT / "requirements.txt"]
+    # The lock is for the newest versions; what replaces them brings its own.
+    constraint = ["--constraint", ROOT / "requirements.lock"]
+    if variation.packages:
+        subprocess.run([*locked, *variation.packages], check=True)
+    else:
+        subprocess.run([*locked, *constraint], check=True)
+    done.touch()
+    return str(python)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The proofs are long, and are not run here; that they can be, is."""
+
+import ast
+import statistics
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell
+
+from proofs import common, mutants
+from proofs.calibrate import band_of, with_options
+from proofs.common import ROOT, Table, fingerprint
+from proofs.faults import EDITS, FAULTS, places, plant
+from proofs.planted import Fault
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_fault_has_one_place(fault):
+    assert places(fault) == 1
+    assert (fault.new in EDITS) is fault.file.endswith(".ipynb")
+    texts = (f"book/{fault.watcher}.md", f"drafts/chapters/{fault.watcher}.md")
+    assert any((ROOT / path).exists() for path in (*texts, fault.watcher))
+
+
+def test_each_fault_is_python():
+    for fault in FAULTS:
+        if fault.file.endswith(".py"):
+            source = (ROOT / fault.file).read_text()
+            assert ast.parse(source.replace(fault.old, fault.new))
+
+
+def test_there_are_many_faults_and_notebooks_notice_most():
+    assert len(FAULTS) >= 36
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    by_notebooks = [fault for fault in FAULTS if not fault.watcher.endswith(".py")]
+    assert len(by_notebooks) >= 2 / 3 * len(FAULTS)
+
+
+@pytest.mark.parametrize("new", EDITS)
+def test_each_edit_changes_what_is_stored(new, tmp_path):
+    fault = next(fault for fault in FAULTS if fault.new == new)
+    before = (ROOT / fault.file).read_text(encoding="utf-8")
+    path = tmp_path / fault.file
+    path.parent.mkdir()
+    path.write_text(before, encoding="utf-8")
+    plant(fault, tmp_path)
+    notebooks = [nbformat.reads(text, 4) for text in (before, path.read_text("utf-8"))]
+    pairs = zip(*(notebook.cells for notebook in notebooks), strict=True)
+    (changed,) = [old for old, made in pairs if old != made]
+    assert fault.old in changed.source
+
+
+def test_a_fault_without_a_place():
+    with pytest.raises(ValueError, match="there are 0 places"):
+        plant(Fault("x", "lenet", "course_lib/lenet.py", "no such text", ""), ROOT)
+
+
+def test_the_mutants_are_a_hundred_and_each_is_another_program():
+    drawn = mutants.drawn()
+    assert len(set(drawn)) == mutants.COUNT
+    for mutant in drawn:
+        content = (ROOT / mutant.file).read_bytes()
+        assert content[mutant.start : mutant.end].decode() == mutant.old
+        assert content[: mutant.start].count(b"\n") + 1 == mutant.line
+        assert ast.dump(ast.parse(mutants.applied(mutant, content))) != ast.dump(
+            ast.parse(content)
+        )
+        for test in mutants.tests_of(mutant.file):
+            assert (ROOT / test).is_file()
+
+
+def test_a_table_remembers(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    table = Table("table", ("name",))
+    assert table.find({"name": "a"}) is None
+    for code in ("1", "2"):
+        table.add({"name": "a", "code": code, "text": "two\nlines"})
+    table.add({"name": "b", "code": "2", "text": ""})
+    assert [row["name"] for row in table.rows()] == ["a", "b"]
+    assert table.find({"name": "a", "code": "1"}) is None
+    assert table.find({"name": "a", "code": "2"})["text"] == "two\nlines"
+
+
+def test_a_fingerprint_is_of_code():
+    path = ROOT / "course_lib/source.py"
+    assert fingerprint(path) == fingerprint(path) != fingerprint(path, "x")
+    assert fingerprint("a", "b") != fingerprint("b", "a")
+
+
+def test_the_first_failure_of_a_notebook():
+    output = "F\nbook/a.ipynb, code cell 2: x = 1\n  not the same\n-1\nFAILED a::Cell 1"
+    failed = common._first_failure(output)
+    assert failed == "book/a.ipynb, code cell 2: x = 1 - not the same"
+    assert common._first_failure("FAILED tests/a.py::b - c") == "tests/a.py::b - c"
+    assert common._first_failure("") == ""
+
+
+def test_bands():
+    seen = [0.90, 0.91, 0.92, 0.91]
+    runs = [f"epoch 1 {value:.2f}" for value in seen]
+    need = 4 * statistics.stdev(seen) + 0.01
+    band = band_of("epoch 1 0.90", runs)
+    assert need <= band <= 1.1 * need, "one for all: a whole number stays exact"
+    several = band_of("1.50 0.90", [f"{10 * value:.2f} 0.90" for value in seen])
+    assert several[0] > 4 * statistics.stdev(seen)
+    assert several[1] == 0.01
+    assert band_of("a 0.90", ["a 0.90", "a 0.90"]) == 0.01, "a unit of the last digit"
+    assert band_of("epoch 1", ["epoch 1"]) == [0]
+    assert isinstance(band_of("a 0.90 b 0.91", ["a 0.91 b 0.90"] * 2), float)
+    with pytest.raises(ValueError, match="more than numbers"):
+        band_of("a 0.90", ["b 0.90"])
+
+
+TEXT = """```{code-cell} ipython3
+:mystnb:
+:  image:
+:    alt: A picture
+:band: 0.5
+
+x = 1
+```
+
+```{code-cell} ipython3
+y = 1
+```
+"""
+
+
+def test_options():
+    new = with_options(TEXT, "x = 1", {"band": "[0, 1]", "runs": "10"})
+    assert ":    alt: A picture\n:band: [0, 1]\n:runs: 10\n\nx = 1\n```" in new
+    assert ":band: 0.5" not in new
+    new = with_options(TEXT, "y = 1", {"tags": "[measured]"})
+    assert "```{code-cell} ipython3\n:tags: [measured]\n\ny = 1\n```" in new
+    with pytest.raises(ValueError, match="0 cells"):
+        with_options(TEXT, "z = 1", {})
+
+
+def test_seeds_vary_where_a_notebook_trains(tmp_path):
+    """Only cells with a band draw other numbers, and `fit` has another seed."""
+    draw = "import torch\ntorch.manual_seed(0)\nprint(torch.rand(1).item())"
+    train = (
+        "import course_lib, inspect\n"
+        "torch.manual_seed(0)\n"
+        "net = course_lib.LeNet('modern')\n"
+        "data = course_lib.fashion_mnist(sample=True)\n"
+        "print(course_lib.fit(net, data, epochs=1, progress=False).losses[0])\n"
+        "print(inspect.getsource(course_lib.fit)[:8])"
+    )
+    cells = [
+        new_code_cell(draw, metadata={"band": 0.1}),
+        new_code_cell(draw + "\n"),
+        new_code_cell(train),
+    ]
+    path = tmp_path / "notebook.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    runner = (
+        "import sys, nbformat\nfrom nbclient import NotebookClient\n"
+        "made = nbformat.read(sys.argv[1], 4)\nNotebookClient(made).execute()\n"
+        "outputs = sum((cell.outputs for cell in made.cells), [])\n"
+        "print(*(each.text for each in outputs if each.name == 'stdout'), sep='')"
+    )
+    outputs = {}
+    for seed in ("0", "1"):
+        env = common.os.environ | {
+            "PYTHONSTARTUP": str(ROOT / "proofs/seeds.py"),
+            "PYTHONPATH": str(ROOT),
+            "SEED": seed,
+            "NOTEBOOK": str(path),
+        }
+        command = [sys.executable, "-c", runner, path]
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        outputs[seed] = done.stdout.splitlines()
+        assert outputs[seed], done.stderr
+    (drawn, same, loss, source, _), (drawn1, same1, loss1, source1, _) = (
+        outputs.values()
+    )
+    assert drawn == same == same1 != drawn1
+    assert loss != loss1
+    assert source == source1 == "def fit("
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "proofs").glob("*.py")), ids=str)
+def test_every_proof_says_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_unknown_proofs():
+    command = [sys.executable, "-m", "proofs", "nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode
+    assert "no proofs nothing; there are" in done.stderr
