@@ -1,10 +1,11 @@
 # make book: render the course from the notebooks as they were executed. make test: prove it.
+# make browser: open every page of it in Chromium.
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: book test data lint types unit nbval notebooks exercises proof serve bench lock clean
+.PHONY: book test data lint types unit nbval notebooks exercises proof browser serve bench lock clean
 
 $(BIN)/uv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -38,13 +39,14 @@ types: .venv/all
 	$(BIN)/mypy
 
 data: .venv/all
-	@$(BIN)/python -m course_lib.data || { $(DEBIAN_DATA); }
+	@$(BIN)/python -m course_lib.data \
+		|| { $(call DEBIAN,dataset-fashion-mnist); $(BIN)/python -m course_lib.data; }
 
-# Where no source answered: a Debian or Ubuntu has the data as a package.
-APT := apt-get install --yes --quiet dataset-fashion-mnist
-DEBIAN_DATA := if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
-	then apt-get update --quiet && $(APT) && $(BIN)/python -m course_lib.data; \
-	else echo "On Debian or Ubuntu: sudo $(APT)"; exit 1; fi
+# What a Debian or Ubuntu has as a package: the data, where no source answered, and Chromium.
+APT := apt-get install --yes --quiet
+DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
+	then apt-get update --quiet && $(APT) $(1); \
+	else echo "On Debian or Ubuntu: sudo $(APT) $(1)"; exit 1; fi
 
 unit: .venv/all data
 	$(BIN)/python -m pytest --cov
@@ -64,6 +66,14 @@ exercises: .venv/all data
 
 proof: .venv/all .venv/teach data
 	$(BIN)/python -m proofs $(NAMES)
+
+.venv/browser: tests/browser/requirements.txt | .venv/book
+	$(UV) --requirement $<
+	@touch $@
+
+browser: .venv/browser book
+	@command -v "$${CHROMIUM:-chromium}" > /dev/null || { $(call DEBIAN,chromium); }
+	$(BIN)/python tests/browser/suite.py
 
 serve: book
 	$(BIN)/python -m http.server --directory _build/html

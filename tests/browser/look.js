@@ -1,0 +1,58 @@
+// What is on a page, for suite.py. Pictures that wait until they are near are loaded first.
+async () => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const images = all("img");
+  for (const image of images) image.loading = "eager";
+  await Promise.all(images.map((image) => image.decode().catch(() => {})));
+
+  const page = document.documentElement;
+  const wide = page.scrollWidth > page.clientWidth;
+  const inside = (element) => {
+    // Is there something between the element and the page that scrolls or hides it?
+    for (let box = element.parentElement; box && box !== document.body; box = box.parentElement) {
+      if (getComputedStyle(box).overflowX !== "visible") return true;
+    }
+    return false;
+  };
+  // Open a fold as a reader does; good if what was hidden is then there.
+  window.bookFold = (fold) => {
+    if (fold.tagName === "DETAILS") {
+      const before = fold.open;
+      fold.querySelector("summary").click();
+      const good = fold.open !== before;
+      fold.open = true;
+      return good && fold.lastElementChild.getClientRects().length > 0;
+    }
+    const hidden = fold.closest(".toggle").classList.contains("toggle-hidden");
+    fold.click();
+    return fold.closest(".toggle").classList.contains("toggle-hidden") !== hidden;
+  };
+  return {
+    images: images.map((image) => ({
+      src: image.src,
+      loaded: image.complete && image.naturalWidth > 0,
+      alt: image.alt.trim() !== "",
+    })),
+    drawings: all("svg[role=img]:not([data-icon])").map((drawing) => ({
+      id: drawing.id || drawing.parentElement.className,
+      name: drawing.querySelector("title")?.textContent ?? "",
+    })),
+    formulas: all(".math").map((formula) => ({
+      source: formula.textContent.slice(0, 60),
+      set: formula.querySelector("mjx-container") && !formula.querySelector("mjx-merror") ? true : false,
+    })),
+    wider: wide
+      ? [
+          `${page.scrollWidth} pixels of ${page.clientWidth}`,
+          ...all("body *")
+            .filter((each) => each.getBoundingClientRect().right > page.clientWidth + 1 && !inside(each))
+            .map((each) => `${each.tagName.toLowerCase()}.${each.className}`)
+            .slice(0, 5),
+        ]
+      : [],
+    codes: all("div.highlight pre").length,
+    copies: all("button.copybtn").length,
+    links: all("a[href]").map((link) => link.href),
+    ids: all("[id]").map((each) => each.id),
+  };
+}

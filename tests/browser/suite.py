@@ -1,0 +1,293 @@
+"""Read the built book as readers do: every page in Chromium, wide and narrow, light and
+dark, from a server and from disk.
+
+    python tests/browser/suite.py           all pages
+    python tests/browser/suite.py lenet     those with this in their path
+
+It wants `_build/html` (make book) and Chromium: the one that CHROMIUM names, or the
+system's. `make browser` sees to both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import yaml
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))[
+    "repository"
+]
+NAME = REPOSITORY["url"].rpartition("/")[2]  # GitHub serves a project under its name
+VIEWS = [(width, theme) for width in (1280, 360) for theme in ("light", "dark")]
+HEAVIEST = 1_000_000  # bytes of a page and its pictures
+SEARCHES = {"shortcut": "resnet.html", "bottleneck": "resnet.html"}
+
+
+class Report:
+    """What was checked, and what was wrong."""
+
+    def __init__(self) -> None:
+        self.checks: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    def expect(self, good: object, where: str, what: str, found: object = "") -> None:
+        """Count one check of `what`; a fault if it is not `good`."""
+        self.checks[what] += 1
+        if not good:
+            self.faults.append(f"{where}: {what}: {found}")
+            print(self.faults[-1], flush=True)
+
+    def none(self, found: list[str], where: str, what: str) -> None:
+        """One check that nothing was found."""
+        self.expect(not found, where, what, "; ".join(map(str, found)))
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """The book as GitHub serves it: under its name, with its own page for what is not
+    there.
+    """
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(path.removeprefix(f"/{NAME}"))
+
+    def send_error(self, code: int, *_: object) -> None:
+        content = (Path(self.directory) / "404.html").read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Visit:
+    """A window of the browser, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, base: str, width: int, theme: str) -> None:
+        self.base, self.view = base, f"{width} {theme}"
+        self.errors: list[str] = []
+        self.failed: list[str] = []
+        self.foreign: list[str] = []
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=theme
+        )
+        if base.startswith("http"):
+            context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.route(lambda url: not self._own(url), self._refuse)
+        context.on("requestfailed", lambda request: self.failed.append(request.url))
+        context.on("response", self._response)
+        self.page: Page = context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._console)
+
+    def open(self, path: str) -> None:
+        """Go there, and wait until formulas are set."""
+        for found in (self.errors, self.failed, self.foreign):
+            found.clear()
+        self.page.goto(urljoin(self.base, path), timeout=300_000)
+        self.page.evaluate("window.MathJax?.startup?.promise")
+
+    def _own(self, url: str) -> bool:
+        return url.startswith((self.base, "data:", "blob:", "about:"))
+
+    def _refuse(self, route) -> None:
+        self.foreign.append(route.request.url)
+        route.abort()
+
+    def _response(self, response) -> None:
+        if response.status >= 400:
+            self.failed.append(f"{response.status} {response.url}")
+
+    def _console(self, message) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+
+def look(visit: Visit, path: str, report: Report) -> dict:
+    """What every page must be in every view; gives what `look.js` found on it."""
+    where = f"{path} ({visit.view})"
+    visit.open(path)
+    found = visit.page.evaluate(SCRIPT)
+    report.none(visit.errors, where, "no console error")
+    report.none(visit.failed, where, "no failed request")
+    report.none(visit.foreign, where, "no request to another host")
+    for image in found["images"]:
+        report.expect(image["loaded"], where, "image loaded", image["src"])
+        report.expect(image["alt"], where, "image has alt text", image["src"])
+    for drawing in found["drawings"]:
+        report.expect(drawing["name"], where, "drawing has a title", drawing["id"])
+    for formula in found["formulas"]:
+        report.expect(formula["set"], where, "formula set", formula["source"])
+    report.none(found["wider"], where, "no horizontal scrolling")
+    return found
+
+
+def axe(visit: Visit, path: str, report: Report) -> None:
+    """No fault of accessibility that axe-core calls serious or critical."""
+    visit.page.evaluate(AXE)
+    result = visit.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    faults = [
+        f"{fault['id']} {[node['target'] for node in fault['nodes']][:4]}"
+        for fault in result["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
+    report.none(faults, f"{path} ({visit.view})", "no serious fault found by axe")
+
+
+def use(visit: Visit, path: str, found: dict, report: Report, html: Path) -> None:
+    """What is clicked: copy buttons, folds, and where the launch buttons point."""
+    page = visit.page
+    if found["codes"]:
+        report.expect(found["codes"] == found["copies"], path, "a copy button each")
+        button = page.locator("button.copybtn:visible").first
+        wanted = button.evaluate(
+            "b => document.querySelector(b.dataset.clipboardTarget).innerText"
+        )
+        button.scroll_into_view_if_needed()
+        button.click(force=True)
+        copied = page.evaluate("navigator.clipboard.readText()")
+        report.expect(copied.strip() == wanted.strip(), path, "copied", copied)
+    for fold in page.locator("details:not(nav details), button.toggle-button").all():
+        if fold.is_visible():
+            good = fold.evaluate("fold => bookFold(fold)")
+            report.expect(good, path, "fold opens")
+    source = path.removesuffix(".html")
+    launch = [link for link in found["links"] if "colab.research.google.com" in link]
+    if (ROOT / f"{source}.ipynb").exists():
+        place = REPOSITORY["url"].removeprefix("https://github.com/")
+        branch = REPOSITORY["branch"]
+        wanted = f"https://colab.research.google.com/github/{place}/blob/{branch}/{source}.ipynb"
+        report.expect(set(launch) == {wanted}, path, "opens on Colab", launch)
+    weight = (html / path).stat().st_size + sum(
+        (html / unquote(urlsplit(image["src"]).path).removeprefix(f"/{NAME}/"))
+        .stat()
+        .st_size
+        for image in found["images"]
+        if not image["src"].startswith("data:")
+    )
+    report.expect(weight < HEAVIEST, path, "lighter than a megabyte", weight)
+
+
+def search(visit: Visit, report: Report) -> None:
+    """The search finds what it should."""
+    for word, page in SEARCHES.items():
+        visit.open(f"search.html?q={word}")
+        visit.page.wait_for_selector("#search-results li", timeout=60_000)
+        links = visit.page.locator("#search-results li a").evaluate_all(
+            "all => all.map(a => a.href)"
+        )
+        good = any(page in link for link in links)
+        where = f"search for {word} ({visit.base.split(':')[0]})"
+        report.expect(good and not visit.errors, where, "search finds", visit.errors)
+
+
+def resolve(base: str, pages: dict[str, dict], report: Report, html: Path) -> None:
+    """Links into the book lead to a page that is there, and to a place on it."""
+    ids = {urljoin(base, path): set(found["ids"]) for path, found in pages.items()}
+    for path, found in pages.items():
+        for link in sorted(set(found["links"])):
+            address, anchor = urldefrag(link)
+            if not address.startswith(base):
+                continue
+            address = address.split("?")[0]
+            there = address in ids or (html / address.removeprefix(base)).is_file()
+            report.expect(there, path, "link leads to a page", link)
+            if anchor and address in ids:
+                good = unquote(anchor) in ids[address]
+                report.expect(good, path, "link leads to a place on it", link)
+
+
+def not_there(visit: Visit, report: Report) -> None:
+    """A page that is not there, however deep, has a page that looks like the book."""
+    for path in ("nowhere.html", "book/nowhere/deep.html"):
+        visit.open(path)
+        report.none(visit.failed[1:], path, "404: no failed request but itself")
+        heading = visit.page.locator("article h1").first.inner_text()
+        report.expect("not" in heading, path, "404: says so", heading)
+        home = visit.page.locator("article a").first.evaluate("a => a.href")
+        report.expect(home.startswith(visit.base), path, "404: leads home", home)
+
+
+def in_print(visit: Visit, path: str, report: Report) -> None:
+    """On paper there is the text, and nothing to click."""
+    visit.open(path)
+    visit.page.emulate_media(media="print")
+    for part in (".bd-sidebar-primary", ".bd-header-article", "button.copybtn"):
+        for each in visit.page.locator(part).all()[:3]:
+            report.expect(not each.is_visible(), part, "not printed")
+    visit.page.emulate_media(media="screen")
+
+
+def main() -> None:
+    """Visit the pages, and say what was found."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--html", type=Path, default=ROOT / "_build/html")
+    arguments = parser.parse_args()
+    html, start, report = arguments.html.resolve(), time.perf_counter(), Report()
+    paths = [
+        path
+        for each in sorted(html.rglob("*.html"))
+        if not (path := each.relative_to(html).as_posix()).startswith("_static")
+        and path not in ("index.html", "404.html")  # one leads on, one is tried below
+        and (not arguments.names or any(name in path for name in arguments.names))
+    ]
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=str(html))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}/{NAME}/"
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not program:
+        sys.exit("no Chromium: set CHROMIUM to where it is")
+    with sync_playwright() as playwright:
+        sandbox = [] if os.getuid() else ["--no-sandbox"]
+        browser = playwright.chromium.launch(executable_path=program, args=sandbox)
+        pages: dict[str, dict] = {}
+        for width, theme in VIEWS:
+            visit = Visit(browser, base, width, theme)
+            for path in paths:
+                found = look(visit, path, report)
+                axe(visit, path, report)
+                if path not in pages:
+                    pages[path] = found
+                    use(visit, path, found, report, html)
+            if (width, theme) == VIEWS[0]:
+                in_print(visit, max(paths, key=lambda p: pages[p]["copies"]), report)
+                search(visit, report)
+                not_there(visit, report)
+        if not arguments.names:
+            resolve(base, pages, report, html)
+        disk = Visit(browser, html.as_uri() + "/", *VIEWS[0])
+        for path in paths:
+            look(disk, path, report)
+        search(disk, report)
+        browser.close()
+    for what, count in report.checks.items():
+        print(f"{count:6} {what}")
+    print(
+        f"{len(paths)} pages in {len(VIEWS) + 1} views, {report.checks.total()} checks,"
+        f" {len(report.faults)} faults, {time.perf_counter() - start:.0f} s"
+    )
+    sys.exit(bool(report.faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What makes the pages of the book: the API part, the links, the first page."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from pybtex.database import parse_string
+
+import course_lib
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
+api = importlib.import_module("sphinx_api")
+pages = importlib.import_module("sphinx_pages")
+front = importlib.import_module("front")
+
+DOCUMENTED = re.findall(
+    r"^```\{api\} (.+)$", (ROOT / "book/api.md").read_text(), flags=re.M
+)
+MODULES = [f"course_lib.{name}" for line in DOCUMENTED for name in line.split()]
+ENTRIES = {
+    f"{entry.options['module']}.{entry.name}": entry
+    for module in MODULES
+    for entry in api.entries(module)
+}
+EXPORTED = [getattr(course_lib, name) for name in course_lib.__all__]
+
+
+@pytest.mark.parametrize("value", EXPORTED, ids=lambda value: value.__name__)
+def test_exported_names_are_documented_as_they_are(value):
+    entry = ENTRIES[f"course_lib.{value.__name__}"]
+    assert entry.doc == inspect.getdoc(value)
+    if entry.kind == "exception":
+        assert issubclass(value, Exception)
+        return
+    assert entry.kind == ("class" if inspect.isclass(value) else "function")
+    if not entry.signature:  # inherited from PyTorch
+        assert "__init__" not in vars(value)
+        return
+    signature = ast.parse(f"def f{entry.signature}: pass").body[0].args
+    documented = [each.arg for each in ast.walk(signature) if isinstance(each, ast.arg)]
+    assert sorted(documented) == sorted(inspect.signature(value).parameters)
+
+
+def test_methods_are_documented():
+    fields = {member.name: member for member in ENTRIES["course_lib.Summary"].members}
+    assert fields["plot"].kind == "method"
+    assert not fields["plot"].signature.startswith("(self")
+    assert not [name for name in fields if name.startswith("_")]
+
+
+@pytest.mark.parametrize("text", sorted((ROOT / "book").glob("*.md")), ids=str)
+def test_what_a_chapter_imports_is_documented(text):
+    for module, names in re.findall(
+        r"^from (course_lib\.\w+) import ([\w, ]+)$", text.read_text(), flags=re.M
+    ):
+        for name in names.split(", "):
+            if name.isupper() or f"course_lib.{name}" in ENTRIES:
+                continue
+            assert f"{module}.{name}" in ENTRIES
+
+
+def test_a_type_that_many_modules_have_is_named_in_full():
+    assert "row: course_lib.googlenet.Row" in ENTRIES["course_lib.Inception"].signature
+    assert "History" in ENTRIES["course_lib.fit"].signature
+
+
+def test_the_book_needs_no_torch():
+    code = "import sphinx_api, sphinx_pages, sys; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT / "tools", capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def documented(name, objtype="function"):
+    return name, SimpleNamespace(objtype=objtype, aliased=False)
+
+
+OBJECTS = dict(
+    [
+        documented("course_lib.fit"),
+        documented("course_lib.resnet.make_shortcut"),
+        documented("course_lib.expressions.layers"),
+        documented("course_lib.nin.Row", "class"),
+        documented("course_lib.vgg.Row", "class"),
+        documented("course_lib.Summary.to_markdown", "method"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("fit", "course_lib.fit"),
+        ("fit()", "course_lib.fit"),
+        ("course_lib.fit", "course_lib.fit"),
+        ("fit(net)", None),
+        ("d2l.fit", None),
+        ("make_shortcut", "course_lib.resnet.make_shortcut"),
+        ("shortcut", None),
+        ("layers", None),
+        ("layers()", "course_lib.expressions.layers"),
+        ("course_lib.expressions.layers", "course_lib.expressions.layers"),
+        ("Row", None),
+        ("course_lib.vgg.Row", "course_lib.vgg.Row"),
+        ("to_markdown", None),
+    ],
+)
+def test_which_names_link(text, name):
+    assert pages.target(text, OBJECTS) == name
+
+
+def test_papers_are_found_by_every_address():
+    (entry,) = parse_string(
+        """@article{a, author = {LeCun, Yann and {\\'E}luard, Paul}, title = {{CNN}s},
+        journal = {J}, year = {1998}, doi = {10.1/2}, eprint = {3.4}, url = {https://x.org/}}""",
+        "bibtex",
+    ).entries.values()
+    assert set(pages.addresses(entry)) == {
+        "https://doi.org/10.1/2",
+        "https://arxiv.org/abs/3.4",
+        "https://x.org",
+    }
+    assert pages.describe(entry) == "LeCun, Éluard (1998). CNNs. J"
+
+
+def test_a_card_has_a_name_and_a_question():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    (chapters,) = [part for part in toc["parts"] if part["caption"] == "Chapters"]
+    for chapter in chapters["chapters"]:
+        text = (ROOT / chapter["file"]).with_suffix(".md").read_text()
+        assert re.search(r"^# [^:\n]+: [^:\n]+\?$", text, flags=re.M), chapter
+
+
+@pytest.mark.parametrize("name", ["block", "bubbles"])
+def test_the_drawings_of_the_first_page_are_up_to_date(name):
+    drawn = (ROOT / f"book/front/{name}.html").read_text()
+    assert drawn == front.drawings()[name]._repr_html_(), "run python tools/front.py"
