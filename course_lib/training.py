@@ -93,6 +93,8 @@ def fit(
     and on ``data.test`` at the end.
 
     `lr` is the highest learning rate, `size` the pixels that pictures are resized to.
+    `momentum` moves against the rate, from 0.05 above it to 0.05 below and back (Smith
+    2018, arXiv:1803.09820).
     `seed` fixes the order of the pictures, their augmentation and dropout; the weights
     are whatever `net` comes with. The net is left on the runtime's device, in
     evaluation mode. With `compiled`, torch generates code for the net first, which is
@@ -101,9 +103,9 @@ def fit(
     (`course_lib.train`), every process takes its part of each batch.
 
     Raises: ValueError if `epochs` is less than 1 or `batch_size` less than the number
-        of processes, a split is empty, `net` has not one output a class, or the
-        checkpoint is of another run; TrainingError if the loss is not a number any
-        more.
+        of processes, `momentum` is neither 0 nor in [0.05, 0.95), a split is empty,
+        `net` has not one output a class, or the checkpoint is of another run;
+        TrainingError if the loss is not a number any more.
     """
     settings = {
         "net": type(net).__name__,
@@ -119,7 +121,7 @@ def fit(
         "seed": seed,
     }
     run_on = run_on or runtime()
-    _check(data, epochs, batch_size, run_on.processes)
+    _check(data, epochs, batch_size, momentum, run_on.processes)
     run_on.host(net)
     train = data.train.to(run_on.device)
     steps = math.ceil(len(train) / batch_size)
@@ -132,7 +134,13 @@ def fit(
         fused=True,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=epochs * steps, pct_start=0.2
+        optimizer,
+        lr,
+        total_steps=epochs * steps,
+        pct_start=0.2,
+        cycle_momentum=momentum > 0,
+        base_momentum=round(momentum - 0.05, 6),
+        max_momentum=round(momentum + 0.05, 6),
     )
     state = {"net": net, "optimizer": optimizer, "schedule": schedule}
     history = resume(checkpoint, settings, state)
@@ -217,12 +225,16 @@ def evaluate(
     return Score(loss, right)
 
 
-def _check(data: Data, epochs: int, batch_size: int, processes: int) -> None:
+def _check(
+    data: Data, epochs: int, batch_size: int, momentum: float, processes: int
+) -> None:
     if epochs < 1 or batch_size < processes:
         raise ValueError(
             f"epochs must be at least 1 and batch_size at least {processes},"
             f" got {epochs} and {batch_size}"
         )
+    if momentum and not 0.05 <= momentum < 0.95:
+        raise ValueError(f"momentum must be 0 or in [0.05, 0.95), got {momentum}")
     for name in ("train", "validation", "test"):
         if not len(getattr(data, name)):
             raise ValueError(

@@ -86,6 +86,26 @@ def test_comments_and_docstrings_make_nothing_stale(experiment):
     assert len(made.rows()) == 2
 
 
+def test_rows_are_confirmed_by_one_that_comes_out_the_same(experiment):
+    made, measured, folder = experiment
+    made.run()
+    (folder / "net.py").write_text("def f(unused=0):\n    return 1\n")
+    made.confirm()
+    assert made.stale() == []
+    assert measured == ["0", "1", "0"]
+
+
+def test_rows_are_not_confirmed_by_one_that_comes_out_different(experiment):
+    made, _, folder = experiment
+    made.run()
+    table = folder / "table.csv"
+    table.write_text(table.read_text().replace(",00,", ",07,"))
+    (folder / "net.py").write_text("def f(unused=0):\n    return 1\n")
+    with pytest.raises(SystemExit, match="value: 07 before, 00 now"):
+        made.confirm()
+    assert len(made.stale()) == 2
+
+
 def test_command(experiment, monkeypatch, capsys):
     made, _, folder = experiment
     monkeypatch.setattr(sys, "argv", ["script"])
@@ -93,5 +113,9 @@ def test_command(experiment, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["script", "--stale"])
     record.main(made)
     assert capsys.readouterr().out == "nothing is stale\n"
+    monkeypatch.setattr(sys, "argv", ["script", "--confirm"])
+    (folder / "net.py").write_text("def f(unused=0):\n    return 1\n")
+    record.main(made)
+    assert made.stale() == []
     with (folder / "table.csv").open() as file:
         assert "seconds" in next(csv.reader(file))

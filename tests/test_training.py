@@ -49,16 +49,29 @@ def test_the_same_seed_gives_the_same(sample):
     assert a.losses != c.losses
 
 
-def test_the_loop_is_one_cycle_sgd(sample):
+@pytest.mark.parametrize(
+    ("momentum", "cycle"),
+    [
+        (0.9, {}),  # PyTorch's own cycle, from 0.95 to 0.85 and back
+        (0.5, {"base_momentum": 0.45, "max_momentum": 0.55}),
+        (0.0, {"cycle_momentum": False}),
+    ],
+)
+def test_the_loop_is_one_cycle_sgd(sample, momentum, cycle):
     """Four steps, written out: the same weights to the last bit but rounding."""
-    net, _ = trained(sample, epochs=1, batch_size=100, run_on=RUN_ON)
+    arguments = {"epochs": 1, "batch_size": 100, "momentum": momentum}
+    net, _ = trained(sample, run_on=RUN_ON, **arguments)
     torch.manual_seed(0)
     twin = LeNet("modern").to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
-        twin.parameters(), 0.1, momentum=0.9, weight_decay=5e-4, nesterov=True
+        twin.parameters(),
+        0.1,
+        momentum=momentum,
+        weight_decay=5e-4,
+        nesterov=momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 0.1, total_steps=4, pct_start=0.2
+        optimizer, 0.1, total_steps=4, pct_start=0.2, **cycle
     )
     for x, y in sample.train.batches(100, seed=0):
         loss = nn.functional.cross_entropy(twin(x), y, label_smoothing=0.1)
