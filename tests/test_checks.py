@@ -90,6 +90,7 @@ class Exploding:
         (broken, ["ZeroDivisionError: division by zero", "`return x / y`"]),
         (Exploding, ["TypeError: 'int' object", "`self.x = x[0]`"]),
         (lambda x: exit(), ["SystemExit"]),
+        (lambda x: torch.ones(1, device="meta").cpu(), ["raised NotImplementedError"]),
         (len, ["TypeError: object of type 'int' has no len()."]),
         (nn.Identity(), ["expected 6, got 3"]),
     ],
@@ -252,6 +253,7 @@ def test_sizes():
     assert limits.size(torch.ones(3).expand(5, 3)) == 60
     assert limits.size([torch.ones(2), {"a": torch.ones(2)}, 3]) == 16
     assert limits.size(nn.Linear(2, 3)) == 36
+    assert limits.size(nn.LazyLinear(3)) == 0
 
 
 def test_a_prediction_is_not_given_away(doubling):

@@ -127,6 +127,8 @@ def copied(value: Any) -> Any:
 
 def size(value: Any) -> int:
     """The bytes of all tensors in `value`, each as large as its shape says."""
+    if nn.parameter.is_lazy(value):
+        return 0
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
     if isinstance(value, nn.Module):
