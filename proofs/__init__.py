@@ -1,0 +1,1 @@
+"""What is claimed of this course, proved by measuring: `python -m proofs`."""

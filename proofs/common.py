@@ -1,0 +1,153 @@
+"""What the proofs share: a table that remembers what was measured, a copy of the tree
+to break, and pytest on it.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.record import without_words
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "proofs/results"
+
+#: What a copy of the tree does without.
+LEFT_OUT = (".git", ".venv", "_build", "dist", "*.egg-info", ".*_cache", "__pycache__")
+
+#: How pytest runs a notebook.
+NBVAL = ("--nbval", "--nbval-current-env", "-p", "tests.notebooks.plugin")
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of measurements in ``proofs/results/NAME.csv``, each found by its `keys` and
+    by the fingerprint of the code that it was measured with.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where the rows are."""
+        return RESULTS / f"{self.name}.csv"
+
+    def rows(self) -> list[Row]:
+        """All rows."""
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def find(self, key: Row) -> Row | None:
+        """The row with these entries, if it was measured."""
+        return next((row for row in self.rows() if key.items() <= row.items()), None)
+
+    def add(self, row: Row) -> None:
+        """Write `row` in the place of an older one with its keys, at once."""
+        new = row | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+        key = [new[name] for name in self.keys]
+        rows = [row for row in self.rows() if [row[k] for k in self.keys] != key]
+        RESULTS.mkdir(exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(new), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows([*rows, new])
+        temporary.replace(self.path)
+
+
+def fingerprint(*parts: Path | str) -> str:
+    """Twelve digits that change with any of these texts, files, or folders of them;
+    comments and docstrings do not count.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode())
+            continue
+        files = sorted(part.rglob("*")) if part.is_dir() else [part]
+        for file in files:
+            if file.suffix in (".py", ".ipynb", ".yml", ".csv"):
+                digest.update(file.relative_to(ROOT).as_posix().encode())
+                words = file.suffix != ".py"
+                digest.update(
+                    file.read_bytes() if words else without_words(file).encode()
+                )
+    return digest.hexdigest()[:12]
+
+
+def copy_tree(folder: Path) -> Path:
+    """A copy of the repository in `folder`, without what is made from it."""
+    target = folder / "tree"
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    return target
+
+
+class Outcome(NamedTuple):
+    """How a run of pytest ended: its exit code (1 if a test failed, 0 if none did, -1
+    after the time limit), the first test that failed with its reason, the seconds.
+    """
+
+    code: int
+    failed: str
+    seconds: float
+
+    @property
+    def reason(self) -> str:
+        """One line, for a table."""
+        return self.failed.replace("\n", " ")[:200]
+
+
+def pytest(
+    tree: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    python: str = sys.executable,
+    limit: float = 3600,
+) -> Outcome:
+    """Run pytest in `tree`, on the course_lib that is there, up to the first failure or
+    to the `limit` in seconds.
+    """
+    command = [python, "-m", "pytest", "-x", "-q", "-rfE", "--color=no", *arguments]
+    own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+    start = time.perf_counter()
+    with subprocess.Popen(
+        command,
+        cwd=tree,
+        env=os.environ | own | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # kernels and processes of tests end with it
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return Outcome(-1, "time limit", time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Outcome(process.returncode, _first_failure(output), seconds)
+
+
+def _first_failure(output: str) -> str:
+    """Which cell or test failed, and the first line of why."""
+    # A cell says so itself, in words that say more than its name.
+    if cell := re.search(r"^(\S+\.ipynb, code cell .+)\n +(.+)", output, re.MULTILINE):
+        return f"{cell[1]}: {cell[2]}"
+    named = re.search(r"^(?:FAILED|ERROR) (.+)$", output, re.MULTILINE)
+    return named[1] if named else ""
