@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: book test data lint types unit nbval notebooks exercises proof browser serve bench lock clean
+.PHONY: book test data lint types unit nbval notebooks exercises proof browser serve bench links audit lock clean
 
 $(BIN)/uv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -34,6 +34,10 @@ lint: .venv/all
 	$(BIN)/codespell
 	$(BIN)/python tools/notebooks.py --check
 	$(BIN)/python tools/exercises.py --check
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 types: .venv/all
 	$(BIN)/mypy
@@ -52,7 +56,7 @@ unit: .venv/all data
 	$(BIN)/python -m pytest --cov
 
 nbval: .venv/all data
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin book/*.ipynb book/solutions
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin $(NBVAL) book/*.ipynb book/solutions
 
 notebooks: .venv/all data
 	$(BIN)/python tools/notebooks.py $(NAMES)
@@ -83,6 +87,12 @@ serve: book
 BENCHMARKS := imports pipeline xray peak compiled fullscale training time_to_accuracy
 bench: .venv/all data
 	for name in $(BENCHMARKS); do $(LIMIT) $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+links: .venv/book
+	$(BIN)/jupyter-book build --builder linkcheck .
+
+audit: $(BIN)/uv
+	$(BIN)/uv tool run pip-audit@2.10.1 --requirement requirements.lock --disable-pip --require-hashes --strict
 
 lock: $(BIN)/uv
 	$(UV:install=compile) --upgrade --universal --generate-hashes --python-version 3.11 \

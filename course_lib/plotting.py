@@ -5,6 +5,7 @@ labels.
 from __future__ import annotations
 
 import statistics
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ def style() -> None:
     """
     import matplotlib.pyplot as plt
     from cycler import cycler
-    from IPython import get_ipython
-    from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     cycle = cycler(color=COLOURS) + cycler(
         linestyle=["-", "--", "-.", ":", "-", "--", "-."]
@@ -49,9 +48,11 @@ def style() -> None:
             "legend.frameon": False,
         }
     )
-    if (
-        get_ipython() is not None
-    ):  # without `bbox_inches`, a tight box would follow the labels
+    ipython = sys.modules.get("IPython")  # outside of notebooks there need be none
+    if ipython and ipython.get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        # Without `bbox_inches`, a tight box would follow the labels.
         set_matplotlib_formats("retina", bbox_inches=None)
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import http.server
 import os
@@ -368,6 +369,24 @@ def test_server_hangs_up(serve, tmp_path):
     )
     with pytest.raises(DataError, match="could not be fetched"):
         fashion_mnist(url=url, cache=tmp_path)
+    assert files(tmp_path) == set()
+
+
+def test_server_never_stops(serve, tmp_path, monkeypatch):
+    """An answer without a length, of which no end comes."""
+    monkeypatch.setattr(files_module, "LIMIT", 1_000_000)
+    sent = []
+
+    def endless(handler, _):
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):  # until the client hangs up
+            while sum(sent) < 1_000_000_000:
+                sent.append(handler.wfile.write(bytes(100_000)))
+
+    with pytest.raises(DataError, match="longer than 1,000,000 bytes"):
+        fashion_mnist(url=serve(endless), cache=tmp_path)
+    assert sum(sent) < 100_000_000
     assert files(tmp_path) == set()
 
 

@@ -2,15 +2,18 @@
 
 import ast
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
 import tomllib
+import types
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
 
 import course_lib
 
@@ -155,14 +158,53 @@ def test_few_cells_are_not_compared():
     assert unchecked / len(tags) <= 0.1
 
 
-def test_every_notebook_begins_with_the_same_setup():
-    setups = {
-        next(cell.source for cell in notebooks.code_cells(notebooks.from_text(text)))
-        for text in TEXTS
-    }
-    assert len(setups) == 1
-    (setup,) = setups
-    assert "%pip install --quiet --no-deps" in setup
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "book").rglob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_every_notebook_begins_with_exactly_the_setup(path):
+    """Chapters, those of students, and solutions: as they are committed."""
+    cells = notebooks.code_cells(nbformat.read(path, as_version=4))
+    setup = notebooks.setup_cell()
+    assert cells[0].source == setup.source
+    assert cells[0].metadata == setup.metadata
+    assert cells[0].outputs == []
+    assert [cell for cell in cells if notebooks.is_setup(cell)] == cells[:1]
+    assert not [cell for cell in cells[1:] if "pip install" in cell.source]
+
+
+def in_kernel(source, *modules):
+    """Run a cell as IPython does, with these modules loaded; what pip was asked for."""
+    shell = InteractiveShell()
+    asked = []
+    shell.register_magic_function(lambda line: asked.append(line), magic_name="pip")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in modules:
+            patch.setitem(sys.modules, module, types.ModuleType(module))
+        return shell.run_cell(source), asked
+
+
+def test_the_setup_does_nothing_but_on_colab(capsys):
+    result, asked = in_kernel(notebooks.setup_cell().source)
+    assert result.success
+    assert asked == []
+    assert capsys.readouterr().out == ""
+
+
+def test_the_setup_installs_the_library_alone_on_colab(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    source = notebooks.SETUP.format(repository="https://github.com/me/name")
+    result, asked = in_kernel(source, "google.colab")
+    assert result.success
+    assert asked == ["install --quiet --no-deps git+https://github.com/me/name"]
+    assert capsys.readouterr().out.startswith("Running on ")
+
+
+def test_the_setup_says_what_to_set_while_the_address_is_a_placeholder(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    source = notebooks.SETUP.format(repository="https://github.com/OWNER/name")
+    result, asked = in_kernel(source, "google.colab")
+    assert "set REPOSITORY" in str(result.error_in_exec)
+    assert asked == []
 
 
 def test_the_address_of_the_repository_stands_once():

@@ -53,8 +53,13 @@ def text(tmp_path, monkeypatch):
 
 
 def run(monkeypatch, *arguments):
+    """The command; that it exits with 0 is left out."""
     monkeypatch.setattr(sys, "argv", ["notebooks.py", *arguments])
-    notebooks.main()
+    try:
+        notebooks.main()
+    except SystemExit as stop:
+        if stop.code:
+            raise
 
 
 def test_executes_once_and_keeps(text, monkeypatch):
@@ -88,6 +93,44 @@ def test_executes_once_and_keeps(text, monkeypatch):
     assert notebooks.differences(text) == []
 
 
+def test_another_setup_cell_is_put_in_and_nothing_executed(text, monkeypatch):
+    """As when the address changes, and as when a notebook had none."""
+    run(monkeypatch)
+    target = text.with_suffix(".ipynb")
+    made = target.read_bytes()
+    old = nbformat.read(target, as_version=4)
+    del old.cells[1]
+    for number, cell in enumerate(notebooks.code_cells(old), 1):
+        cell.execution_count = number
+    old.cells[-1].outputs[0].execution_count = 2
+    notebooks.write(old, target)
+    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("not needed"))
+    run(monkeypatch)
+    assert target.read_bytes() == made
+    monkeypatch.setattr(notebooks, "SETUP", notebooks.SETUP + "\n# {repository}")
+    run(monkeypatch)
+    assert target.read_bytes() != made
+    assert notebooks.differences(text) == []
+
+
+def test_keeping_never_executes(text, monkeypatch):
+    run(monkeypatch)
+    made = text.with_suffix(".ipynb").read_bytes()
+    text.write_text(TEXT.replace("1 + 1", "1 + 2"))
+    with pytest.raises(SystemExit, match="has to execute chapter"):
+        run(monkeypatch, "--keep")
+    assert text.with_suffix(".ipynb").read_bytes() == made
+
+
+def test_a_notebook_that_was_not_run_in_order_is_executed(text, monkeypatch):
+    run(monkeypatch)
+    target = text.with_suffix(".ipynb")
+    old = nbformat.read(target, as_version=4)
+    old.cells[-1].execution_count = 7
+    notebooks.write(old, target)
+    assert not notebooks.keep_outputs(notebooks.from_text(text), target)
+
+
 def test_changed_code_is_executed(text, monkeypatch):
     run(monkeypatch)
     text.write_text(TEXT.replace("1 + 1", "1 + 2"))
@@ -104,9 +147,7 @@ def test_check(text, monkeypatch):
         run(monkeypatch, "--check")
     assert not text.with_suffix(".ipynb").exists()
     run(monkeypatch)
-    with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, "--check")
-    assert stop.value.code == 0
+    run(monkeypatch, "--check")
     text.write_text(TEXT + "\nMore words.\n")
     assert notebooks.differences(text) == [
         "chapter.ipynb has other cells than chapter.md"

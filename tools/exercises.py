@@ -3,6 +3,7 @@
     python tools/exercises.py              book/exercises/NAME.ipynb, for students, and
                                            book/solutions/NAME.ipynb, executed
     python tools/exercises.py NAME ...     these, changed or not
+    python tools/exercises.py --keep       execute none: see notebooks.py
     python tools/exercises.py --check      none; fail if one is not its text
     python tools/exercises.py --nbgrader FOLDER
                                            FOLDER/NAME/NAME.ipynb, for nbgrader
@@ -167,16 +168,21 @@ def differences(text: Path) -> list[str]:
     return found
 
 
-def make(text: Path, *, anew: bool) -> None:
-    """Write both notebooks of `text`; execute the solutions if code changed."""
+def make(text: Path, *, anew: bool = False, keep: bool = False) -> bool:
+    """Write both notebooks of `text`; execute the solutions if code changed, unless
+    what is there has to be kept. Say if the solutions are its text, executed.
+    """
     text.write_text(tidy(text), encoding="utf-8")
     EXERCISES.mkdir(exist_ok=True)
     write(student(text), EXERCISES / f"{text.stem}.ipynb")
     notebook, target = solved(text), SOLUTIONS / f"{text.stem}.ipynb"
     SOLUTIONS.mkdir(exist_ok=True)
     if anew or not keep_outputs(notebook, target):
+        if keep:
+            return False
         execute(notebook, SOLUTIONS)
     write(notebook, target)
+    return True
 
 
 def main() -> None:
@@ -185,6 +191,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--nbgrader", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     known = {text.stem: text for text in texts()}
@@ -197,13 +204,15 @@ def main() -> None:
     chosen = {
         n: t for n, t in known.items() if not arguments.names or n in arguments.names
     }
+    stale = []
     for name, text in tqdm(chosen.items(), unit="notebook"):
         if arguments.nbgrader:
             folder = arguments.nbgrader / name
             folder.mkdir(parents=True, exist_ok=True)
             write(copy.deepcopy(graded(text)), folder / f"{name}.ipynb")
-        else:
-            make(text, anew=bool(arguments.names))
+        elif not make(text, anew=bool(arguments.names), keep=arguments.keep):
+            stale.append(name)
+    sys.exit(f"make exercises has to execute {', '.join(stale)}" if stale else 0)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
     python tools/notebooks.py            those whose code changed
     python tools/notebooks.py lenet      these, changed or not
+    python tools/notebooks.py --keep     none; write what changed apart from the code
     python tools/notebooks.py --check    none; fail if one is not its text, executed
 
 The code of the texts is formatted on the way. A text whose code cells did not change
-keeps its outputs. What comparisons do not need is left out: progress bars, warnings,
-times of execution.
+keeps its outputs, whatever became of the setup cell, which no text has. What
+comparisons do not need is left out: progress bars, warnings, times of execution.
 """
 
 from __future__ import annotations
@@ -34,25 +35,22 @@ METADATA = {
     "colab": {"gpuType": "T4", "provenance": []},
 }
 
-#: The first code cell of every notebook. Where course_lib is installed it installs
-#: nothing, on Colab course_lib alone: torch and numpy stay as they are there.
+#: The first code cell of every notebook; no text has it. On Colab it installs
+#: course_lib alone: torch and numpy stay as they are there. Elsewhere it does nothing.
 SETUP = """\
 # @title Setup: run me first
-REPOSITORY = "{repository}"
-try:
-    import course_lib
-except ModuleNotFoundError:
-    if "OWNER" in REPOSITORY:
-        message = "course_lib is not here: set REPOSITORY to where this course lives"
-        raise ModuleNotFoundError(message) from None
-    %pip install --quiet --no-deps git+{{REPOSITORY}} pooch
-    import course_lib
-import platform
+import importlib.util
+import sys
 
-import torch
+if "google.colab" in sys.modules:
+    REPOSITORY = "{repository}"
+    if not importlib.util.find_spec("course_lib"):
+        if "/OWNER/" in REPOSITORY:
+            raise ValueError("set REPOSITORY above to the address of this course")
+        %pip install --quiet --no-deps git+{{REPOSITORY}}
+    import course_lib
 
-versions = f"Python {{platform.python_version()}}, torch {{torch.__version__}}"
-print(f"{{versions}}, on {{course_lib.runtime()}}")"""
+    print("Running on", course_lib.runtime())"""
 
 Notebook = Any  # nbformat has no types
 
@@ -71,18 +69,23 @@ def from_text(text: Path) -> Notebook:
     notebook = jupytext.read(text, fmt="md:myst")
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))[
-        "repository"
-    ]["url"]
-    setup = nbformat.v4.new_code_cell(SETUP.format(repository=repository))
-    setup.metadata["tags"] = ["hide-cell", "nbval-ignore-output"]
     first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
-    notebook.cells.insert(first, setup)
+    notebook.cells.insert(first, setup_cell())
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{text.stem}-{number}"
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
+
+
+def setup_cell() -> Any:
+    """What installs course_lib on Colab, from the address that _config.yml names."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    cell = nbformat.v4.new_code_cell(
+        SETUP.format(repository=config["repository"]["url"])
+    )
+    cell.metadata["tags"] = ["hide-cell", "nbval-ignore-output"]
+    return cell
 
 
 def code(notebook: Notebook) -> list[str]:
@@ -103,20 +106,35 @@ def tidy(text: Path) -> str:
 
 
 def keep_outputs(notebook: Notebook, executed: Path) -> bool:
-    """Take the outputs over from `executed` if its code is the same; say if it was."""
+    """Take the outputs over from `executed` if it was run from top to bottom, and the
+    code is the same apart from the setup cell; say if it was.
+    """
     if not executed.exists():
         return False
-    old = nbformat.read(executed, as_version=4)
-    if code(old) != code(notebook):
+    old = code_cells(nbformat.read(executed, as_version=4))
+    new = code_cells(notebook)
+    if [cell.execution_count for cell in old] != [*range(1, len(old) + 1)]:
         return False
-    for cell, before in zip(code_cells(notebook), code_cells(old), strict=True):
-        cell.outputs, cell.execution_count = before.outputs, before.execution_count
-    return all(cell.execution_count for cell in code_cells(notebook))
+    pairs = [[cell for cell in cells if not is_setup(cell)] for cells in (new, old)]
+    if [cell.source for cell in pairs[0]] != [cell.source for cell in pairs[1]]:
+        return False
+    for cell, before in zip(*pairs, strict=True):
+        cell.outputs = before.outputs
+    for number, cell in enumerate(new, 1):
+        for part in (cell, *cell.outputs):
+            if "execution_count" in part:
+                part.execution_count = number
+    return True
 
 
 def code_cells(notebook: Notebook) -> list[Any]:
     """The code cells of a notebook."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def is_setup(cell: Any) -> bool:
+    """Whether `cell` is the setup cell, of this or an earlier version."""
+    return cell.source.startswith(SETUP.splitlines()[0])
 
 
 def execute(notebook: Notebook, folder: Path) -> None:
@@ -173,6 +191,9 @@ def main() -> None:
     parser.add_argument(
         "--check", action="store_true", help="compare, and execute nothing"
     )
+    parser.add_argument(
+        "--keep", action="store_true", help="execute nothing; fail where code changed"
+    )
     arguments = parser.parse_args()
     known = {str(path.relative_to(BOOK).with_suffix("")): path for path in texts()}
     unknown = [name for name in arguments.names if name not in known]
@@ -181,14 +202,19 @@ def main() -> None:
     if arguments.check:
         found = [line for text in known.values() for line in differences(text)]
         sys.exit("\n".join([*found, "run: make notebooks"]) if found else 0)
+    stale = []
     for name, text in tqdm(known.items(), unit="notebook"):
         if arguments.names and name not in arguments.names:
             continue
         text.write_text(tidy(text), encoding="utf-8")
         notebook, target = from_text(text), text.with_suffix(".ipynb")
         if arguments.names or not keep_outputs(notebook, target):
+            if arguments.keep:
+                stale.append(name)
+                continue
             execute(notebook, text.parent)
         write(notebook, target)
+    sys.exit(f"make notebooks has to execute {', '.join(stale)}" if stale else 0)
 
 
 if __name__ == "__main__":

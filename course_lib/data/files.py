@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 #: File -> (bytes, SHA-256), both of the uncompressed file: mirrors compress anew, and
 #: only what is inside counts.
@@ -32,6 +34,9 @@ FILES = {
 
 #: The data set's own repository.
 URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+
+#: A server may not send more bytes than this for a file: each is smaller, unpacked too.
+LIMIT = 50_000_000
 
 #: Where Debian's package dataset-fashion-mnist puts the files.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -136,10 +141,9 @@ def _fetch(url: str, name: str, cache: Path) -> bytes:
         return _checked(kept, name)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            download = pooch.HTTPDownloader(progressbar=True, timeout=30)
             path = Path(
                 pooch.retrieve(
-                    f"{url}{name}.gz", None, f"{name}.gz", folder, downloader=download
+                    f"{url}{name}.gz", None, f"{name}.gz", folder, downloader=_download
                 )
             )
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
@@ -158,6 +162,26 @@ def _fetch(url: str, name: str, cache: Path) -> bytes:
                 f" writable, or set {VARIABLE} to a folder that has the files."
             ) from error
     return content
+
+
+def _download(url: str, path: str, pooch_: Any) -> None:
+    """Pooch's own download, up to the limit."""
+    import pooch
+
+    with _Limited(path, "w") as file:
+        pooch.HTTPDownloader(progressbar=True, timeout=30)(url, file, pooch_)
+
+
+class _Limited(io.FileIO):
+    """A file that refuses to become larger than the limit."""
+
+    def write(self, content: Any) -> int:
+        if self.tell() + len(content) > LIMIT:
+            raise DataError(
+                f"what the server sends is no file of Fashion-MNIST: it is longer than"
+                f" {LIMIT:,} bytes, and was thrown away"
+            )
+        return super().write(content)
 
 
 def _keep(path: Path, cache: Path) -> None:

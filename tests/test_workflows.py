@@ -1,0 +1,57 @@
+"""What the workflows may do; zizmor and GitHub's own schema look at the rest."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+GITHUB = Path(__file__).parents[1] / ".github"
+WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
+FILES = [*WORKFLOWS, *sorted(GITHUB.glob("actions/*/action.yml"))]
+
+each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+@each
+def test_no_rights_and_an_end(path):
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {}
+    assert workflow["concurrency"]["cancel-in-progress"] is True
+    for job in workflow["jobs"].values():
+        assert job["permissions"] == {"contents": "read"}
+        assert job["timeout-minutes"] <= 120
+
+
+@each
+def test_nothing_of_strangers_and_no_secrets(path):
+    text = path.read_text()
+    assert "pull_request_target" not in text
+    assert "secrets." not in text
+    if "vars.GPU_RUNNER" in text:
+        assert "pull_request" not in yaml.safe_load(text)[True]  # `on` is true in YAML
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name + path.stem)
+def test_actions_are_named_by_commit(path):
+    used = re.findall(r"uses: (.+)", path.read_text())
+    for action in used:
+        own = re.fullmatch(r"\$/\.github/actions/(\w+)", action)
+        if own:
+            assert (GITHUB / "actions" / own[1] / "action.yml").is_file()
+        else:
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_an_action_has_one_commit():
+    used = {
+        use for path in FILES for use in re.findall(r"uses: (\w.+)", path.read_text())
+    }
+    assert len(used) == len({use.split("@")[0] for use in used})
+
+
+def test_the_gpu_comes_first():
+    workflow = yaml.safe_load((GITHUB / "workflows/gpu.yml").read_text())
+    first, *_ = workflow["jobs"]["notebooks"]["steps"]
+    assert "nvidia-smi" in first["run"]
+    assert "exit 1" in first["run"]
