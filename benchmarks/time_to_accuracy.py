@@ -10,18 +10,21 @@ epochs as reach that accuracy on the test set with every seed.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import d2l_here
 import torch
-from accuracy import RECIPES as NETS
 from d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
 from measure import Result, main, side_by_side, take_turns
 from training import EFFORTS, Effort
 
 from course_lib import fashion_mnist, fit
+
+#: What the chapters train; `measure` has opened that folder.
+NETS = importlib.import_module("accuracy").RECIPES
 
 
 class Recipe(NamedTuple):

@@ -56,7 +56,7 @@ def imports(module: str) -> dict[str, str]:
     """The names that `module` has from the library, each with the module it is from."""
     return {
         alias.name: node.module
-        for node in _tree(module).body
+        for node in ast.walk(_tree(module))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(LIBRARY)
         for alias in node.names
         if node.module

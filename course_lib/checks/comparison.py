@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import random
 from collections.abc import Callable
@@ -104,33 +103,20 @@ def conv_macs(answer: Answer) -> None:
             layer = nn.Conv2d(maps_in, maps_out, k, s, p, groups=g, bias=False)
         want = summarize(layer, (maps_in, n, n)).macs
         side, weights = output_size(n, k, s, p), layer.weight.numel()
-        answer.gives(
-            want,
-            *case,
-            on=f"{maps_in} to {maps_out} maps of {n} pixels in {g} groups, kernel {k},"
-            f" stride {s}, padding {p}",
-            mistakes=[
-                (want * g, "An output sees the inputs of its own group alone."),
-                (
-                    want / g,
-                    "An output sees one group of inputs; but there are still as many"
-                    " outputs.",
-                ),
-                (
-                    weights * n**2,
-                    "It works at the places of the output, not the input.",
-                ),
-                (want // k, "The kernel has a height and a width."),
-                (want // side, "The output has rows and columns."),
-                (weights, "Each weight is used at every place."),
-                (2 * want, "These are FLOPs, two for a MAC."),
-                (
-                    weights * output_size(n, k, s) ** 2,
-                    "Padding makes more places for the kernel.",
-                ),
-                (want + maps_out * side**2, "There is no bias."),
-            ],
-        )
+        said = f"{maps_in} to {maps_out} maps of {n} pixels in {g} groups, kernel {k},"
+        said += f" stride {s}, padding {p}"
+        wrong = [
+            (want * g, "An output sees the inputs of its own group alone."),
+            (want / g, "There are still as many outputs as without groups."),
+            (weights * n**2, "It works at the places of the output."),
+            (want // k, "The kernel has a height and a width."),
+            (want // side, "The output has rows and columns."),
+            (weights, "Each weight is used at every place."),
+            (2 * want, "These are FLOPs, two for a MAC."),
+            (weights * output_size(n, k, s) ** 2, "Padding makes more places."),
+            (want + maps_out * side**2, "There is no bias."),
+        ]
+        answer.gives(want, *case, on=said, mistakes=wrong)
 
 
 @exercise(
@@ -158,13 +144,11 @@ def kept_by_a_block(answer: Answer) -> None:
             ((plain * 8, normal * 8), "A byte has eight bits."),
             (
                 (4 * one, 6 * one),
-                "Not every output is kept. Who needs what a convolution puts out, if a"
-                " ReLU follows?",
+                "Not every output is kept. Who needs a convolution's?",
             ),
             (
                 (3 * one, 5 * one),
-                "What the first ReLU puts out is what the second convolution was given:"
-                " it is there once. And the block's own input does not count.",
+                "What one puts out and the next is given is there once.",
             ),
             ((plain, 6 * one), "Nobody needs what batch normalisation puts out."),
             ((plain, plain), "Batch normalisation keeps what it was given."),
@@ -196,7 +180,6 @@ def seen(answer: Answer) -> None:
     cases += [[_part(draw) for _ in range(draw.randint(2, 5))] for _ in range(10)]
     for parts in cases:
         forks = [part if isinstance(part, list) else [[part]] for part in parts]
-
         everything = list(itertools.chain(*itertools.chain(*forks)))
         flat = [[[(k, 1) for k, _ in branch] for branch in fork] for fork in forks]
         answer.gives(
@@ -207,10 +190,7 @@ def seen(answer: Answer) -> None:
             parts,
             on=f"parts {parts}",
             mistakes=[
-                (
-                    receptive_field(everything)[0],
-                    "Branches lie side by side, not one behind the other.",
-                ),
+                (receptive_field(everything)[0], "Branches lie side by side."),
                 (
                     _through(forks, lambda fork: fork[0]),
                     "The first branch is not the only one.",
@@ -221,8 +201,7 @@ def seen(answer: Answer) -> None:
                 ),
                 (
                     _through(forks, lambda fork: min(fork, key=_width)),
-                    "A unit sees what any of its branches sees, not what all of them"
-                    " see.",
+                    "A unit sees what any of its branches sees.",
                 ),
                 (
                     _through(flat, lambda fork: max(fork, key=_width)),
@@ -280,26 +259,21 @@ def profile(answer: Answer) -> None:
     works = "A layer that is used twice works twice."
     group = "An output sees the inputs of its own group alone."
     for name, net in nets.items():
-        summary = summarize(copy.deepcopy(net), (4, 12, 10))
+        summary = summarize(net, (4, 12, 10))
         x = torch.randn(1, 4, 12, 10)
         size, macs = summary.parameters, summary.macs
         often, forgotten = _profile(net, x, once=False, groups=False)
         _, once = _profile(net, x, once=True, groups=True)
         _, both = _profile(net, x, once=True, groups=False)
-        answer.gives(
-            (size, macs),
-            *(net, x),
-            on=name,
-            tolerance=0,
-            mistakes=[
-                ((size, forgotten), group),
-                ((often, macs), kept),
-                ((often, forgotten), f"{group} And: {kept}"),
-                ((size, once), works),
-                ((size, both), works),
-                ((size, 2 * macs), "These are FLOPs, two for a MAC."),
-            ],
-        )
+        wrong = [
+            ((size, forgotten), group),
+            ((often, macs), kept),
+            ((often, forgotten), f"{group} And: {kept}"),
+            ((size, once), works),
+            ((size, both), works),
+            ((size, 2 * macs), "These are FLOPs, two for a MAC."),
+        ]
+        answer.gives((size, macs), net, x, on=name, tolerance=0, mistakes=wrong)
 
 
 def _profile(net: nn.Module, x: Tensor, *, once: bool, groups: bool) -> tuple[int, int]:

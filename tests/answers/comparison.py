@@ -134,7 +134,7 @@ WRONG = {
         (lambda parts: through(parts, lambda part: part[-1]), "last branch"),
         (
             lambda parts: through(parts, lambda part: min(part, key=width)),
-            "not what all",
+            "any of its branches",
         ),
         (without_steps, "over several pixels"),
     ],
