@@ -97,8 +97,9 @@ def fit(
     2018, arXiv:1803.09820).
     `seed` fixes the order of the pictures, their augmentation and dropout; the weights
     are whatever `net` comes with. The net is left on the runtime's device, in
-    evaluation mode. With `compiled`, torch generates code for the net first, which is
-    worth its minute in long runs only. With a `checkpoint`, that file is written after
+    evaluation mode. With `compiled`, torch generates code for the net first: some ten
+    seconds, and on a CPU few small nets are faster for it (benchmarks/compiled.py).
+    With a `checkpoint`, that file is written after
     each epoch, and a run that was cut off goes on from there. In a process group
     (`course_lib.train`), every process takes its part of each batch.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,9 @@ def _left_alone(net: nn.Module) -> Iterator[None]:
     too, as `functional_call` leaves its own in a module that is used twice.
     """
     modes = {module: module.training for module in net.modules()}
-    held = [d for module in modes for d in (module._parameters, module._buffers)]
+    held: list[dict[str, Any]] = [
+        tensors for m in modes for tensors in (m._parameters, m._buffers)
+    ]
     before = [dict(each) for each in held]
     devices = {p.device.index for p in net.parameters() if p.is_cuda}
     try:
