@@ -13,7 +13,8 @@ from course_lib.data.files import DEBIAN, FILES, VARIABLE
 
 mpl.use("Agg")
 
-collect_ignore = ["killed.py", "parallel.py"]  # programs that tests start
+# Programs that tests start, and a suite that wants a browser.
+collect_ignore = ["killed.py", "parallel.py", "browser"]
 
 
 @pytest.fixture(autouse=True)
