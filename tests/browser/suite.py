@@ -173,8 +173,12 @@ def use(visit: Visit, path: str, found: dict, report: Report, html: Path) -> Non
     if (ROOT / f"{source}.ipynb").exists():
         place = REPOSITORY["url"].removeprefix("https://github.com/")
         branch = REPOSITORY["branch"]
-        wanted = f"https://colab.research.google.com/github/{place}/blob/{branch}/{source}.ipynb"
-        report.expect(set(launch) == {wanted}, path, "opens on Colab", launch)
+        folder = f"https://colab.research.google.com/github/{place}/blob/{branch}"
+        wanted = {f"{folder}/{source}.ipynb"}
+        exercises = f"book/exercises/{Path(source).name}.ipynb"
+        if (ROOT / exercises).exists():
+            wanted.add(f"{folder}/{exercises}")
+        report.expect(set(launch) == wanted, path, "opens on Colab", launch)
     weight = (html / path).stat().st_size + sum(
         (html / unquote(urlsplit(image["src"]).path).removeprefix(f"/{NAME}/"))
         .stat()
