@@ -110,7 +110,8 @@ def graded(text: Path) -> Notebook:
         if cell.source == WRITTEN:
             cell.metadata["nbgrader"] = _metadata(cell.id, points, solution=True)
         elif cell.cell_type == "markdown":
-            points = cell.source.count(POINT)  # of the exercise that begins here
+            points = 0 if cell.source.startswith("## ") else points
+            points += cell.source.count(POINT)
         elif SOLUTION.search(cell.source):
             cell.metadata["nbgrader"] = _metadata(cell.id, solution=True)
         for name, answer in CHECK.findall(cell.source):
@@ -128,7 +129,7 @@ def _with_room_to_write(notebook: Notebook) -> None:
     cells: list[Any] = []
     asked = False
     for cell in [*notebook.cells, None]:
-        if asked and (cell is None or cell.cell_type == "markdown"):
+        if asked and (cell is None or cell.source.startswith("## ")):
             name = f"{cells[-1].id}-written"
             cells.append(nbformat.v4.new_markdown_cell(WRITTEN, id=name))
             asked = False
@@ -212,7 +213,8 @@ def main() -> None:
             write(copy.deepcopy(graded(text)), folder / f"{name}.ipynb")
         elif not make(text, anew=bool(arguments.names), keep=arguments.keep):
             stale.append(name)
-    sys.exit(f"make exercises has to execute {', '.join(stale)}" if stale else 0)
+    if stale:
+        sys.exit(f"make exercises has to execute {', '.join(stale)}")
 
 
 if __name__ == "__main__":

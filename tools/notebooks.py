@@ -214,7 +214,8 @@ def main() -> None:
                 continue
             execute(notebook, text.parent)
         write(notebook, target)
-    sys.exit(f"make notebooks has to execute {', '.join(stale)}" if stale else 0)
+    if stale:
+        sys.exit(f"make notebooks has to execute {', '.join(stale)}")
 
 
 if __name__ == "__main__":
