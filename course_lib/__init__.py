@@ -77,9 +77,9 @@ def __getattr__(name: str) -> Any:
     all the rest.
     """
     if name in __all__:
-        for module in ("course_lib.summary", "course_lib.diagram"):
-            if hasattr(found := import_module(module), name):
-                return getattr(found, name)
+        counted = ("Summary", "count_parameters", "summarize")
+        module = "summary" if name in counted else "diagram"
+        return getattr(import_module(f"course_lib.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

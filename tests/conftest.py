@@ -13,8 +13,8 @@ from course_lib.data.files import DEBIAN, FILES, VARIABLE
 
 mpl.use("Agg")
 
-# Programs that tests start, and a suite that wants a browser.
-collect_ignore = ["killed.py", "parallel.py", "browser"]
+# Programs that tests start, answers that they give, a suite that wants a browser.
+collect_ignore = ["killed.py", "parallel.py", "answers", "browser"]
 
 
 @pytest.fixture(autouse=True)

@@ -834,7 +834,7 @@ def contrast(one, other):
 
 def dark_palette():
     css = (ROOT / "book/_static/course.css").read_text()
-    found = dict(re.findall(r"--bb-([a-z-]+): (#[0-9a-f]{6});", css))
+    found = dict(re.findall(r"--bb-([a-z-]+): (?:var\(.+, )?(#[0-9a-f]{6})", css))
     return {
         name: (found.get(name, "none"), found.get(f"{name}-line", "none"))
         for name in PALETTE

@@ -97,6 +97,12 @@ def test_auxiliary_classifiers_count_in_training_alone(sample):
     assert history.test.loss < 10
 
 
+@pytest.mark.parametrize("momentum", [-0.1, 0.01, 0.95, 1])
+def test_momentum_that_cannot_be(sample, momentum):
+    with pytest.raises(ValueError, match=f"momentum must be 0 or .* got {momentum}"):
+        trained(sample, epochs=1, momentum=momentum)
+
+
 def test_the_test_set_is_read_once_and_at_the_end(sample, monkeypatch):
     import course_lib.training as training
 
