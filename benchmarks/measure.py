@@ -9,7 +9,6 @@ measured, in the place of the one with the same keys, so that a run may be stopp
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import os
 import platform
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "experiments"))
-from record import RESULTS, Row, where  # noqa: E402
+from record import RESULTS, Row, load, save, where  # noqa: E402
 
 #: Where the rows go; `course_lib.recorded("benchmarks")` reads them.
 TABLE = RESULTS / "benchmarks.csv"
@@ -126,17 +125,9 @@ def here() -> Row:
 
 def write(new: Row, path: Path) -> None:
     """Put `new` in the place of the row with its keys, or at the end."""
-    rows = {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = {_key(old): old for old in csv.DictReader(file)}
+    rows = {_key(old): old for old in load(path)}
     rows[_key(new)] = new
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(new), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-    temporary.replace(path)
+    save(path, list(rows.values()))
 
 
 def _key(of: Row) -> tuple[str, ...]:

@@ -99,9 +99,9 @@ def fit(
     are whatever `net` comes with. The net is left on the runtime's device, in
     evaluation mode. With `compiled`, torch generates code for the net first: some ten
     seconds, and on a CPU few small nets are faster for it (benchmarks/compiled.py).
-    With a `checkpoint`, that file is written after
-    each epoch, and a run that was cut off goes on from there. In a process group
-    (`course_lib.train`), every process takes its part of each batch.
+    With a `checkpoint`, that file is written after each epoch, and a run that was cut
+    off goes on from there. In a process group (`course_lib.train`), every process takes
+    its part of each batch.
 
     Raises: ValueError if `epochs` is less than 1 or `batch_size` less than the number
         of processes, `momentum` is neither 0 nor in [0.05, 0.95), a split is empty,

@@ -65,10 +65,7 @@ class Experiment:
 
     def rows(self) -> list[Row]:
         """The rows that have been measured."""
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return load(self.path)
 
     def stale(self) -> list[Row]:
         """The rows whose code has changed."""
@@ -87,7 +84,9 @@ class Experiment:
         For changes that cannot change a result: a new argument, another name.
         """
         rows, here = self.rows(), where()
-        old = next(row for row in self.stale() if here.items() <= row.items())
+        old = next((r for r in self.stale() if here.items() <= r.items()), None)
+        if old is None:
+            sys.exit(f"{self.table} has no stale row that was measured as here: {here}")
         new = self.measure({name: old[name] for name in self.keys[0]})
         changed = [
             f"{name}: {old[name]} before, {value} now"
@@ -99,7 +98,7 @@ class Experiment:
         for row in rows:
             if row["code"] == old["code"]:
                 row["code"] = self.fingerprint()
-        self._save(rows)
+        save(self.path, rows)
 
     def run(self) -> None:
         """Measure what is missing or stale."""
@@ -126,16 +125,26 @@ class Experiment:
 
         rows = [row for row in self.rows() if key(row) != key(new)] + [new]
         rows.sort(key=lambda row: list(key(row).values()))
-        self._save(rows)
+        save(self.path, rows)
 
-    def _save(self, rows: list[Row]) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            names = list(dict.fromkeys(name for row in rows for name in row))
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(self.path)
+
+def load(path: Path) -> list[Row]:
+    """The rows of a table; none if there is no such file yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def save(path: Path, rows: list[Row]) -> None:
+    """Write a table in one move, so that it is whole whenever one looks."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
 
 
 def where() -> Row:

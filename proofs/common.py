@@ -4,7 +4,6 @@ to break, and pytest on it.
 
 from __future__ import annotations
 
-import csv
 import datetime
 import hashlib
 import os
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.record import without_words
+from experiments.record import Row, load, save, without_words
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "proofs/results"
@@ -28,8 +27,6 @@ LEFT_OUT = (".git", ".venv", "_build", "dist", "*.egg-info", ".*_cache", "__pyca
 
 #: How pytest runs a notebook.
 NBVAL = ("--nbval", "--nbval-current-env", "-p", "tests.notebooks.plugin")
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,7 @@ class Table:
 
     def rows(self) -> list[Row]:
         """All rows."""
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return load(self.path)
 
     def find(self, key: Row) -> Row | None:
         """The row with these entries, if it was measured."""
@@ -63,12 +57,7 @@ class Table:
         key = [new[name] for name in self.keys]
         rows = [row for row in self.rows() if [row[k] for k in self.keys] != key]
         RESULTS.mkdir(exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(new), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows([*rows, new])
-        temporary.replace(self.path)
+        save(self.path, [*rows, new])
 
 
 def fingerprint(*parts: Path | str) -> str:

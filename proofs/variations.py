@@ -9,20 +9,16 @@ A run is nbval over one notebook, in a copy of the tree; a row each.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from proofs import clean
 from proofs.common import NBVAL, ROOT, Table, copy_tree, fingerprint, pytest
 from tools.notebooks import texts
 
 TABLE = Table("variations", ("notebook", "variation"))
-
-#: Where the environments for other versions are made.
-ENVIRONMENTS = Path(os.environ.get("PROOF_ENVIRONMENTS", ROOT / ".venv/proofs"))
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
@@ -115,24 +111,17 @@ def attempt(text: Path, name: str) -> dict[str, str]:
 def environment(variation: Variation) -> str:
     """The Python of an environment with other versions, made if it is not there."""
     name = "-".join((variation.python, *variation.packages)).replace("==", "-")
-    folder = ENVIRONMENTS / name
-    python, done = folder / "bin/python", folder / "complete"
-    if done.exists():
-        return str(python)
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run(
-        [*uv, "venv", "--clear", "--python", variation.python, folder], check=True
-    )
-    install = [*uv, "pip", "install", "--quiet", "--python", python]
-    locked = [*install, "--requirement", ROOT / "requirements.txt"]
     # The lock is for the newest versions; what replaces them brings its own.
-    constraint = ["--constraint", ROOT / "requirements.lock"]
-    if variation.packages:
-        subprocess.run([*locked, *variation.packages], check=True)
-    else:
-        subprocess.run([*locked, *constraint], check=True)
-    done.touch()
-    return str(python)
+    lock = ("--constraint", str(ROOT / "requirements.lock"))
+    wanted = ("--requirement", str(ROOT / "requirements.txt"))
+    return str(
+        clean.environment(
+            clean.PLACE / name,
+            variation.python,
+            *wanted,
+            *(variation.packages or lock),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -106,6 +106,14 @@ def test_rows_are_not_confirmed_by_one_that_comes_out_different(experiment):
     assert len(made.stale()) == 2
 
 
+def test_nothing_to_confirm(experiment):
+    made, measured, _ = experiment
+    made.run()
+    with pytest.raises(SystemExit, match="table has no stale row .* as here"):
+        made.confirm()
+    assert measured == ["0", "1"]
+
+
 def test_command(experiment, monkeypatch, capsys):
     made, _, folder = experiment
     monkeypatch.setattr(sys, "argv", ["script"])

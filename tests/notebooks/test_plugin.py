@@ -269,7 +269,9 @@ def cell(source, stored, metadata, count):
 
 def run(folder, *options):
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-v"]
-    command += ["-p", "tests.notebooks.plugin", "--color", "no", "--rootdir", ROOT]
+    # No summary: where CI is set, pytest repeats every message in it.
+    command += ["-p", "tests.notebooks.plugin", "--color", "no", "-r", "N"]
+    command += ["--rootdir", ROOT]
     command += [*options, folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return done.stdout
