@@ -138,7 +138,7 @@ class Residual(nn.Module):
                 f" {tuple(same.shape)}; where the body changes channels or size, the"
                 " shortcut has to as well"
             )
-        return F.relu(change + same)
+        return F.relu(change + same, inplace=True)
 
 
 def make_shortcut(

@@ -163,18 +163,18 @@ def normalize(x: Tensor, size: int | None = None) -> Tensor:
     x = (x.float() - 255 * MEAN) / (255 * STD)
     if size is None:
         return x
-    down, across = (_stretch(old, size).to(x.device) for old in x.shape[2:])
+    down, across = (_stretch(old, size, x.device) for old in x.shape[2:])
     return down @ (x @ across.T)
 
 
 @lru_cache
-def _stretch(old: int, new: int) -> Tensor:
+def _stretch(old: int, new: int, device: torch.device) -> Tensor:
     """The matrix that stretches a row of pixels: `F.interpolate` as a product, which
     costs half the time.
 
     Shape: (new, old).
     """
-    rows = torch.eye(old)[None, None]
+    rows = torch.eye(old, device=device)[None, None]
     stretched = F.interpolate(rows, (new, old), mode="bilinear", align_corners=False)
     return stretched[0, 0]
 
