@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "LeNet": Recipe("LeNet modern", {"epochs": 1, "lr": 0.1}),
     "AlexNet": Recipe("AlexNet small", {"epochs": 2, "lr": 0.05}),
-    "VGG": Recipe("VGG small", {"epochs": 5, "lr": 0.1}),
+    "VGG": Recipe("VGG small", {"epochs": 8, "lr": 0.1}),
     "NiN": Recipe("NiN small", {"epochs": 2, "lr": 0.1}),
     "GoogLeNet": Recipe("GoogLeNet small", {"epochs": 2, "lr": 0.2}),
     "LeNet, normalised": Recipe("LeNet batch norm", {"epochs": 2, "lr": 0.3}),

@@ -109,7 +109,7 @@ def test_rows_are_not_confirmed_by_one_that_comes_out_different(experiment):
 def test_nothing_to_confirm(experiment):
     made, measured, _ = experiment
     made.run()
-    with pytest.raises(SystemExit, match="table has no stale row .* as here"):
+    with pytest.raises(SystemExit, match=r"table has no stale row .* as here"):
         made.confirm()
     assert measured == ["0", "1"]
 
