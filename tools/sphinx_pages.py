@@ -217,12 +217,15 @@ def derive_addresses(_app: Sphinx, config: Config) -> None:
 
 def leave_thebe_out(app: Sphinx, _config: Config) -> None:
     """Jupyter Book has an extension that runs cells in the page, which this book does
-    not do; its script is put into each page twice, and the second fails.
+    not do; its script is put into each page twice, and the second fails. Its style
+    sheet would be asked for in vain.
     """
     for listeners in app.events.listeners.values():
         for listener in list(listeners):
             if listener.handler.__module__ == "sphinx_thebe":
                 app.disconnect(listener.id)
+    files = app.registry.css_files
+    files[:] = [each for each in files if each[0] != "sphinx-thebe.css"]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
