@@ -123,7 +123,7 @@ def plan(module: nn.Module) -> list[Step]:
             for step in _times(len([*group]), steps)
         ]
     if isinstance(module, Residual):
-        return [["sum", plan(module.body), plan(module.shortcut)], ["relu"]]
+        return [["sum", plan(module.body), plan(module.shortcut)], ["relu!"]]
     if isinstance(module, Inception):
         return [["cat", *map(plan, module.children())]]
     for kind, step in STEPS.items():

@@ -1,4 +1,6 @@
 import copy
+import os
+import shutil
 
 import pytest
 import torch
@@ -241,6 +243,10 @@ def test_goes_on_from_its_checkpoint_as_if_nothing_had_been(
     assert not again.training
 
 
+@pytest.mark.skipif(
+    not shutil.which(os.environ.get("CXX", "g++")),
+    reason="torch generates C++ here, and there is no compiler for it",
+)
 def test_compiled(sample):
     """As an option; what it computes is the same."""
     plain, a = trained(sample, epochs=1, run_on=RUN_ON)
