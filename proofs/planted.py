@@ -541,9 +541,9 @@ FAULTS = [
     ),
     Fault(
         "the output of an unchecked cell deleted",
-        "comparison",
-        "book/comparison.ipynb",
-        "# @title Setup: run me first",
+        "alexnet",
+        "book/alexnet.ipynb",
+        "seconds of training",
         "delete",
     ),
 ]
