@@ -13,9 +13,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from filelock import FileLock
 
 from experiments.record import Row, load, save, without_words
 
@@ -27,6 +31,24 @@ LEFT_OUT = (".git", ".venv", "_build", "dist", "*.egg-info", ".*_cache", "__pyca
 
 #: How pytest runs a notebook.
 NBVAL = ("--nbval", "--nbval-current-env", "-p", "tests.notebooks.plugin")
+
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def together(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """What `function` returns for each of `items`, in their order; `PROOF_JOBS` of them
+    at a time, one if that is not set.
+
+    Raises: ValueError if `PROOF_JOBS` is not a whole number above 0.
+    """
+    jobs = os.environ.get("PROOF_JOBS", "1")
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise ValueError(f"PROOF_JOBS must be a whole number above 0, not {jobs!r}")
+    with ThreadPoolExecutor(int(jobs)) as pool:
+        yield from pool.map(function, items)
 
 
 @dataclass(frozen=True)
@@ -52,12 +74,15 @@ class Table:
         return next((row for row in self.rows() if key.items() <= row.items()), None)
 
     def add(self, row: Row) -> None:
-        """Write `row` in the place of an older one with its keys, at once."""
+        """Write `row` in the place of an older one with its keys, at once; several
+        processes may.
+        """
         new = row | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
         key = [new[name] for name in self.keys]
-        rows = [row for row in self.rows() if [row[k] for k in self.keys] != key]
         RESULTS.mkdir(exist_ok=True)
-        save(self.path, [*rows, new])
+        with FileLock(self.path.with_suffix(".lock")):
+            rows = [row for row in self.rows() if [row[k] for k in self.keys] != key]
+            save(self.path, [*rows, new])
 
 
 def fingerprint(*parts: Path | str) -> str:

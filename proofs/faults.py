@@ -20,7 +20,16 @@ from typing import Any
 
 import nbformat
 
-from proofs.common import NBVAL, ROOT, Outcome, Table, copy_tree, fingerprint, pytest
+from proofs.common import (
+    NBVAL,
+    ROOT,
+    Outcome,
+    Table,
+    copy_tree,
+    fingerprint,
+    pytest,
+    together,
+)
 from proofs.planted import FAULTS, Fault
 from tests.notebooks.compare import NUMBER
 
@@ -184,26 +193,30 @@ def main() -> int:
     if unknown := set(names) - {fault.name for fault in FAULTS}:
         sys.exit(f"no such faults: {', '.join(sorted(unknown))}")
     chosen = [fault for fault in FAULTS if not names or fault.name in names]
-    results = []
-    for watcher in dict.fromkeys(fault.watcher for fault in chosen):
-        if not watched(watcher).exists():
-            results.append("fails")
-            print(f"absent  {watcher}: there is no such notebook yet", flush=True)
-            continue
-        row = attempt(f"(nothing) {watcher}", watcher, None)
-        print(f"{row['result']:7} {row['seconds']:>4} s  {row['name']}", flush=True)
-        results.append(row["result"])
-        if row["result"] != "clean":
-            print(f"        {row['noticed']}")
-            continue
-        for fault in (fault for fault in chosen if fault.watcher == watcher):
-            row = attempt(fault.name, watcher, fault)
-            print(f"{row['result']:7} {row['seconds']:>4} s  {fault.name}", flush=True)
-            print(f"        {row['noticed']}", flush=True)
-            results.append(row["result"])
+    watchers = list(dict.fromkeys(fault.watcher for fault in chosen))
+    attempts = [(f"(nothing) {watcher}", watcher, None) for watcher in watchers]
+    clean = dict(zip(watchers, _attempts(attempts), strict=True))
+    results = _attempts(
+        [
+            (fault.name, fault.watcher, fault)
+            for fault in chosen
+            if clean[fault.watcher] == "clean"
+        ]
+    )
     caught = results.count("caught")
     print(f"{caught} of {len(chosen)} faults caught")
-    return int(set(results) != {"caught", "clean"})
+    return int(caught < len(chosen))
+
+
+def _attempts(attempts: list[tuple[str, str, Fault | None]]) -> list[str]:
+    """The results, printed as they come."""
+    rows = []
+    for row in together(lambda each: attempt(*each), attempts):
+        rows.append(row)
+        print(f"{row['result']:7} {row['seconds']:>4} s  {row['name']}", flush=True)
+        if row["noticed"]:
+            print(f"        {row['noticed']}", flush=True)
+    return [row["result"] for row in rows]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from proofs.common import ROOT, Table, copy_tree, fingerprint, pytest
+from proofs.common import ROOT, Table, copy_tree, fingerprint, pytest, together
 
 TABLE = Table("mutants", ("file", "line", "place", "old", "new"))
 COUNT, SEED, LIMIT = 100, 0, 600
@@ -213,15 +213,14 @@ def attempt(mutant: Mutant) -> dict[str, str]:
 def main() -> int:
     """Try the mutants, and print those that survive."""
     mutants, rows = drawn(), []
-    for number, mutant in enumerate(mutants, 1):
-        change = f"{mutant.file}:{mutant.line}: {mutant.old!r} -> {mutant.new!r}"
-        if "--list" in sys.argv:
-            print(change)
-            continue
-        rows.append(row := attempt(mutant))
-        print(
-            f"{number:3} {row['result']:10} {row['seconds']:>4} s  {change}", flush=True
-        )
+    changes = [f"{m.file}:{m.line}: {m.old!r} -> {m.new!r}" for m in mutants]
+    if "--list" in sys.argv:
+        print(*changes, sep="\n")
+        return 0
+    for change, row in zip(changes, together(attempt, mutants), strict=True):
+        rows.append(row)
+        line = f"{len(rows):3} {row['result']:10} {row['seconds']:>4} s  {change}"
+        print(line, flush=True)
     survived = sum(row["result"] == "survived" for row in rows)
     print(f"{len(rows) - survived} of {len(rows)} mutants were noticed")
     return 0

@@ -2,23 +2,35 @@
 
     python -m proofs.variations             all chapters in all variations, and the most
                                             sensitive ones with more seeds
-    python -m proofs.variations lenet ...   these chapters
+    python -m proofs.variations NAME ...    these chapters, or these variations
 
-A run is nbval over one notebook, in a copy of the tree; a row each.
+A run is nbval over one notebook, in a copy of the tree; a row each. A run that says
+nothing of threads has as many as its environment gives it.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
 from proofs import clean
-from proofs.common import NBVAL, ROOT, Table, copy_tree, fingerprint, pytest
+from proofs.common import (
+    NBVAL,
+    ROOT,
+    Table,
+    copy_tree,
+    fingerprint,
+    pytest,
+    together,
+)
 from tools.notebooks import texts
 
 TABLE = Table("variations", ("notebook", "variation"))
+
+_MAKING = threading.Lock()
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
@@ -63,16 +75,23 @@ MORE = {f"seed {seed}": Variation(seed=seed) for seed in range(13, 25)}
 
 def main() -> int:
     """Run what was not run, and print the table."""
-    chosen = [text for text in texts() if text.stem in sys.argv[1:] or not sys.argv[1:]]
+    names, known = sys.argv[1:], {text.stem: text for text in texts()}
+    variations = [*VARIATIONS, *MORE]
+    if unknown := set(names) - {*known, *variations}:
+        sys.exit(f"no such chapters or variations: {', '.join(sorted(unknown))}")
+    runs = [
+        (text, name)
+        for name in [name for name in variations if name in names] or variations
+        for text in [known[name] for name in known if name in names] or texts()
+        if name in VARIATIONS or text.stem in SENSITIVE
+    ]
     rows = []
-    for name in VARIATIONS | MORE:
-        for text in chosen:
-            if name in VARIATIONS or text.stem in SENSITIVE:
-                rows.append(row := attempt(text, name))
-                line = f"{row['result']:6} {row['seconds']:>4} s  {text.stem}, {name}"
-                print(line, flush=True)
-                if row["noticed"]:
-                    print(f"       {row['noticed']}", flush=True)
+    for row in together(lambda run: attempt(*run), runs):
+        rows.append(row)
+        run = f"{row['notebook']}, {row['variation']}"
+        print(f"{row['result']:6} {row['seconds']:>4} s  {run}", flush=True)
+        if row["noticed"]:
+            print(f"       {row['noticed']}", flush=True)
     alarms = sum(row["result"] != "passes" for row in rows)
     print(f"{len(rows)} runs, {alarms} false alarms")
     return int(alarms > 0)
@@ -114,14 +133,9 @@ def environment(variation: Variation) -> str:
     # The lock is for the newest versions; what replaces them brings its own.
     lock = ("--constraint", str(ROOT / "requirements.lock"))
     wanted = ("--requirement", str(ROOT / "requirements.txt"))
-    return str(
-        clean.environment(
-            clean.PLACE / name,
-            variation.python,
-            *wanted,
-            *(variation.packages or lock),
-        )
-    )
+    packages = (*wanted, *(variation.packages or lock))
+    with _MAKING:  # other runs may need it too
+        return str(clean.environment(clean.PLACE / name, variation.python, *packages))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,22 @@ def test_a_table_remembers(tmp_path, monkeypatch):
     assert table.find({"name": "a", "code": "2"})["text"] == "two\nlines"
 
 
+def test_several_write_one_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setenv("PROOF_JOBS", "8")
+    table, names = Table("table", ("name",)), [str(number) for number in range(40)]
+    done = common.together(lambda name: table.add({"name": name}) or name, names)
+    assert list(done) == names, "in their order"
+    assert {row["name"] for row in table.rows()} == {*names}
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5", ""])
+def test_jobs_are_a_number(jobs, monkeypatch):
+    monkeypatch.setenv("PROOF_JOBS", jobs)
+    with pytest.raises(ValueError, match=f"above 0, not '{jobs}'"):
+        list(common.together(str, [1]))
+
+
 def test_a_fingerprint_is_of_code():
     path = ROOT / "course_lib/source.py"
     assert fingerprint(path) == fingerprint(path) != fingerprint(path, "x")
@@ -185,6 +201,15 @@ def test_seeds_vary_where_a_notebook_trains(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "proofs").glob("*.py")), ids=str)
 def test_every_proof_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("name", ["faults", "variations"])
+def test_unknown_parts_of_a_proof(name):
+    command = [sys.executable, "-m", f"proofs.{name}", "nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no such" in done.stderr
+    assert "nothing" in done.stderr
 
 
 def test_unknown_proofs():
