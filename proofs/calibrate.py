@@ -7,8 +7,12 @@
 
 The outputs of every run are kept in proofs/results/calibration.csv. The band of a
 number is four standard deviations of the runs and the distance from their mean to the
-stored number, which is one run itself. Cells that differ without a band are reported;
-where it is only the picture, `--write` tags them as measured.
+stored number, which is one run itself. Ten runs give a standard deviation that may be
+too small by luck; what counts is the largest that is compatible with them, with 90%
+confidence, 1.47 times as much. How often would that cry wolf? Each run is left out once
+and compared with the band of the others; the last line says how many numbers fall
+outside. Cells that differ without a band are reported; where it is only the
+picture, `--write` tags them as measured.
 
 Afterwards: make notebooks, which keeps the outputs and takes the bands over.
 """
@@ -29,11 +33,20 @@ from typing import Any
 import nbformat
 
 from proofs.common import ROOT, Table, fingerprint
-from tests.notebooks.compare import NUMBER, banded, difference, parts, values, words
+from tests.notebooks.compare import (
+    NUMBER,
+    banded,
+    bands,
+    difference,
+    parts,
+    values,
+    words,
+)
 from tools.notebooks import code, code_cells, execute, from_text, texts
 
 TABLE = Table("calibration", ("notebook", "precision", "seed", "cell"))
-PRECISIONS, SEEDS, DEVIATIONS = ("float32", "bfloat16"), range(1, 6), 4
+PRECISIONS, SEEDS = ("float32", "bfloat16"), range(1, 6)
+DEVIATIONS, CONFIDENCE = 4, 0.9
 
 Band = float | list[float]
 
@@ -46,13 +59,16 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
+    outside = numbers = 0
     for text in texts():
         if not arguments.names or text.stem in arguments.names:
             if not arguments.write:
                 for precision in PRECISIONS:
                     for seed in SEEDS:
                         run(text, precision, seed)
-            report(text, arguments.write)
+            found = report(text, arguments.write)
+            outside, numbers = outside + found[0], numbers + found[1]
+    print(f"left out one by one: {outside} of {numbers} numbers outside their bands")
 
 
 def version(text: Path) -> str:
@@ -98,15 +114,29 @@ def printed(cell: Any) -> str:
     return "".join(text for each, text in parts(cell.outputs) if each == kind)
 
 
-def report(text: Path, write: bool) -> None:
-    """Say what the runs of a chapter mean for its cells; with `write`, write it."""
+def report(text: Path, write: bool) -> tuple[int, int]:
+    """Say what the runs of a chapter mean for its cells; with `write`, write it.
+
+    Returns: how many numbers of runs that are left out are outside the bands of the
+    others, and of how many.
+    """
+    outside = numbers = 0
     runs = [
         row
         for row in TABLE.rows()
         if row["notebook"] == text.stem and row["code"] == version(text)
     ]
     for cell in code_cells(nbformat.read(text.with_suffix(".ipynb"), as_version=4)):
-        outputs = [row["output"] for row in runs if row["cell"] == cell.id]
+        outputs, reduced = (
+            [
+                row["output"]
+                for row in runs
+                if (row["cell"], row["precision"]) == (cell.id, precision)
+            ]
+            for precision in PRECISIONS
+        )
+        if outputs != reduced:  # or else the precision is none of its business
+            outputs += reduced
         if not outputs:
             continue
         first = cell.source.splitlines()[0]
@@ -118,6 +148,8 @@ def report(text: Path, write: bool) -> None:
                 print(f"  no band: {error}")
                 continue
             print(f"  {cell.metadata['band']} -> {band}, of {len(outputs)} runs")
+            found = left_out(printed(cell), outputs)
+            outside, numbers = outside + sum(found), numbers + len(found)
             options = {"band": json.dumps(band), "runs": str(len(outputs))}
         elif all(output.startswith("image/png: the picture") for output in outputs):
             print("  a picture of measurements")
@@ -130,6 +162,7 @@ def report(text: Path, write: bool) -> None:
         if write:
             content = text.read_text(encoding="utf-8")
             text.write_text(with_options(content, cell.source, options), "utf-8")
+    return outside, numbers
 
 
 def band_of(stored: str, runs: list[str]) -> Band:
@@ -153,12 +186,32 @@ def band_of(stored: str, runs: list[str]) -> Band:
     return bands
 
 
+def left_out(stored: str, runs: list[str]) -> list[bool]:
+    """For each number of each run: is it outside the band of the other runs?"""
+    found = []
+    for i, run in enumerate(runs if len(runs) > 2 else []):
+        others = bands(stored, band_of(stored, runs[:i] + runs[i + 1 :]))
+        for number, new, band in zip(values(stored), values(run), others, strict=True):
+            found.append(abs(number - new) > band + 1e-9)
+    return found
+
+
 def _band(number: str, seen: list[float]) -> float:
     stored, unit = values(number)[0], 10.0 ** -len(number.partition(".")[2])
     if {*seen} == {stored}:
         return unit if "." in number else 0
-    need = DEVIATIONS * statistics.stdev(seen) + abs(stored - statistics.mean(seen))
+    need = DEVIATIONS * deviation(seen) + abs(stored - statistics.mean(seen))
     return _up(max(need, unit))
+
+
+def deviation(seen: list[float]) -> float:
+    """The largest standard deviation that is compatible with what was seen: the upper
+    end of its interval for normal numbers, by Wilson and Hilferty's approximation.
+    """
+    free = len(seen) - 1
+    z, part = statistics.NormalDist().inv_cdf(1 - CONFIDENCE), 2 / (9 * free)
+    chi_squared = free * (1 - part + z * math.sqrt(part)) ** 3
+    return statistics.stdev(seen) * math.sqrt(free / chi_squared)
 
 
 def _up(value: float) -> float:

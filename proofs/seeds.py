@@ -3,7 +3,8 @@
     PYTHONSTARTUP=proofs/seeds.py SEED=3 NOTEBOOK=/.../book/lenet.ipynb
 
 The cells whose output is approximate draw as if `SEED` were added to every seed, and so
-does `course_lib.fit` wherever it is called. All other cells draw what they always do:
+does `course_lib.fit` wherever it is called, in a process of its own
+(``-m course_lib.train``) too. All other cells draw what they always do:
 what they print is compared exactly.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
 import traceback
 from typing import Any
 
@@ -21,7 +23,7 @@ _OFFSET, _NOW = int(os.environ["SEED"]), {"offset": 0}
 
 @functools.cache
 def _measured() -> set[str]:
-    """Change `manual_seed` and `fit`; return the sources of the cells with a band.
+    """Change what is seeded, and return the sources of the cells with a band.
 
     Not before the first cell: a kernel must not take long to start.
     """
@@ -31,7 +33,7 @@ def _measured() -> set[str]:
     import course_lib
     from course_lib import training
 
-    fit, manual_seed = training.fit, torch.manual_seed
+    fit, manual_seed, run = training.fit, torch.manual_seed, subprocess.run
 
     @functools.wraps(manual_seed)
     def manual_seed_with_offset(seed: int) -> Any:
@@ -46,6 +48,13 @@ def _measured() -> set[str]:
         finally:
             _NOW["offset"] = before
 
+    @functools.wraps(run)
+    def run_with_offset(command: Any, *args: Any, **kwargs: Any) -> Any:
+        trains = "course_lib.train" in command
+        seed = ["--seed", str(_OFFSET)] if trains and _NOW["offset"] else []
+        return run([*command, *seed] if seed else command, *args, **kwargs)
+
+    subprocess.run = run_with_offset
     torch.manual_seed = manual_seed_with_offset
     course_lib.fit = training.fit = fit_with_offset
     cells = nbformat.read(os.environ["NOTEBOOK"], as_version=4).cells

@@ -1,6 +1,7 @@
 """The proofs are long, and are not run here; that they can be, is."""
 
 import ast
+import random
 import statistics
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from proofs import common, mutants
-from proofs.calibrate import band_of, with_options
+from proofs.calibrate import band_of, deviation, left_out, with_options
 from proofs.common import ROOT, Table, fingerprint
 from proofs.faults import EDITS, FAULTS, places, plant
 from proofs.planted import Fault
@@ -113,14 +114,29 @@ def test_the_first_failure_of_a_notebook():
     assert common._first_failure("") == ""
 
 
+def test_the_deviation_is_large_enough_nine_times_of_ten():
+    draw = random.Random(0)
+    samples = [[draw.gauss(0, 1) for _ in range(10)] for _ in range(4000)]
+    enough = statistics.mean(deviation(sample) >= 1 for sample in samples)
+    assert enough == pytest.approx(0.9, abs=0.015)
+    four = [statistics.stdev(sample) for sample in samples]
+    assert statistics.mean(value >= 1 for value in four) < 0.5, "and alone it is not"
+
+
+def test_what_is_left_out():
+    runs = [f"a {value}" for value in ("0.90", "0.91", "0.90", "0.91", "0.99")]
+    assert left_out("a 0.90", runs) == [False, False, False, False, True]
+    assert left_out("a 0.90", runs[:2]) == [], "too few to leave one out"
+
+
 def test_bands():
     seen = [0.90, 0.91, 0.92, 0.91]
     runs = [f"epoch 1 {value:.2f}" for value in seen]
-    need = 4 * statistics.stdev(seen) + 0.01
+    need = 4 * deviation(seen) + 0.01
     band = band_of("epoch 1 0.90", runs)
     assert need <= band <= 1.1 * need, "one for all: a whole number stays exact"
     several = band_of("1.50 0.90", [f"{10 * value:.2f} 0.90" for value in seen])
-    assert several[0] > 4 * statistics.stdev(seen)
+    assert several[0] > 4 * deviation(seen)
     assert several[1] == 0.01
     assert band_of("a 0.90", ["a 0.90", "a 0.90"]) == 0.01, "a unit of the last digit"
     assert band_of("epoch 1", ["epoch 1"]) == [0]
@@ -165,10 +181,18 @@ def test_seeds_vary_where_a_notebook_trains(tmp_path):
         "print(course_lib.fit(net, data, epochs=1, progress=False).losses[0])\n"
         "print(inspect.getsource(course_lib.fit)[:8])"
     )
+    start = (
+        "import subprocess, sys\n"
+        "command = [sys.executable, '-c', 'import sys; print(sys.argv[2:])']\n"
+        "command.append('course_lib.train')\n"
+        "print(subprocess.run(command, capture_output=True, text=True).stdout.strip())"
+    )
     cells = [
         new_code_cell(draw, metadata={"band": 0.1}),
         new_code_cell(draw + "\n"),
         new_code_cell(train),
+        new_code_cell(start, metadata={"band": 0.1}),
+        new_code_cell(start + "\n"),
     ]
     path = tmp_path / "notebook.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
@@ -190,12 +214,14 @@ def test_seeds_vary_where_a_notebook_trains(tmp_path):
         done = subprocess.run(command, env=env, capture_output=True, text=True)
         outputs[seed] = done.stdout.splitlines()
         assert outputs[seed], done.stderr
-    (drawn, same, loss, source, _), (drawn1, same1, loss1, source1, _) = (
-        outputs.values()
-    )
+    (
+        (drawn, same, loss, source, *started, _),
+        (drawn1, same1, loss1, source1, *new, _),
+    ) = outputs.values()
     assert drawn == same == same1 != drawn1
     assert loss != loss1
     assert source == source1 == "def fit("
+    assert (started, new) == (["[]", "[]"], ["['--seed', '1']", "[]"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "proofs").glob("*.py")), ids=str)
