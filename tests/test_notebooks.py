@@ -184,6 +184,9 @@ def test_what_is_left_out_of_the_comparison(path):
         if "band" in cell.metadata:
             found = dict(parts(cell.outputs))
             assert bands(found[banded(cell.outputs)], cell.metadata["band"])
+            assert int(cell.metadata["runs"]) >= 5, (
+                "calibrated: python -m proofs.calibrate"
+            )
 
 
 def test_one_cell_in_ten_is_not_compared_or_fewer():
