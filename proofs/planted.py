@@ -110,7 +110,7 @@ FAULTS = [
     ),
     Fault(
         "the gain of He's initialisation",
-        "vgg",
+        "googlenet",
         "course_lib/blocks.py",
         'mode=fan, nonlinearity="relu")',
         'mode=fan, nonlinearity="linear")',
