@@ -1,7 +1,8 @@
 """One step of two processes against one: run by torchrun, in float64.
 
 Prints the largest difference between the gradients of the two processes together and
-those of one process with the whole batch.
+those of one process with the whole batch: a line for each process, all by the first, as
+lines of two processes may be mixed.
 """
 
 import copy
@@ -31,5 +32,8 @@ difference = max(
     (a.grad - b.grad).abs().max().item()
     for a, b in zip(net.parameters(), alone.parameters(), strict=True)
 )
-print(f"{rank}: {len(data)} {difference:.3e}", flush=True)
+lines = [""] * processes
+torch.distributed.all_gather_object(lines, f"{rank}: {len(data)} {difference:.3e}")
+if rank == 0:
+    print(*lines, sep="\n")
 torch.distributed.destroy_process_group()
