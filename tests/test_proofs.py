@@ -2,6 +2,7 @@
 
 import ast
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -119,8 +120,8 @@ def test_the_deviation_is_large_enough_nine_times_of_ten():
     samples = [[draw.gauss(0, 1) for _ in range(10)] for _ in range(4000)]
     enough = statistics.mean(deviation(sample) >= 1 for sample in samples)
     assert enough == pytest.approx(0.9, abs=0.015)
-    four = [statistics.stdev(sample) for sample in samples]
-    assert statistics.mean(value >= 1 for value in four) < 0.5, "and alone it is not"
+    plain = [statistics.stdev(sample) for sample in samples]
+    assert statistics.mean(value >= 1 for value in plain) < 0.5, "and alone it is not"
 
 
 def test_what_is_left_out():
@@ -158,6 +159,22 @@ x = 1
 y = 1
 ```
 """
+
+
+def test_what_the_runs_say_of_silenced_branches():
+    """The GoogLeNet chapter says it of ten runs."""
+    runs = [
+        dict(re.findall(r"(?:without|nothing) (\S+) +accuracy (\S+)", row["output"]))
+        for row in Table("calibration", ()).rows()
+        if "without pool_proj" in row["output"]
+    ]
+    assert len(runs) == 10
+    for run in runs:
+        whole = float(run.pop("silenced"))
+        lost = {branch: whole - float(rest) for branch, rest in run.items()}
+        order = sorted(lost, key=lost.__getitem__)
+        assert (order[0], order[-1]) == ("pool_proj", "conv3x3")
+        assert lost["conv5x5"] > 0.25
 
 
 def test_options():
