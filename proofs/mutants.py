@@ -155,16 +155,16 @@ def drawn() -> list[Mutant]:
     sources = {path.relative_to(ROOT).as_posix(): Source(path) for path in paths}
     every = [mutant for source in sources.values() for mutant in source.mutants()]
     random.Random(SEED).shuffle(every)
-    chosen: list[Mutant] = []
+    found: list[Mutant] = []
     for mutant in every:
         try:
             compile(applied(mutant, sources[mutant.file].bytes), mutant.file, "exec")
         except SyntaxError:
             continue
-        chosen.append(mutant)
-        if len(chosen) == COUNT:
+        found.append(mutant)
+        if len(found) == COUNT:
             break
-    return sorted(chosen)
+    return sorted(found)
 
 
 def applied(mutant: Mutant, content: bytes) -> bytes:
@@ -177,13 +177,22 @@ def tests_of(file: str) -> list[str]:
     parts = Path(file).with_suffix("").parts
     if parts[1] == "__init__":
         return ["tests/test_house.py"]
-    names = [pattern for part in parts[1:] for pattern in _tests(part)]
+    parts = parts[1:2] if parts[1] in TESTS else parts[1:]
+    names = [pattern for part in parts for pattern in _tests(part)]
     found = {path for pattern in names for path in (ROOT / "tests").glob(pattern)}
     return [*sorted(path.relative_to(ROOT).as_posix() for path in found), file]
 
 
 def _tests(name: str) -> tuple[str, ...]:
     return TESTS.get(name, (f"test_{name}.py", f"test_{name}_*.py"))
+
+
+def chosen(file: str) -> list[str]:
+    """Of the tests of all exercises, those of the chapter whose checks these are."""
+    path = Path(file)
+    if path.parent.name != "checks" or not (ROOT / f"book/{path.stem}.md").exists():
+        return []
+    return ["-k", f"[{path.stem} or not [ or not test_exercises.py"]
 
 
 def attempt(mutant: Mutant) -> dict[str, str]:
@@ -199,7 +208,7 @@ def attempt(mutant: Mutant) -> dict[str, str]:
         tree = copy_tree(Path(folder))
         path = tree / mutant.file
         path.write_bytes(applied(mutant, path.read_bytes()))
-        outcome = pytest(tree, *tests, limit=LIMIT)
+        outcome = pytest(tree, *tests, *chosen(mutant.file), limit=LIMIT)
     results = {0: "survived", -1: "time limit"}
     row = key | {
         "result": results.get(outcome.code, "killed"),

@@ -60,6 +60,18 @@ def without_steps(parts):
     )
 
 
+def without_steps_behind_forks(parts):
+    """Within a branch it takes every step, and behind the fork none of them."""
+    field, step = 1, 1
+    for part in parts:
+        if isinstance(part, list):
+            field += step * (max(width(branch) for branch in part) - 1)
+        else:
+            field += step * (part[0] - 1)
+            step *= part[1]
+    return field
+
+
 def profiler(groups=True, once=True, works_once=False, flops=1):
     """The profiler, with or without its mistakes."""
 
@@ -137,6 +149,7 @@ WRONG = {
             "any of its branches",
         ),
         (without_steps, "over several pixels"),
+        (without_steps_behind_forks, "expected"),
     ],
     "comparison.profile": [
         (profiler(groups=False, once=False), "own group"),
