@@ -162,19 +162,22 @@ y = 1
 
 
 def test_what_the_runs_say_of_silenced_branches():
-    """The GoogLeNet chapter says it of ten runs."""
+    """The GoogLeNet chapter says it of ten runs, and of the one that it shows."""
+    cells = nbformat.read(ROOT / "book/googlenet.ipynb", as_version=4).cells
+    texts = [row["output"] for row in Table("calibration", ()).rows()]
+    texts += [o.get("text", "") for c in cells for o in c.get("outputs", [])]
     runs = [
-        dict(re.findall(r"(?:without|nothing) (\S+) +accuracy (\S+)", row["output"]))
-        for row in Table("calibration", ()).rows()
-        if "without pool_proj" in row["output"]
+        dict(re.findall(r"(?:without|nothing) (\S+) +accuracy (\S+)", text))
+        for text in texts
+        if "without pool_proj" in text
     ]
-    assert len(runs) == 10
+    assert len(runs) == 10 + 1
     for run in runs:
         whole = float(run.pop("silenced"))
         lost = {branch: whole - float(rest) for branch, rest in run.items()}
-        order = sorted(lost, key=lost.__getitem__)
-        assert (order[0], order[-1]) == ("pool_proj", "conv3x3")
+        assert max(lost, key=lost.__getitem__) == "conv3x3"
         assert lost["conv5x5"] > 0.25
+        assert min(lost.values()) > 0
 
 
 def test_options():
