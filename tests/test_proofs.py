@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 
-from proofs import common, mutants
+from proofs import common, mutants, variations
 from proofs.calibrate import band_of, deviation, left_out, with_options
 from proofs.common import ROOT, Table, fingerprint
 from proofs.faults import EDITS, FAULTS, places, plant
@@ -159,6 +159,15 @@ x = 1
 y = 1
 ```
 """
+
+
+def test_a_run_that_is_killed_is_no_measurement(monkeypatch):
+    killed = common.Outcome(-15, "", 1.0)
+    monkeypatch.setattr(variations, "pytest", lambda *args, **kwargs: killed)
+    monkeypatch.setattr(variations, "TABLE", Table("nowhere", ("notebook",)))
+    with pytest.raises(SystemExit, match="lenet, plain: killed by signal 15"):
+        variations.attempt(ROOT / "book/lenet.md", "plain")
+    assert not variations.TABLE.path.exists()
 
 
 def test_what_the_runs_say_of_silenced_branches():
