@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -87,7 +88,7 @@ class Table:
 
 def fingerprint(*parts: Path | str) -> str:
     """Twelve digits that change with any of these texts, files, or folders of them;
-    comments and docstrings do not count.
+    comments, docstrings and what a notebook says around its code do not count.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -98,11 +99,19 @@ def fingerprint(*parts: Path | str) -> str:
         for file in files:
             if file.suffix in (".py", ".ipynb", ".yml", ".csv"):
                 digest.update(file.relative_to(ROOT).as_posix().encode())
-                words = file.suffix != ".py"
-                digest.update(
-                    file.read_bytes() if words else without_words(file).encode()
-                )
+                digest.update(_without_prose(file))
     return digest.hexdigest()[:12]
+
+
+def _without_prose(file: Path) -> bytes:
+    match file.suffix:
+        case ".py":
+            return without_words(file).encode()
+        case ".ipynb":
+            cells = json.loads(file.read_bytes())["cells"]
+            code = [cell for cell in cells if cell["cell_type"] == "code"]
+            return json.dumps(code, sort_keys=True).encode()
+    return file.read_bytes()
 
 
 def copy_tree(folder: Path) -> Path:
@@ -136,6 +145,8 @@ def pytest(
 ) -> Outcome:
     """Run pytest in `tree`, on the course_lib that is there, up to the first failure or
     to the `limit` in seconds.
+
+    Raises: RuntimeError if it is stopped from outside, which says nothing of the tree.
     """
     command = [python, "-m", "pytest", "-x", "-q", "-rfE", "--color=no", *arguments]
     own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
@@ -156,6 +167,8 @@ def pytest(
             if isinstance(error, subprocess.TimeoutExpired):
                 return Outcome(-1, "time limit", time.perf_counter() - start)
             raise
+    if -process.returncode in (signal.SIGHUP, signal.SIGKILL, signal.SIGTERM):
+        raise RuntimeError(f"stopped by signal {-process.returncode}: {command}")
     seconds = time.perf_counter() - start
     return Outcome(process.returncode, _first_failure(output), seconds)
 

@@ -9,9 +9,9 @@ import sys
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from proofs import common, mutants, variations
+from proofs import common, mutants
 from proofs.calibrate import band_of, deviation, left_out, with_options
 from proofs.common import ROOT, Table, fingerprint
 from proofs.faults import EDITS, FAULTS, places, plant
@@ -107,6 +107,25 @@ def test_a_fingerprint_is_of_code():
     assert fingerprint("a", "b") != fingerprint("b", "a")
 
 
+def test_a_fingerprint_of_a_notebook_leaves_out_its_prose(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    path = tmp_path / "one.ipynb"
+    cell = new_code_cell("1 + 1", id="one")
+    notebook = new_notebook(cells=[new_markdown_cell("Two?", id="two"), cell])
+
+    def code():
+        nbformat.write(notebook, path)
+        return fingerprint(path)
+
+    before = code()
+    notebook.cells[0].source = "Is it two?"
+    assert code() == before
+    cell.metadata["band"] = 1
+    banded = code()
+    cell.outputs = [new_output("stream", text="2")]
+    assert len({before, banded, code()}) == 3
+
+
 def test_the_first_failure_of_a_notebook():
     output = "F\nbook/a.ipynb, code cell 2: x = 1\n  not the same\n-1\nFAILED a::Cell 1"
     failed = common._first_failure(output)
@@ -161,13 +180,15 @@ y = 1
 """
 
 
-def test_a_run_that_is_killed_is_no_measurement(monkeypatch):
-    killed = common.Outcome(-15, "", 1.0)
-    monkeypatch.setattr(variations, "pytest", lambda *args, **kwargs: killed)
-    monkeypatch.setattr(variations, "TABLE", Table("nowhere", ("notebook",)))
-    with pytest.raises(SystemExit, match="lenet, plain: killed by signal 15"):
-        variations.attempt(ROOT / "book/lenet.md", "plain")
-    assert not variations.TABLE.path.exists()
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGKILL", "SIGTERM"])
+def test_a_run_that_is_stopped_is_no_measurement(name, tmp_path):
+    test = tmp_path / "test_stopped.py"
+    test.write_text(
+        "import os, signal\n"
+        f"def test_stopped():\n    os.kill(os.getpid(), signal.{name})\n"
+    )
+    with pytest.raises(RuntimeError, match="stopped by signal"):
+        common.pytest(tmp_path, str(test))
 
 
 def test_what_the_runs_say_of_silenced_branches():
