@@ -282,7 +282,7 @@ def test_every_proof_says_what_it_is(path):
 @pytest.mark.parametrize("name", ["faults", "variations"])
 def test_unknown_parts_of_a_proof(name):
     command = [sys.executable, "-m", f"proofs.{name}", "nothing"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "no such" in done.stderr
     assert "nothing" in done.stderr
