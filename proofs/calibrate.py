@@ -7,12 +7,13 @@
 
 The outputs of every run are kept in proofs/results/calibration.csv. The band of a
 number is four standard deviations of the runs and the distance from their mean to the
-stored number, which is one run itself. Ten runs give a standard deviation that may be
-too small by luck; what counts is the largest that is compatible with them, with 90%
-confidence, 1.47 times as much. How often would that cry wolf? Each run is left out once
-and compared with the band of the others; the last line says how many numbers fall
-outside. Cells that differ without a band are reported; where it is only the
-picture, `--write` tags them as measured.
+stored number, which is one run itself. Two precisions with one seed come out alike: ten
+runs are five seeds, whose standard deviation may be too small by luck. What counts is
+the largest that is compatible with them, with 90% confidence, 1.94 times as much. How
+often would that cry wolf? Each seed is left out once and its runs are compared with the
+band of the others; the last line says how many numbers fall outside. Cells that differ
+without a band are reported; where it is only the picture, `--write` tags them as
+measured.
 
 Afterwards: make notebooks, which keeps the outputs and takes the bands over.
 """
@@ -48,6 +49,10 @@ TABLE = Table("calibration", ("notebook", "precision", "seed", "cell"))
 PRECISIONS, SEEDS = ("float32", "bfloat16"), range(1, 6)
 DEVIATIONS, CONFIDENCE = 4, 0.9
 
+#: Seeds with which proofs.variations fell outside a band though nothing was wrong: ten
+#: runs had not seen it, and from then on theirs counts too.
+SURPRISES = {"normalization": (22,)}
+
 Band = float | list[float]
 
 
@@ -64,7 +69,7 @@ def main() -> None:
         if not arguments.names or text.stem in arguments.names:
             if not arguments.write:
                 for precision in PRECISIONS:
-                    for seed in SEEDS:
+                    for seed in (*SEEDS, *SURPRISES.get(text.stem, ())):
                         run(text, precision, seed)
             found = report(text, arguments.write)
             outside, numbers = outside + found[0], numbers + found[1]
@@ -127,37 +132,40 @@ def report(text: Path, write: bool) -> tuple[int, int]:
         if row["notebook"] == text.stem and row["code"] == version(text)
     ]
     for cell in code_cells(nbformat.read(text.with_suffix(".ipynb"), as_version=4)):
-        outputs, reduced = (
-            [
-                row["output"]
+        seen, reduced = (
+            {
+                row["seed"]: row["output"]
                 for row in runs
                 if (row["cell"], row["precision"]) == (cell.id, precision)
-            ]
+            }
             for precision in PRECISIONS
         )
-        if outputs != reduced:  # or else the precision is none of its business
-            outputs += reduced
+        outputs = {seed: [output] for seed, output in seen.items()}
+        if seen != reduced:  # or else the precision is none of its business
+            for seed, output in reduced.items():
+                outputs.setdefault(seed, []).append(output)
         if not outputs:
             continue
+        every = [output for of_seed in outputs.values() for output in of_seed]
         first = cell.source.splitlines()[0]
         print(f"{cell.id}: {first}")
         if "band" in cell.metadata:
             try:
-                band = band_of(printed(cell), outputs)
+                band = band_of(printed(cell), list(outputs.values()))
             except ValueError as error:
                 print(f"  no band: {error}")
                 continue
-            print(f"  {cell.metadata['band']} -> {band}, of {len(outputs)} runs")
-            found = left_out(printed(cell), outputs)
+            print(f"  {cell.metadata['band']} -> {band}, of {len(every)} runs")
+            found = left_out(printed(cell), list(outputs.values()))
             outside, numbers = outside + sum(found), numbers + len(found)
-            options = {"band": json.dumps(band), "runs": str(len(outputs))}
-        elif all(output.startswith("image/png: the picture") for output in outputs):
+            options = {"band": json.dumps(band), "runs": str(len(every))}
+        elif all(output.startswith("image/png: the picture") for output in every):
             print("  a picture of measurements")
             if "measured" in (tags := cell.metadata.get("tags", [])):
                 continue
             options = {"tags": f"[{', '.join([*tags, 'measured'])}]"}
         else:
-            print(f"  differs without a band: {outputs[0]}")
+            print(f"  differs without a band: {every[0]}")
             continue
         if write:
             content = text.read_text(encoding="utf-8")
@@ -165,16 +173,18 @@ def report(text: Path, write: bool) -> tuple[int, int]:
     return outside, numbers
 
 
-def band_of(stored: str, runs: list[str]) -> Band:
-    """A band for each number of `stored`, or one for all if that is nearly the same.
+def band_of(stored: str, outputs: list[list[str]]) -> Band:
+    """A band for each number of `stored`, or one for all if that is nearly the same;
+    `outputs` has a list for each seed, of its runs.
 
     Raises: ValueError if the runs differ in more than numbers.
     """
+    runs = [run for of_seed in outputs for run in of_seed]
     for run in runs:
         if words(run) != words(stored):
             raise ValueError(f"a run differs in more than numbers: {run!r}")
     each = list(zip(NUMBER.findall(stored), *map(values, runs), strict=True))
-    bands = [_band(number, seen) for number, *seen in each]
+    bands = [_band(number, seen, len(outputs)) for number, *seen in each]
     wide = [band for band in bands if band]
     # To a whole number that never differs, a band below one is none.
     whole = all(
@@ -186,32 +196,36 @@ def band_of(stored: str, runs: list[str]) -> Band:
     return bands
 
 
-def left_out(stored: str, runs: list[str]) -> list[bool]:
-    """For each number of each run: is it outside the band of the other runs?"""
+def left_out(stored: str, outputs: list[list[str]]) -> list[bool]:
+    """For each number of each run: is it outside the band of the other seeds?"""
     found = []
-    for i, run in enumerate(runs if len(runs) > 2 else []):
-        others = bands(stored, band_of(stored, runs[:i] + runs[i + 1 :]))
-        for number, new, band in zip(values(stored), values(run), others, strict=True):
-            found.append(abs(number - new) > band + 1e-9)
+    for i, runs in enumerate(outputs if len(outputs) > 2 else []):
+        others = bands(stored, band_of(stored, outputs[:i] + outputs[i + 1 :]))
+        for run in runs:
+            for number, new, band in zip(
+                values(stored), values(run), others, strict=True
+            ):
+                found.append(abs(number - new) > band + 1e-9)
     return found
 
 
-def _band(number: str, seen: list[float]) -> float:
+def _band(number: str, seen: list[float], seeds: int) -> float:
     stored, unit = values(number)[0], 10.0 ** -len(number.partition(".")[2])
     if {*seen} == {stored}:
         return unit if "." in number else 0
-    need = DEVIATIONS * deviation(seen) + abs(stored - statistics.mean(seen))
+    need = DEVIATIONS * deviation(seen, seeds) + abs(stored - statistics.mean(seen))
     return _up(max(need, unit))
 
 
-def deviation(seen: list[float]) -> float:
-    """The largest standard deviation that is compatible with what was seen: the upper
-    end of its interval for normal numbers, by Wilson and Hilferty's approximation.
+def deviation(seen: list[float], seeds: int) -> float:
+    """The largest standard deviation that is compatible with what was seen with so many
+    `seeds`, each as often: the upper end of its interval for normal numbers, by Wilson
+    and Hilferty's approximation.
     """
-    free = len(seen) - 1
+    free = seeds - 1
     z, part = statistics.NormalDist().inv_cdf(1 - CONFIDENCE), 2 / (9 * free)
     chi_squared = free * (1 - part + z * math.sqrt(part)) ** 3
-    return statistics.stdev(seen) * math.sqrt(free / chi_squared)
+    return statistics.pstdev(seen) * math.sqrt(seeds / chi_squared)
 
 
 def _up(value: float) -> float:

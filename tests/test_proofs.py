@@ -11,8 +11,15 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from proofs import common, mutants
-from proofs.calibrate import band_of, deviation, left_out, with_options
+from proofs import common, mutants, variations
+from proofs.calibrate import (
+    SEEDS,
+    SURPRISES,
+    band_of,
+    deviation,
+    left_out,
+    with_options,
+)
 from proofs.common import ROOT, Table, fingerprint
 from proofs.faults import EDITS, FAULTS, places, plant
 from proofs.planted import Fault
@@ -134,35 +141,41 @@ def test_the_first_failure_of_a_notebook():
     assert common._first_failure("") == ""
 
 
-def test_the_deviation_is_large_enough_nine_times_of_ten():
+@pytest.mark.parametrize("alike", [1, 2])
+def test_the_deviation_is_large_enough_nine_times_of_ten(alike):
+    """Even if the runs of a seed are the same."""
     draw = random.Random(0)
-    samples = [[draw.gauss(0, 1) for _ in range(10)] for _ in range(4000)]
-    enough = statistics.mean(deviation(sample) >= 1 for sample in samples)
+    samples = [[draw.gauss(0, 1) for _ in range(5)] * alike for _ in range(4000)]
+    enough = statistics.mean(deviation(sample, 5) >= 1 for sample in samples)
     assert enough == pytest.approx(0.9, abs=0.015)
     plain = [statistics.stdev(sample) for sample in samples]
     assert statistics.mean(value >= 1 for value in plain) < 0.5, "and alone it is not"
 
 
 def test_what_is_left_out():
-    runs = [f"a {value}" for value in ("0.90", "0.91", "0.90", "0.91", "0.99")]
+    runs = [[f"a {value}"] for value in ("0.90", "0.91", "0.90", "0.91", "0.99")]
     assert left_out("a 0.90", runs) == [False, False, False, False, True]
+    twice = [of_seed * 2 for of_seed in runs]
+    assert left_out("a 0.90", twice)[-2:] == [True, True], "no run vouches for its seed"
     assert left_out("a 0.90", runs[:2]) == [], "too few to leave one out"
 
 
 def test_bands():
     seen = [0.90, 0.91, 0.92, 0.91]
-    runs = [f"epoch 1 {value:.2f}" for value in seen]
-    need = 4 * deviation(seen) + 0.01
+    runs = [[f"epoch 1 {value:.2f}"] for value in seen]
+    need = 4 * deviation(seen, 4) + 0.01
     band = band_of("epoch 1 0.90", runs)
     assert need <= band <= 1.1 * need, "one for all: a whole number stays exact"
-    several = band_of("1.50 0.90", [f"{10 * value:.2f} 0.90" for value in seen])
-    assert several[0] > 4 * deviation(seen)
+    assert band_of("epoch 1 0.90", [run * 2 for run in runs]) == band
+    several = band_of("1.50 0.90", [[f"{10 * value:.2f} 0.90"] for value in seen])
+    assert several[0] > 4 * deviation(seen, 4)
     assert several[1] == 0.01
-    assert band_of("a 0.90", ["a 0.90", "a 0.90"]) == 0.01, "a unit of the last digit"
-    assert band_of("epoch 1", ["epoch 1"]) == [0]
-    assert isinstance(band_of("a 0.90 b 0.91", ["a 0.91 b 0.90"] * 2), float)
+    assert band_of("a 0.90", [["a 0.90", "a 0.90"]]) == 0.01, "a unit of the last digit"
+    assert band_of("epoch 1", [["epoch 1"]]) == [0]
+    runs = [["a 0.91 b 0.90"], ["a 0.90 b 0.91"]]
+    assert isinstance(band_of("a 0.90 b 0.91", runs), float)
     with pytest.raises(ValueError, match="more than numbers"):
-        band_of("a 0.90", ["b 0.90"])
+        band_of("a 0.90", [["b 0.90"]])
 
 
 TEXT = """```{code-cell} ipython3
@@ -189,6 +202,20 @@ def test_a_run_that_is_stopped_is_no_measurement(name, tmp_path):
     )
     with pytest.raises(RuntimeError, match="stopped by signal"):
         common.pytest(tmp_path, str(test))
+
+
+def test_the_variations_have_other_seeds_than_the_bands():
+    runs = variations.chosen([])
+    assert len(set(runs)) == len(runs)
+    counts = dict.fromkeys((text.stem for text, _ in runs), 0)
+    for text, name in runs:
+        seed = (variations.VARIATIONS | variations.MORE)[name].seed
+        assert seed not in {*SEEDS, *SURPRISES.get(text.stem, ())}
+        counts[text.stem] += 1
+    assert min(counts.values()) >= 6
+    assert sum(count >= 20 for count in counts.values()) == 3
+    lenet = [(text.stem, name) for text, name in variations.chosen(["lenet", "AVX2"])]
+    assert lenet == [("lenet", "AVX2")]
 
 
 def test_what_the_runs_say_of_silenced_branches():
