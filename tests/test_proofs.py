@@ -193,7 +193,7 @@ y = 1
 """
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
 def test_a_run_that_is_stopped_is_no_measurement(name, tmp_path):
     test = tmp_path / "test_stopped.py"
     test.write_text(
