@@ -111,6 +111,8 @@ def run(text: Path, precision: str, seed: int) -> None:
         if output:
             TABLE.add(about | {"cell": cell.id, "output": output})
     TABLE.add(about | {"cell": "", "output": "complete"})  # the run, as a whole
+    of_code = about.pop("code")
+    TABLE.forget(about, of_code)  # cells that have no band any more
 
 
 def printed(cell: Any) -> str:

@@ -86,6 +86,13 @@ class Table:
             rows = [row for row in self.rows() if [row[k] for k in self.keys] != key]
             save(self.path, [*rows, new])
 
+    def forget(self, key: Row, code: str) -> None:
+        """Remove the rows with these entries that were measured with other code."""
+        with FileLock(self.path.with_suffix(".lock")):
+            rows = self.rows()
+            old = [r for r in rows if key.items() <= r.items() and r["code"] != code]
+            save(self.path, [row for row in rows if row not in old])
+
 
 def fingerprint(*parts: Path | str) -> str:
     """Twelve digits that change with any of these texts, files, or folders of them;
