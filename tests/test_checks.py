@@ -173,12 +173,17 @@ def test_interrupted(doubling):
 
 def test_an_alarm_of_somebody_else_is_kept():
     rung = []
-    old = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+
+    def ring(*_):
+        rung.append(1)
+
+    old = signal.signal(signal.SIGALRM, ring)
     try:
         signal.setitimer(signal.ITIMER_REAL, 100)
         with time_limit(1):
             pass
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 90
+        assert signal.getsignal(signal.SIGALRM) is ring
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)

@@ -26,6 +26,8 @@ def test_images(shape):
     shown = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in shown] == [str(i) for i in range(12)]
     assert len(figure.axes) == 20
+    width, height = figure.get_size_inches()
+    assert height == pytest.approx(width / 10 * 2 * 1.25)  # two rows, with titles
     plt.close(figure)
 
 

@@ -164,6 +164,13 @@ def modes_only(net):
     return net
 
 
+def without_gradient(net):
+    """The gradient is zero, which does not keep weight decay away."""
+    for parameter in net[0].parameters():
+        parameter.register_hook(torch.zeros_like)
+    return modes_only(net)
+
+
 def all_frozen(net):
     net.requires_grad_(False)
     return modes_only(net)
@@ -272,6 +279,7 @@ WRONG = {
         (head_only, "In which mode"),
         (without_momentum, "those of the batch"),
         (modes_only, "asks for no gradient"),
+        (without_gradient, "asks for no gradient"),
         (all_frozen, "Only the body"),
         (normalisation_only, "asks for no gradient"),
         (lambda net: head_only(net, False, False), "dropout"),

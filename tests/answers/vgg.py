@@ -244,6 +244,7 @@ WRONG = {
         (lambda: (4, 1, 0.5, 1, 0.25, 0.25), "first convolution of conv4"),
         (lambda: (4, 4, 0.5, 1.2, 1.2, 0.25), "at every place"),
         (lambda: (4, 2, 1, 1.2, 0.6, 0.5), "how many places"),
+        (lambda: (4, 2, 1, 1, 0.5, 0.5), "how many places"),
         (lambda: (2, 0.5, 0.5, 1.2, 0.3, 0.25), "coming in and going out"),
         (lambda: (4, 1, 2, 1.2, 0.3, 1), "but smaller ones"),
         (lambda: (0.25, 1, 2, 1 / 1.2, 1 / 0.3, 4), "later by earlier"),
@@ -256,6 +257,15 @@ WRONG = {
         (
             lambda b, p, h, c: net(b, b[-1][1] * (p // 2 ** len(b)), h, c),
             "a height and a width",
+        ),
+        (
+            lambda b, p, h, c: net(b, 256 * (p // 2 ** len(b)) ** 2, h, c),
+            "256 maps of 5",
+        ),
+        (lambda b, p, h, c: net(b, (p // 2 ** len(b)) ** 2, h, c), "All maps"),
+        (
+            lambda b, p, h, c: net(b, b[-1][1] * (2 * (p // 2 ** len(b))) ** 2, h, c),
+            "ends with its pooling",
         ),
         (lambda b, p, h, c: net(b, b[-1][1] * p * p, h, c), "halves the maps"),
         (
