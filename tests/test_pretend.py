@@ -1,0 +1,134 @@
+"""The card that is not there gives the errors of one that is, and nothing else.
+
+In a process of its own: once there is a card, it stays until Python ends.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+BEGIN = """\
+import copy
+import torch
+from torch import nn
+from proofs.pretend import pretend
+
+pretend()
+here = torch.arange(12.0).view(3, 4)
+there = here.to("cuda")
+net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).to(there.device)
+"""
+
+ON_THE_CARD = [
+    "there",
+    "there + there",
+    "there + 1",
+    "there + torch.tensor(1.0)",
+    "there[:2]",
+    "there[torch.tensor([0])]",
+    "there.split(2)[1]",
+    "next(iter(there))",
+    "there.sum()",
+    "there.detach()",
+    "here.cuda()",
+    "torch.zeros(3, device='cuda:0')",
+    "torch.zeros(3, device=there.device)",
+    "torch.zeros_like(there)",
+    "there.new_zeros(3)",
+    "copy.deepcopy(there)",
+    "nn.Parameter(there)",
+    "there.double()",
+    "here.to(there)",
+    "net(there)",
+    "net[0].weight",
+    "net[1].running_mean",
+    "copy.deepcopy(net)[0].weight",
+    "net.state_dict()['0.bias']",
+    "torch.autograd.grad(net(there).sum(), net[0].weight)[0]",
+]
+
+NOT_THERE = [
+    "here",
+    "here.to('cpu')",
+    "there.cpu()",
+    "there.to('cpu') + here",
+    "torch.zeros_like(there, device='cpu')",
+    "there.to('meta')",
+    "here.double()",
+    "here.copy_(there)",
+    "nn.Linear(4, 4).weight",
+    "copy.deepcopy(net).cpu()[0].weight",
+]
+
+ERRORS = {
+    "here + there": "RuntimeError: Expected all tensors to be on the same device",
+    "torch.cat([here, there])": "RuntimeError: Expected all tensors",
+    "net(here)": "RuntimeError: Expected all tensors",
+    "here[there.argmax(1)]": "RuntimeError: Expected all tensors",
+    "torch.equal(here, there)": "RuntimeError: Expected all tensors",
+    "torch.testing.assert_close(here, there)": "AssertionError",
+    "there.numpy()": "TypeError: can't convert cuda:0 device type tensor to numpy",
+    "__import__('numpy').asarray(there)": "TypeError: can't convert cuda:0",
+}
+
+
+def said(program):
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=BEGIN + program,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_where_tensors_are():
+    asked = [*ON_THE_CARD, *NOT_THERE]
+    places = said(f"for x in {asked!r}:\n    print(eval(x).device.type)")
+    answers = dict(zip(asked, places, strict=True))
+    assert {x for x, place in answers.items() if place == "cuda"} == {*ON_THE_CARD}
+    assert answers["there.to('meta')"] == "meta"
+
+
+def test_errors():
+    program = f"""\
+for x in {[*ERRORS]!r}:
+    try:
+        eval(x)
+        print("none")
+    except Exception as error:
+        print(type(error).__name__, str(error).splitlines()[0], sep=": ")
+"""
+    for line, expected in zip(said(program), ERRORS.values(), strict=True):
+        assert line.startswith(expected)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_is_the_same_as_on_the_processor(fused):
+    program = f"""\
+torch.manual_seed(0)
+other = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+other.load_state_dict(net.state_dict())
+for each, x in ((net, there), (other, here)):
+    step = torch.optim.SGD(each.parameters(), 0.1, momentum=0.9, fused={fused})
+    for _ in range(3):
+        step.zero_grad()
+        each(x).square().sum().backward()
+        step.step()
+pairs = zip(net.parameters(), other.parameters())
+print(all(torch.equal(a.cpu(), b) for a, b in pairs))
+print({{p.grad.device.type for p in net.parameters()}})
+print(repr(there[0, :1]))
+"""
+    assert said(program) == ["True", "{'cuda'}", "tensor([0.], device='cuda:0')"]
+
+
+def test_the_course_takes_it():
+    program = "import course_lib\nprint(course_lib.runtime())"
+    assert said(program) == ["a pretended card, float32"]
