@@ -1,11 +1,12 @@
-"""Sensitivity of the tests: a hundred small changes of course_lib, drawn at random.
+"""Sensitivity of the tests: a hundred random mutants of course_lib, by Cosmic Ray.
 
     python -m proofs.mutants           those that were not tried with this code
     python -m proofs.mutants --list    only say what they are
 
-A mutant is killed if the tests of its module fail, or do not end in time. Those that
-survive are to be read: some change nothing that can be seen, and the others are tests
-that are missing.
+A mutant is a change of one operator, number, condition, loop or decorator. It is killed
+if the tests of its module fail, or do not end in time. Those that survive are to be
+read: some change nothing that can be seen, and the others are tests that are missing.
+What was found on reading is in proofs/results/survivors.csv.
 """
 
 from __future__ import annotations
@@ -16,160 +17,82 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
 
 from proofs.common import ROOT, Table, copy_tree, fingerprint, pytest, together
 
-TABLE = Table("mutants", ("file", "line", "place", "old", "new"))
+TABLE = Table("mutants", ("file", "line", "column", "operator"))
 COUNT, SEED, LIMIT = 100, 0, 600
-
-SWAPS: dict[type, str] = {
-    ast.Add: "-",
-    ast.Sub: "+",
-    ast.Mult: "+",
-    ast.Div: "*",
-    ast.FloorDiv: "*",
-    ast.Mod: "*",
-    ast.Pow: "*",
-    ast.Lt: "<=",
-    ast.LtE: "<",
-    ast.Gt: ">=",
-    ast.GtE: ">",
-    ast.Eq: "!=",
-    ast.NotEq: "==",
-    ast.In: "not in",
-    ast.NotIn: "in",
-    ast.Is: "is not",
-    ast.IsNot: "is",
-}
 
 #: Modules whose tests have another name than they.
 TESTS = {"checks": ("test_checks.py", "test_exercises.py")}
 
 
-#: What has a place in the text.
-Node: TypeAlias = ast.expr | ast.stmt | ast.keyword
-
-
 class Mutant(NamedTuple):
-    """What stands from `start` to `end` in `file`, made `new`."""
+    """What `operator` does to the place in `file` that it comes to after so many
+    others.
+    """
 
     file: str
     line: int
-    start: int
-    end: int
-    old: str
-    new: str
+    column: int
+    operator: str
+    occurrence: int
+
+    def applied(self, source: str) -> str:
+        """`source`, which is that of the file, with the mutant in it."""
+        operator = get_operator(self.operator)()
+        mutated = mutate_code(source, operator, self.occurrence)
+        if mutated is None:
+            raise ValueError(f"no place for {self}")
+        return mutated
+
+    def __str__(self) -> str:
+        name = self.operator.removeprefix("core/")
+        return f"{self.file}:{self.line}:{self.column}: {name}"
 
 
-class Source:
-    """A module as text and tree: from the places of the tree to those of the text."""
-
-    def __init__(self, path: Path) -> None:
-        self.bytes = path.read_bytes()
-        self.file = path.relative_to(ROOT).as_posix()
-        self._starts = [0]
-        for line in self.bytes.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
-
-    def start(self, node: Node) -> int:
-        """Where `node` begins."""
-        return self._starts[node.lineno - 1] + node.col_offset
-
-    def end(self, node: Node) -> int:
-        """Where `node` ends."""
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        return self._starts[node.end_lineno - 1] + node.end_col_offset
-
-    def mutant(self, start: int, end: int, new: str) -> Mutant:
-        """The mutant that has `new` from `start` to `end`."""
-        line = self.bytes[:start].count(b"\n") + 1
-        old = self.bytes[start:end].decode()
-        return Mutant(self.file, line, start, end, old, new)
-
-    def mutants(self) -> Iterator[Mutant]:
-        """All mutants of the module, but those of its messages and annotations."""
-        for node in _code(ast.parse(self.bytes)):
-            yield from self._of(node)
-
-    def _of(self, node: ast.AST) -> Iterator[Mutant]:
-        match node:
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in SWAPS:
-                yield self._between(left, right, SWAPS[type(op)])
-            case ast.Compare(left=left, ops=[op], comparators=[right]):
-                yield self._between(left, right, SWAPS[type(op)])
-            case ast.BoolOp(op=op, values=[left, right]):
-                yield self._between(left, right, _other(op))
-            case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
-                yield self.mutant(self.start(node), self.start(operand), "")
-            case ast.Constant(value=bool() as value):
-                yield self.mutant(self.start(node), self.end(node), str(not value))
-            case ast.Constant(value=int() | float() as value):
-                yield self.mutant(self.start(node), self.end(node), str(value + 1))
-            case ast.IfExp(body=body, orelse=orelse):
-                text = self.bytes[self.start(orelse) : self.end(orelse)].decode()
-                yield self.mutant(self.start(body), self.end(body), text)
-            case ast.If(test=test):
-                yield self.mutant(self.start(test), self.end(test), "False")
-            case ast.Expr(value=ast.Call()) | ast.AugAssign():
-                yield self.mutant(self.start(node), self.end(node), "pass")
-            case ast.Call(keywords=[*_, ast.keyword(arg=str()) as last]):
-                # The last keyword goes, so that a default takes its place.
-                begin = self.bytes.rfind(b",", 0, self.start(last))
-                if begin > self.start(node):
-                    yield self.mutant(begin, self.end(last), "")
-
-    def _between(self, left: ast.expr, right: ast.expr, new: str) -> Mutant:
-        """Another operator between two operands; their brackets stay."""
-        start, end = self.end(left), self.start(right)
-        gap = self.bytes[start:end].decode()
-        closing, opening = gap.count(")"), gap.count("(")
-        sides = ")" * closing, "(" * opening
-        return self.mutant(start, end, f"{sides[0]} {new} {sides[1]}")
-
-
-def _other(op: ast.boolop) -> str:
-    return "or" if isinstance(op, ast.And) else "and"
-
-
-def _code(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of what runs: no annotations, no f-strings, no `raise`."""
-    for name, value in ast.iter_fields(tree):
-        if name in ("annotation", "returns", "type_comment"):
+def mutants(path: Path) -> Iterator[Mutant]:
+    """All mutants of a module, but those of its annotations, which nobody evaluates."""
+    source = path.read_text(encoding="utf-8")
+    nodes, spans = [*ast_nodes(get_ast(source))], [*_annotations(source)]
+    file = path.relative_to(ROOT).as_posix()
+    for name in operator_names():
+        if get_operator(name).arguments():  # wants to be told what to put there
             continue
-        for node in value if isinstance(value, list) else [value]:
-            quiet = (ast.JoinedStr, ast.Raise, ast.Assert)
-            if isinstance(node, ast.AST) and not isinstance(node, quiet):
-                if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(
-                    node.test
-                ):
-                    continue
-                yield node
-                yield from _code(node)
+        operator = get_operator(name)()
+        places = [at for node in nodes for at in operator.mutation_positions(node)]
+        for occurrence, (start, _) in enumerate(places):
+            if not any(first <= start < last for first, last in spans):
+                yield Mutant(file, *start, name, occurrence)
+
+
+def _annotations(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where each annotation begins and ends."""
+    for node in ast.walk(ast.parse(source)):
+        for name in ("annotation", "returns"):
+            if isinstance(expression := getattr(node, name, None), ast.expr):
+                assert expression.end_lineno is not None
+                assert expression.end_col_offset is not None
+                yield (
+                    (expression.lineno, expression.col_offset),
+                    (expression.end_lineno, expression.end_col_offset),
+                )
 
 
 def drawn() -> list[Mutant]:
-    """The mutants, drawn from all that there are; each is Python."""
-    paths = sorted((ROOT / "course_lib").rglob("*.py"))
-    sources = {path.relative_to(ROOT).as_posix(): Source(path) for path in paths}
-    every = [mutant for source in sources.values() for mutant in source.mutants()]
-    random.Random(SEED).shuffle(every)
-    found: list[Mutant] = []
-    for mutant in every:
-        try:
-            compile(applied(mutant, sources[mutant.file].bytes), mutant.file, "exec")
-        except SyntaxError:
-            continue
-        found.append(mutant)
-        if len(found) == COUNT:
-            break
-    return sorted(found)
-
-
-def applied(mutant: Mutant, content: bytes) -> bytes:
-    """`content` with the mutant in it."""
-    return content[: mutant.start] + mutant.new.encode() + content[mutant.end :]
+    """The mutants: places drawn from all that there are, and one change of each."""
+    places: dict[tuple[str, int, int], list[Mutant]] = {}
+    for path in sorted((ROOT / "course_lib").rglob("*.py")):
+        for mutant in mutants(path):
+            places.setdefault(mutant[:3], []).append(mutant)
+    lots = random.Random(SEED)
+    chosen = lots.sample(sorted(places), COUNT)
+    return sorted(lots.choice(sorted(places[place])) for place in chosen)
 
 
 def tests_of(file: str) -> list[str]:
@@ -200,15 +123,15 @@ def attempt(mutant: Mutant) -> dict[str, str]:
     tests = tests_of(mutant.file)
     known = ROOT / "tests/answers"  # which the tests of the checks read
     files = (ROOT / "course_lib", known, *(ROOT / name for name in tests))
-    place = {"line": str(mutant.line), "place": str(mutant.start)}
-    key = {"file": mutant.file} | place
-    key |= {"old": mutant.old, "new": mutant.new, "code": fingerprint(*files)}
+    key = {name: str(getattr(mutant, name)) for name in TABLE.keys}
+    key["code"] = fingerprint(*files)
     if row := TABLE.find(key):
         return row
     with tempfile.TemporaryDirectory() as folder:
         tree = copy_tree(Path(folder))
         path = tree / mutant.file
-        path.write_bytes(applied(mutant, path.read_bytes()))
+        source = path.read_text(encoding="utf-8")
+        path.write_text(mutant.applied(source), encoding="utf-8")
         outcome = pytest(tree, *tests, *chosen(mutant.file), limit=LIMIT)
     results = {0: "survived", -1: "time limit"}
     row = key | {
@@ -223,13 +146,12 @@ def attempt(mutant: Mutant) -> dict[str, str]:
 def main() -> int:
     """Try the mutants, and print those that survive."""
     mutants, rows = drawn(), []
-    changes = [f"{m.file}:{m.line}: {m.old!r} -> {m.new!r}" for m in mutants]
     if "--list" in sys.argv:
-        print(*changes, sep="\n")
+        print(*mutants, sep="\n")
         return 0
-    for change, row in zip(changes, together(attempt, mutants), strict=True):
+    for mutant, row in zip(mutants, together(attempt, mutants), strict=True):
         rows.append(row)
-        line = f"{len(rows):3} {row['result']:10} {row['seconds']:>4} s  {change}"
+        line = f"{len(rows):3} {row['result']:10} {row['seconds']:>4} s  {mutant}"
         print(line, flush=True)
     survived = sum(row["result"] == "survived" for row in rows)
     print(f"{len(rows) - survived} of {len(rows)} mutants were noticed")
