@@ -52,18 +52,18 @@ DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 	then apt-get update --quiet && $(APT) $(1); \
 	else echo "On Debian or Ubuntu: sudo $(APT) $(1)"; exit 1; fi
 
-# Two files at a time, each with half of the cores.
+# Two at a time, each with half of the cores.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-TWICE := OMP_NUM_THREADS=$(shell echo $$((($(CORES) + 1) / 2))) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+TWICE := OMP_NUM_THREADS=$(shell echo $$((($(CORES) + 1) / 2))) $(BIN)/python -m pytest --numprocesses 2
 
 unit: .venv/all data
-	$(TWICE) --cov
+	$(TWICE) --dist worksteal --cov
 
 # What a graphics card must not do: round to TF32, and add in any order (tests/kernel.py).
 CARD := NVIDIA_TF32_OVERRIDE=0 CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONSTARTUP=$(CURDIR)/tests/kernel.py
 
 nbval: .venv/all data
-	$(CARD) $(TWICE) --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin $(NBVAL) book/*.ipynb book/solutions
+	$(CARD) $(TWICE) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin $(NBVAL) book/*.ipynb book/solutions
 
 notebooks: .venv/all data
 	$(BIN)/python tools/notebooks.py $(NAMES)

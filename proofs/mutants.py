@@ -6,7 +6,7 @@
 A mutant is a change of one operator, number, condition, loop or decorator. It is killed
 if the tests of its module fail, or do not end in time. Those that survive are to be
 read: some change nothing that can be seen, and the others are tests that are missing.
-What was found on reading is in proofs/results/survivors.csv.
+What was found on reading is in proofs/survivors.yml.
 """
 
 from __future__ import annotations
@@ -45,15 +45,14 @@ class Mutant(NamedTuple):
 
     def applied(self, source: str) -> str:
         """`source`, which is that of the file, with the mutant in it."""
-        operator = get_operator(self.operator)()
+        operator = get_operator(f"core/{self.operator}")()
         mutated = mutate_code(source, operator, self.occurrence)
         if mutated is None:
             raise ValueError(f"no place for {self}")
         return mutated
 
     def __str__(self) -> str:
-        name = self.operator.removeprefix("core/")
-        return f"{self.file}:{self.line}:{self.column}: {name}"
+        return f"{self.file}:{self.line}:{self.column}: {self.operator}"
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
@@ -68,7 +67,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
         places = [at for node in nodes for at in operator.mutation_positions(node)]
         for occurrence, (start, _) in enumerate(places):
             if not any(first <= start < last for first, last in spans):
-                yield Mutant(file, *start, name, occurrence)
+                yield Mutant(file, *start, name.removeprefix("core/"), occurrence)
 
 
 def _annotations(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:

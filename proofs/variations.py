@@ -4,8 +4,9 @@
                                             sensitive ones with more seeds
     python -m proofs.variations NAME ...    these chapters, or these variations
 
-A run is nbval over one notebook, in a copy of the tree; a row each. A run that says
-nothing of threads has as many as its environment gives it.
+A run is nbval over one notebook, in a copy of the tree; a row each, which says of what
+kind the processor was. A run that says nothing of threads has as many as its
+environment gives it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.record import where
 from proofs import clean
 from proofs.calibrate import SURPRISES
 from proofs.common import (
@@ -51,9 +53,8 @@ def _threads(count: int) -> dict[str, str]:
     return {name: str(count) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
-#: The first run is as everybody's.
+#: On Python 3.11, but for the one that says otherwise.
 VARIATIONS = {
-    "plain": Variation(),
     "one thread": Variation(_threads(1)),
     "two threads": Variation(_threads(2)),
     "float32": Variation({"COURSE_PRECISION": "float32"}),
@@ -63,7 +64,6 @@ VARIATIONS = {
     "seed 12, float32": Variation({"COURSE_PRECISION": "float32"}, 12),
     # From book/: a card of which only the places of tensors are real.
     "a card, pretended": Variation({"PYTHONSTARTUP": "../proofs/pretend.py"}),
-    "Python 3.11": Variation(python="3.11"),
     "Python 3.13": Variation(python="3.13"),
     "oldest torch": Variation(
         python="3.11", packages=("torch==2.11.0", "torchvision==0.26.0")
@@ -131,6 +131,7 @@ def attempt(text: Path, name: str) -> dict[str, str]:
         "result": {0: "passes", 1: "FAILS"}.get(outcome.code, f"exit {outcome.code}"),
         "noticed": outcome.reason,
         "seconds": f"{outcome.seconds:.0f}",
+        "processor": where()["processor"],
     }
     TABLE.add(row)
     return row

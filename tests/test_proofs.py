@@ -9,6 +9,7 @@ import sys
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from proofs import common, variations
@@ -84,6 +85,20 @@ def test_the_mutants_are_a_hundred_and_each_is_another_program():
         assert ast.dump(ast.parse(made)) != ast.dump(ast.parse(source))
         for test in mutants.tests_of(mutant.file):
             assert (ROOT / test).is_file()
+
+
+def test_each_mutant_that_survived_was_read():
+    rows = Table("mutants", ()).rows()
+    assert len(rows) == 100
+    survived = {
+        f"{row['file']}:{row['line']}:{row['column']}: {row['operator']}"
+        for row in rows
+        if row["result"] == "survived"
+    }
+    text = (ROOT / "proofs/survivors.yml").read_text(encoding="utf-8")
+    read = {each["mutant"]: each["why"] for each in yaml.safe_load(text)}
+    assert survived == read.keys()
+    assert all(read.values())
 
 
 def test_a_table_remembers(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -69,6 +70,26 @@ def test_emulated_bfloat16_is_not_chosen():
         "bfloat16" if flags.get("amx_bf16") or flags.get("avx512_bf16") else "float32"
     )
     assert asked() == f"cpu, {expected}"
+
+
+@pytest.mark.parametrize(
+    ("level", "flags", "supported", "precision"),
+    [
+        ("AVX2", {}, True, "float32"),
+        ("AVX512", {}, True, "float32"),
+        ("AVX512", {"avx512_bf16": True}, True, "bfloat16"),
+        ("AVX512", {"amx_bf16": True}, True, "bfloat16"),
+        ("AVX512", {"avx512_bf16": True}, False, "float32"),
+    ],
+)
+def test_bfloat16_where_a_processor_multiplies_it(
+    monkeypatch, level, flags, supported, precision
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: level)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    mkldnn = types.SimpleNamespace(_is_mkldnn_bf16_supported=lambda: supported)
+    monkeypatch.setattr(torch.ops, "mkldnn", mkldnn)
+    assert str(runtime("cpu")) == f"cpu, {precision}"
 
 
 def test_preferences(monkeypatch):

@@ -87,19 +87,24 @@ PLACES = [
 ]
 
 
-def test_killed_in_ten_places(tmp_path):
-    """It loses at most an epoch, never the checkpoint, and ends the same."""
-    end = run("tests/killed.py", tmp_path / "whole.pt", "", 0)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    end = run("tests/killed.py", tmp_path_factory.mktemp("whole") / "run.pt", "", 0)
     assert end.returncode == 0, end.stderr
-    for number, (place, count) in enumerate(PLACES):
-        path = tmp_path / f"{number}.pt"
-        killed = run("tests/killed.py", path, place, count)
-        assert killed.returncode == -9, (place, count, killed.stderr)
-        if path.exists():
-            epochs = len(torch.load(path, weights_only=True)["epochs"])
-            assert epochs >= (count - 1 if "step" not in place else count // 4)
-        resumed = run("tests/killed.py", path, "", 0)
-        assert (resumed.stdout, resumed.stderr) == (end.stdout, end.stderr), place
+    return end
+
+
+@pytest.mark.parametrize(("place", "count"), PLACES)
+def test_killed_in_ten_places(whole, tmp_path, place, count):
+    """It loses at most an epoch, never the checkpoint, and ends the same."""
+    path = tmp_path / "run.pt"
+    killed = run("tests/killed.py", path, place, count)
+    assert killed.returncode == -9, killed.stderr
+    if path.exists():
+        epochs = len(torch.load(path, weights_only=True)["epochs"])
+        assert epochs >= (count - 1 if "step" not in place else count // 4)
+    resumed = run("tests/killed.py", path, "", 0)
+    assert (resumed.stdout, resumed.stderr) == (whole.stdout, whole.stderr)
 
 
 @pytest.fixture
