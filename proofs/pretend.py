@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 
 CARD = torch.device("cuda", 0)
@@ -32,14 +33,24 @@ _PLAIN = (
 
 def on_card(x: Any) -> bool:
     """Whether `x` is a tensor on the card."""
-    return isinstance(x, Tensor) and getattr(x, "_on_card", False)
+    return isinstance(x, Tensor) and any(
+        getattr(level, "_on_card", False) for level in _levels(x)
+    )
 
 
 def put(x: Any, card: bool) -> Any:
     """`x` itself; if it is a tensor, it says from now on where it is."""
     if isinstance(x, Tensor) and card is not on_card(x):
-        x._on_card = card
+        for level in _levels(x):
+            level._on_card = card
     return x
+
+
+def _levels(x: Tensor) -> Iterator[Tensor]:
+    """`x`, and the tensors in it if it is one of a transform of `torch.func`."""
+    yield x
+    while is_functorch_wrapped_tensor(x):
+        yield (x := get_unwrapped(x))
 
 
 def is_card(place: Any) -> bool:
