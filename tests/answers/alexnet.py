@@ -54,6 +54,11 @@ def pixels(x, n, alpha, beta, k):
     return x / (k + alpha * 9 * F.avg_pool2d(x.square(), 3, 1, 1)) ** beta
 
 
+def across_pictures(x, n, alpha, beta, k):
+    sums = x / window(x, 1.0, 1.0, 0.0, n // 2, n // 2)
+    return x / (k + alpha * sums.sum(0)) ** beta
+
+
 def without_beta(x, n, alpha, beta, k):
     return window(x, alpha, 1.0, k, n // 2, n // 2)
 
@@ -152,6 +157,7 @@ WRONG = {
         (errors, "Count what is right"),
     ],
     "alexnet.compete": [
+        (across_pictures, "of the values are not"),
         (lambda x, n, a, b, k: F.local_response_norm(x, n, a, b, k), "we their sum"),
         (
             lambda x, n, a, b, k: F.local_response_norm(x, n, a / n, b, k),
@@ -214,6 +220,7 @@ WRONG = {
         (lambda c: figure_2(c, padding=(2, 2, 1, 1, 1)), "conv1 needs no"),
         (lambda c: figure_2(c, padding=(0, 1, 1, 1, 1)), "stay as large"),
         (lambda c: figure_2(c, padding=(0, 2, 0, 0, 0)), "stay as large"),
+        (lambda c: figure_2(c, padding=(0, 0, 0, 0, 0)), "stay as large"),
         (lambda c: figure_2(c, pooled=(0, 1)), "by pooling, too"),
         (lambda c: figure_2(c, last=nn.Identity), "five convolutions has a ReLU"),
     ],
