@@ -71,11 +71,11 @@ notebooks: .venv/all data
 exercises: .venv/all data
 	$(BIN)/python tools/exercises.py $(NAMES)
 
-.venv/proof: .venv/all
-	$(UV) --constraint requirements.lock --editable ".[teach,proof]"
+.venv/teach .venv/proof: .venv/%: .venv/all
+	$(UV) --constraint requirements.lock --editable ".[$*]"
 	@touch $@
 
-proof: .venv/all .venv/proof data
+proof: .venv/all .venv/teach .venv/proof data
 	$(BIN)/python -m proofs $(NAMES)
 
 .venv/browser: tests/browser/requirements.txt | .venv/book
