@@ -348,3 +348,13 @@ def test_sizes_that_the_classifiers_take(size):
         else:
             with pytest.raises(ValueError, match=f"classifiers cannot take .*{size}"):
                 net(x)
+
+
+def test_response_normalisation_over_five_maps():
+    """Figure 3 has it before and after conv2; the paper does not say over how many
+    maps, Caffe's bvlc_googlenet has local_size 5, as AlexNet.
+    """
+    layers = GoogLeNet("paper").conv2
+    norms = [layer for layer in layers if isinstance(layer, nn.LocalResponseNorm)]
+    assert norms == [layers[0], layers[-1]]
+    assert [norm.size for norm in norms] == [5, 5]
