@@ -4,7 +4,8 @@
                                            book/solutions/NAME.ipynb, executed
     python tools/exercises.py NAME ...     these, changed or not
     python tools/exercises.py --keep       execute none: see notebooks.py
-    python tools/exercises.py --check      none; fail if one is not its text
+    python tools/exercises.py --check [NAME ...]
+                                           none; fail if one is not its text
     python tools/exercises.py --nbgrader FOLDER
                                            FOLDER/NAME/NAME.ipynb, for nbgrader
 
@@ -22,6 +23,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # see notebooks.py
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
 import nbformat
 from notebooks import (
     BOOK,
@@ -29,6 +33,9 @@ from notebooks import (
     execute,
     from_text,
     keep_outputs,
+    read,
+    rewrite,
+    tidied,
     tidy,
     write,
 )
@@ -151,34 +158,45 @@ def _metadata(name: str, points: int = 0, *, solution: bool = False) -> dict[str
     return made | ({"points": points} if points else {})
 
 
-def differences(text: Path) -> list[str]:
-    """What keeps the notebooks of `text` from being the text."""
+def differences(text: Path, formatted: str | None = None) -> list[str]:
+    """What keeps the notebooks of `text` from being the text; `formatted` is what
+    `tidied` made of it, if that is known.
+    """
     found = []
-    if text.read_text(encoding="utf-8") != tidy(text):
-        found.append(f"the code of exercises/{text.name} is not formatted")
-    for folder, make in ((EXERCISES, student), (SOLUTIONS, solved)):
+    try:
+        if text.read_text(encoding="utf-8") != (formatted or tidy(text)):
+            found.append(f"the code of exercises/{text.name} is not formatted")
+        made = [(EXERCISES, student(text)), (SOLUTIONS, solved(text))]
+    except ValueError as error:
+        return [str(error)]
+    for folder, want in made:
         target = folder / f"{text.stem}.ipynb"
         if not target.exists():
             found.append(f"{folder.name}/{target.name} is missing")
             continue
-        want, got = make(text), nbformat.read(target, as_version=4)
-        if [(c.id, c.cell_type, c.source, c.metadata) for c in want.cells] != [
-            (c.id, c.cell_type, c.source, c.metadata) for c in got.cells
-        ]:
+        try:
+            got = read(target)
+        except ValueError as error:
+            found.append(f"{folder.name}/{error}")
+            continue
+        if _described(want) != _described(got):
             found.append(f"{folder.name}/{target.name} differs from its text")
     return found
+
+
+def _described(notebook: Notebook) -> list[tuple[Any, ...]]:
+    return [(c.get("id"), c.cell_type, c.source, c.metadata) for c in notebook.cells]
 
 
 def make(text: Path, *, anew: bool = False, keep: bool = False) -> bool:
     """Write both notebooks of `text`; execute the solutions if code changed, unless
     what is there has to be kept. Say if the solutions are its text, executed.
     """
-    text.write_text(tidy(text), encoding="utf-8")
     EXERCISES.mkdir(exist_ok=True)
     write(student(text), EXERCISES / f"{text.stem}.ipynb")
     notebook, target = solved(text), SOLUTIONS / f"{text.stem}.ipynb"
     SOLUTIONS.mkdir(exist_ok=True)
-    if anew or not keep_outputs(notebook, target):
+    if not keep_outputs(notebook, target) or anew:
         if keep:
             return False
         execute(notebook, SOLUTIONS)
@@ -199,20 +217,25 @@ def main() -> None:
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         parser.error(f"no exercises {', '.join(unknown)}; there are {', '.join(known)}")
-    if arguments.check:
-        found = [line for text in known.values() for line in differences(text)]
-        sys.exit("\n".join([*found, "run: make exercises"]) if found else 0)
     chosen = {
         n: t for n, t in known.items() if not arguments.names or n in arguments.names
     }
     stale = []
-    for name, text in tqdm(chosen.items(), unit="notebook"):
-        if arguments.nbgrader:
-            folder = arguments.nbgrader / name
-            folder.mkdir(parents=True, exist_ok=True)
-            write(copy.deepcopy(graded(text)), folder / f"{name}.ipynb")
-        elif not make(text, anew=bool(arguments.names), keep=arguments.keep):
-            stale.append(name)
+    try:
+        formatted = {} if arguments.nbgrader else tidied(chosen.values())
+        if arguments.check:
+            found = [line for each in formatted.items() for line in differences(*each)]
+            sys.exit("\n".join([*found, "run: make exercises"]) if found else 0)
+        rewrite(formatted)
+        for name, text in tqdm(chosen.items(), unit="notebook"):
+            if arguments.nbgrader:
+                folder = arguments.nbgrader / name
+                folder.mkdir(parents=True, exist_ok=True)
+                write(copy.deepcopy(graded(text)), folder / f"{name}.ipynb")
+            elif not make(text, anew=bool(arguments.names), keep=arguments.keep):
+                stale.append(name)
+    except ValueError as error:
+        sys.exit(str(error))
     if stale:
         sys.exit(f"make exercises has to execute {', '.join(stale)}")
 

@@ -4,13 +4,37 @@ the eye sees them. Each function says why not, or None.
 
 import base64
 import difflib
+import html
 import io
 import re
 
 import numpy as np
 from PIL import Image
 
-NUMBER = re.compile(r"[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
+#: A number as programs print it: 10,000, .5, 1.e-05, 2E-05, and with the minus of
+#: typesetting. Digits in a name, a size, a version or a date (conv2, ResNet-18, 3x3,
+#: 1.2.3, 2024-01-15) are none, nor are nan and inf: they are words, and compared
+#: exactly. What joins two numbers, as in 1-2, is no sign, except in 1-2j.
+NUMBER = re.compile(
+    r"""
+    (?: (?<=[\d.]) [-+\u2212] (?= [\d.]+ (?:e[-+]?\d+)? j\b )
+      | (?<! [\w.] ) (?: (?<! [)\]] ) [-+\u2212] )?
+    )
+    (?<! [^\W\d_][-\u2212] )
+    (?! \d+x\d | 0x[\da-f] | 0[ob]\d )
+    (?! \d{4}-\d\d-\d\d(?!\d) | (?<=\d{4}-)\d\d-\d\d(?!\d) ) (?<! \d{4}-\d\d- )
+    (?: (?: \d{1,3} (?:[,_\u00a0\u2009\u202f]\d{3})+ (?!\d) | \d+ ) (?:\.\d+)? | \.\d+ )
+    (?: \.?e[-+\u2212]?\d+ )?
+    (?! \d | \.\d )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+#: What separates thousands, and how `float` wants a minus.
+PLAIN = str.maketrans("\u2212", "-", ",_\u00a0\u2009\u202f")
+
+#: How a value is shown beside `text/plain`. A band is for it, too.
+RICH = ("text/html", "text/latex", "text/markdown")
 
 #: A picture differs if a block of so many pixels a side is brighter or darker by so
 #: much, of 1: antialiasing and a shift by one pixel stay below. Or if all of it is.
@@ -69,8 +93,12 @@ def difference(stored, new, band=None, measured=False):
             why = picture_difference(left, right, measured)
         elif band is not None and kind == banded(stored):
             why = number_difference(left, right, band)
+        elif band is not None and kind in RICH and banded(stored) == "text/plain":
+            why = rich_difference(left, right, band)
         else:
             why = None if left == right else text_difference(left, right)
+            if why and band is not None:
+                why += f"\nthe band of the cell is for {banded(stored)}"
         if why:
             return f"{kind}: {why}"
     return None
@@ -91,14 +119,16 @@ def text_difference(left, right):
 
 def values(text):
     """The numbers in `text`."""
-    return [float(number.replace(",", "")) for number in NUMBER.findall(text)]
+    return [float(number.translate(PLAIN)) for number in NUMBER.findall(text)]
 
 
 def words(text):
     """What is around the numbers. One that is longer by a digit moves its column, so
-    spaces do not count.
+    spaces do not count; nor does the point of one without decimals, as in "[1. 2.5]".
     """
-    return [[word for word in part.split(" ") if word] for part in NUMBER.split(text)]
+    first, *others = NUMBER.split(text)
+    others = [re.sub(r"^\.(?!\w|\.)|^\.(?=j\b)", "", part) for part in others]
+    return [[word for word in part.split(" ") if word] for part in (first, *others)]
 
 
 def bands(text, band):
@@ -141,13 +171,31 @@ def number_difference(left, right, band):
     wrong = []
     for old, new in zip(_lines(left), _lines(right), strict=True):
         for a, b in zip(values(old), values(new), strict=True):
-            if not abs(a - b) <= (limit := next(allowed)) + 1e-9:
+            limit = next(allowed)
+            if a != b and not abs(a - b) <= limit + 1e-9:
                 wrong.append(
                     f"expected {old.strip()}\ngot      {new.strip()}\n"
                     f"         {a:g} and {b:g} differ by {abs(a - b):.3g},"
                     f" the band is {limit:g}"
                 )
     return "\n".join(["numbers outside their bands", *wrong]) if wrong else None
+
+
+def rich_difference(left, right, band):
+    """The same for what markup shows; tags and their attributes must not differ."""
+    tags = [re.findall(r"<[^<>]*>", markup) for markup in (left, right)]
+    if tags[0] != tags[1]:
+        return text_difference(left, right)
+    return number_difference(_shown(left), _shown(right), band)
+
+
+def _shown(markup):
+    """What a reader sees of `markup`: each row of a table is a line."""
+    markup = re.sub(r"<style\b.*?</style>", "", markup, flags=re.DOTALL)
+    rows = re.split(r"</tr>|<br\s*/?>", markup) if "<tr" in markup else [markup]
+    if "<tr" in markup:
+        rows = [" ".join(row.split()) for row in rows]
+    return html.unescape(re.sub(r"<[^<>]*>", " ", "\n".join(rows)))
 
 
 def _lines(text):

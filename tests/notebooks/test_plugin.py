@@ -3,11 +3,14 @@ in one place.
 """
 
 import base64
+import functools
 import io
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -15,12 +18,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
+from tests.notebooks import plugin
 from tests.notebooks.compare import (
     active,
     bands,
     difference,
     number_difference,
     picture_difference,
+    values,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -55,10 +60,69 @@ ROOT = Path(__file__).parents[2]
         ("  1 0.5\n 11 0.5", "  1 0.6\n 11 0.5", {"1": [0, 0.1]}, True),
         ("  1 0.5\n 11 0.5", "  1 0.5\n 11 0.6", {"1": [0, 0.1]}, False),
         ("x 0\nx, y 1", "x 0\nx, y 2", {"x": 0, "x, y": 1}, True),
+        ("p .50", "p .51", 0.02, True),
+        ("p .5", "p .05", 0.02, False),
+        ("p -.5", "p .5", 0.02, False),
+        ("loss 2E-05", "loss 1e-05", 0.001, True),
+        ("loss 2E-05", "loss 2E+05", 0.001, False),
+        ("[1. 2.5]", "[1.2 2. ]", 0.5, True),
+        ("[1. 2.5]", "[1.2 2. ]", 0.4, False),
+        ("x \u22120.5", "x -0.4", 0.1, True),
+        ("x \u22120.5", "x 0.5", 0.1, False),
+        ("1 000", "1 900", 900, True),  # spaces that do not break
+        ("(1.5-0.25j)", "(1.5+0.25j)", 0.5, True),
+        ("0.7-0.8", "0.75-0.85", 0.05, True),
+        ("ResNet-18 0.9", "ResNet-34 0.9", 99, False),
+        ("conv2 0.9", "conv3 0.9", 99, False),
+        ("3x3 0.9", "5x5 0.9", 99, False),
+        ("torch 2.1.0", "torch 2.2.0", 99, False),
+        ("on 2024-01-15", "on 2024-01-16", 99, False),
+        ("at 0x1f", "at 0x2f", 99, False),
+        ("a nan b inf", "a nan b inf", 0, True),
+        ("a inf", "a -inf", 99, False),
+        ("1e999", "1e999", 0, True),
     ],
 )
 def test_band(stored, new, band, same):
     assert (number_difference(stored, new, band) is None) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("10,000 and 1_000 and 1\u202f000", [10_000, 1_000, 1_000]),
+        (".5 5. +.5 -.5 [.5,.25]", [0.5, 5, 0.5, -0.5, 0.5, 0.25]),
+        ("1E-5 1e+3 1.e-05 \u22122e\u22123", [1e-5, 1e3, 1e-5, -2e-3]),
+        ("tensor([1., -2.]) 50% 5s 2x", [1, -2, 50, 5, 2]),
+        ("1-2 1 -2 1/2 12:30", [1, 2, 1, -2, 1, 2, 12, 30]),
+        ("1+2j 1.-0.5j", [1, 2, 1, -0.5]),
+        ("1234,567 1,2345", [1234, 567, 1, 2345]),
+        ("acc=.95. At 5.", [0.95, 5]),
+        ("1.2.3 2.15.0+cpu v1.2 3x3 0x1f 0b11 2024-01-15 nan -inf", []),
+        ("ResNet-18 conv-2 conv2 a.5 layer1.0.conv2", []),
+    ],
+)
+def test_numbers(text, found):
+    assert values(text) == found
+
+
+def test_a_band_is_for_a_table_of_pandas_too():
+    table = "<table>\n<tr><th></th><th>acc</th></tr>\n<tr><th>relu</th><td>{}</td></tr>"
+    plain = "       acc\nrelu  {}"
+
+    def result(value, mark="<b>"):
+        return shown(
+            text_html=table.format(value) + mark, text_plain=plain.format(value)
+        )
+
+    assert difference(result(0.9), result(0.91)).startswith("text/html")
+    for band in (0.1, [0.1], {"relu": 0.1}):
+        assert difference(result(0.9), result(0.95), band) is None
+        assert "the band is 0.1" in difference(result(0.9), result(0.7), band)
+    assert "not the same" in difference(result(0.9), result(0.9, "<i>"), 0.1)
+    printed = new_output("stream", name="stdout", text="1\n")
+    why = difference([printed, *result(0.9)], [printed, *result(0.91)], 0.1)
+    assert why.endswith("the band of the cell is for stdout")
 
 
 def test_a_band_that_does_not_fit():
@@ -66,6 +130,7 @@ def test_a_band_that_does_not_fit():
         bands("a 1", [1, 2])
 
 
+@functools.cache
 def figure(values, dpi=200, **style):
     """A figure like those of the book, as it stands in a notebook."""
     drawn, axes = plt.subplots(figsize=(6.4, 3.6), dpi=dpi)
@@ -86,7 +151,7 @@ def shifted(content):
     return base64.b64encode(file.getvalue()).decode()
 
 
-VALUES = [0.1, 0.5, 0.7, 0.8]
+VALUES = (0.1, 0.5, 0.7, 0.8)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +159,9 @@ VALUES = [0.1, 0.5, 0.7, 0.8]
     [
         (figure(VALUES), False, None),
         (shifted(figure(VALUES)), False, None),
-        (figure([0.1, 0.5, 0.75, 0.8]), False, "the picture changed"),
+        (figure((0.1, 0.5, 0.75, 0.8)), False, "the picture changed"),
         (figure(VALUES, linestyle="--"), False, "the picture changed"),
-        (figure([0.1, 0.5, 0.75, 0.8]), True, None),
+        (figure((0.1, 0.5, 0.75, 0.8)), True, None),
         (figure(VALUES, dpi=100), True, "other size"),
     ],
 )
@@ -159,6 +224,12 @@ plt.show()"""
 SIZE = "<Figure size 1280x720 with 1 Axes>"
 PICTURE = {"image/png": figure(VALUES), "text/plain": SIZE}
 RUN_ANEW = "make notebooks NAMES=cases"
+RAISED = new_output("error", ename="ZeroDivisionError", evalue="division by zero")
+SKIPPED = "SKIPPED"
+THREAD = """\
+import threading
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start(), thread.join();"""
 
 #: Name -> source, stored output, metadata, and what the failure says, if it is one.
 CASES = {
@@ -249,9 +320,79 @@ CASES = {
         {"tags": ["measured"]},
         "other size",
     ),
+    "semicolon": ("5;", None, {}, None),
+    "line magic": ("x = 1\n%notmagic\nx = 2", None, {}, "cut off by UsageError: Line"),
+    "and the rest was not run": ("print(x)", "1\n", {}, None),
+    "cell magic": ("%%notmagic\nx", None, {}, "cut off by UsageError: Cell magic"),
+    "arguments": (
+        "if x:\n    %timeit -z",
+        None,
+        {"tags": ["nbval-ignore-output"]},
+        "cut off by UsageError: option -z",
+    ),
+    "magic, meant": ("%notmagic", None, {"tags": ["raises-exception"]}, None),
+    "no script": ("%run nofile.py", None, {}, "File `'nofile.py'` not found"),
+    "syntax": ("def f(:", None, {}, "SyntaxError"),
+    "exits": ("import sys\nsys.exit(0)", None, {}, "SystemExit: 0"),
+    "interrupted": ("raise KeyboardInterrupt", None, {}, "KeyboardInterrupt"),
+    "thread": (THREAD, None, {}, "a thread raised ZeroDivisionError: division"),
+    "shell": ("!exit 3", None, {}, "shell command failed: 'exit 3' ended with 3"),
+    "shell, first": ("!false\n!true", None, {}, "'false' ended with 1"),
+    "shell, meant": ("!false", None, {"tags": ["raises-exception"]}, None),
+    "shell, unchecked": ("!false", None, {"tags": ["nbval-ignore-output"]}, None),
+    "shell, inside": (
+        "def f(what):\n    !echo {what}; exit $x\nf('a')",
+        "a\n",
+        {},
+        "ended with 1",
+    ),
+    "shell, judged": ("found = !false\nprint(found)", "[]\n", {}, None),
+    "shell, well": ("!true", None, {}, None),
+    "bash": ("%%bash\nexit 2", None, {}, "CalledProcessError"),
+    "comment": ("# nothing", None, {}, None),
+    "skipped": ("# NBVAL_SKIP\n1 / 0", None, {}, SKIPPED),
+    "skipped, tag": ("1 / 0", None, {"tags": ["nbval-skip"]}, SKIPPED),
+    "unchecked, comment": ("# NBVAL_IGNORE_OUTPUT\nprint(1)", "2\n", {}, None),
+    "checked": ("# NBVAL_CHECK_OUTPUT\nprint(1)", "2\n", {}, r"-2\n +\+1"),
+    "raises, meant": ("# NBVAL_RAISES_EXCEPTION\n1 / 0", [RAISED], {}, None),
+    "raises, meant otherwise": (
+        "[][0]",
+        [RAISED],
+        {"tags": ["raises-exception"]},
+        r"-ZeroDivisionError: .*\n +\+IndexError",
+    ),
+    "raises no more": (
+        "1",
+        [RAISED],
+        {"tags": ["raises-exception"]},
+        r"expected \['error'\]",
+    ),
+    "dies": ("import os\nos._exit(0)", None, {}, "the kernel died"),
+    "after its death": ("1", None, {}, "a cell before has ended the kernel"),
 }
-#: Two cells each, with these execution counts.
-COUNTS = {"not run": (None, None), "in another order": (2, 1)}
+
+#: Another notebook, as Colab and JupyterLab save them: nbformat 4.0, no ids, cells that
+#: nobody ran. Source, execution count, and what the failure says.
+SAVED = [
+    ("print(1)\n", 1, None),
+    ("", None, None),
+    (" \n", None, None),
+    ("print(1)", 2, None),
+    ("print(1)", None, "cell 3 has execution count None: the notebook was not run"),
+    ("print(1)", 3, "cell 4 has execution count 3"),
+    ("exit", 5, "it ends the kernel"),
+    ("", None, None),
+]
+METADATA = {"id": "x", "outputId": "y", "executionInfo": {"elapsed": 3}}
+
+#: What is no notebook, and what pytest says.
+BROKEN = {
+    "empty": ("", "does not appear to be JSON"),
+    "mark": ("\ufeff{}", "does not appear to be JSON"),
+    "list": ("[]", "is not a notebook"),
+    "newer": ('{"nbformat": 9, "cells": []}', "Unsupported nbformat version 9"),
+    "cells": ('{"nbformat": 4, "metadata": {}}', "missing an expected key: cells"),
+}
 
 
 def cell(source, stored, metadata, count):
@@ -259,6 +400,8 @@ def cell(source, stored, metadata, count):
     outputs = [
         new_output("stream", name="stdout", text=output)
         if isinstance(output, str)
+        else output
+        if "output_type" in output
         else new_output("display_data", output)
         for output in stored
     ]
@@ -282,23 +425,34 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     cells = [cell(*case[:3], i) for i, case in enumerate(CASES.values(), 1)]
     nbformat.write(new_notebook(cells=cells), folder / "cases.ipynb")
-    for name, counts in COUNTS.items():
-        cells = [cell("1", "1\n", {}, count) for count in counts]
-        nbformat.write(new_notebook(cells=cells), folder / f"{name}.ipynb")
+    saved = {"nbformat": 4, "nbformat_minor": 0, "metadata": {}, "cells": []}
+    for source, count, _ in SAVED:
+        made = cell(source, "1\n" if source.startswith("print") else None, {}, count)
+        for output in made.outputs:
+            output.text = ["1\n"]
+        made |= {"source": source.splitlines(keepends=True), "metadata": METADATA}
+        del made["id"]
+        saved["cells"] += [{"cell_type": "raw", "metadata": {}, "source": []}, made]
+    (folder / "saved.ipynb").write_text(json.dumps(saved))
+    for name, (content, _) in BROKEN.items():
+        (folder / f"{name}.ipynb").write_text(content)
+    (folder / "times.json").write_text('{"longer.ipynb": 99.0}')
     return folder
 
 
 @pytest.fixture(scope="module")
 def report(folder):
-    return run(folder, "--keep-executed", folder / "kept")
+    options = ("--times", folder / "times.json", "--continue-on-collection-errors")
+    return run(folder, "--keep-executed", folder / "kept", *options)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_cell(report, name):
     number = list(CASES).index(name)
     source, _, _, why = CASES[name]
-    assert f"cases.ipynb::Cell {number} {'FAILED' if why else 'PASSED'}" in report
-    if why:
+    outcome = why if why == SKIPPED else "FAILED" if why else "PASSED"
+    assert f"cases.ipynb::Cell {number} {outcome}" in report
+    if outcome == "FAILED":
         (message,) = re.findall(
             rf"cases.ipynb, code cell {number + 1}: .*?{RUN_ANEW}", report, re.DOTALL
         )
@@ -306,10 +460,71 @@ def test_cell(report, name):
         assert re.search(why, message)
 
 
-@pytest.mark.parametrize("name", COUNTS)
-def test_a_notebook_that_was_not_run_from_top_to_bottom(report, name):
-    assert f"{name}.ipynb::Cell 0 FAILED" in report
-    assert f"cell 1 has execution count {COUNTS[name][0]}" in report
+@pytest.mark.parametrize("number", range(len(SAVED)))
+def test_a_notebook_as_other_programs_save_it(report, number):
+    why = SAVED[number][2]
+    assert f"saved.ipynb::Cell {number} {'FAILED' if why else 'PASSED'}" in report
+    if why:
+        assert re.search(rf"saved.ipynb, code cell {number + 1}: .*\n  {why}", report)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_notebook(report, name):
+    assert re.search(
+        rf"{name}.ipynb is not a notebook \(.*\)\nTo make it anew: make notebooks"
+        rf" NAMES={name}\n",
+        report,
+    )
+    assert BROKEN[name][1] in report
+
+
+def test_the_seconds_of_each_notebook(report, folder):
+    """Those whose kernel did not end itself, longest first."""
+    times = json.loads((folder / "times.json").read_text())
+    measured = str(folder / "saved.ipynb")
+    assert list(times) == sorted([measured, "longer.ipynb"])
+    assert 0.2 < times[measured] < 30
+    table = report.partition("seconds that a processor was busy")[2]
+    assert f"{times[measured]:8.1f}  {measured}" in table
+    assert f"{times[measured]:8.1f}  in all" in table
+
+
+def config(file):
+    return SimpleNamespace(
+        getoption=lambda name: {"times": file}[name], stash={plugin.SECONDS: {}}
+    )
+
+
+@pytest.mark.parametrize(
+    "kept", ['{"a": 1, "b": 30.5, "c": 7}', "", "[1]", '{"b": []}']
+)
+def test_the_longest_begin_first(tmp_path, kept):
+    (tmp_path / "times.json").write_text(kept)
+    items = [
+        SimpleNamespace(where=name, cell=cell) for name in "abcde" for cell in range(2)
+    ]
+    plugin.pytest_collection_modifyitems(config(tmp_path / "times.json"), items)
+    order = "debca" if "b" in kept and "7" in kept else "abcde"
+    assert [(item.where, item.cell) for item in items] == [
+        (name, cell) for name in order for cell in range(2)
+    ]
+
+
+def test_the_seconds_of_all_workers_are_kept(tmp_path):
+    """As pytest-xdist calls the hooks: in the workers, and in who started them."""
+    file = tmp_path / "times.json"
+    controller = config(file)
+    for name, seconds in {"b": 2.5, "a": 1.5}.items():
+        worker = config(file)
+        worker.workeroutput = {}
+        worker.stash[plugin.SECONDS][name] = seconds
+        plugin.pytest_sessionfinish(SimpleNamespace(config=worker))
+        assert not file.exists()
+        node = SimpleNamespace(config=controller, workeroutput=worker.workeroutput)
+        plugin.pytest_testnodedown(node)
+    plugin.pytest_testnodedown(SimpleNamespace(config=controller))  # it crashed
+    plugin.pytest_sessionfinish(SimpleNamespace(config=controller))
+    assert file.read_text() == '{\n  "a": 1.5,\n  "b": 2.5\n}\n'
 
 
 @pytest.mark.usefixtures("report")
@@ -320,4 +535,5 @@ def test_the_executed_notebook_is_kept(folder):
     outputs = dict(zip(CASES, (cell.outputs for cell in made.cells), strict=True))
     assert outputs["edited"][0].text == "accuracy 0.905\n"
     assert outputs["warns"] == []
+    assert outputs["shell, inside"][0].text.split() == ["a"]
     assert outputs["raises"][-1].ename == "ZeroDivisionError"
