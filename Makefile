@@ -1,11 +1,12 @@
 # make book: render the course from the notebooks as they were executed. make test: prove it.
-# make browser: open every page of it in Chromium.
+# make try NAME=resnet: what is about one topic, in seconds. make browser: open every page
+# in Chromium.
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: book test data lint types unit nbval notebooks exercises proof browser serve bench links audit lock clean
+.PHONY: book test try data lint types unit nbval notebooks exercises proof browser serve bench links audit lock clean
 
 $(BIN)/uv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -27,7 +28,9 @@ book: .venv/book
 	$(BIN)/jupyter-book build --warningiserror --nitpick --keep-going .
 	@echo "The first page: $(CURDIR)/_build/html/index.html"
 
-test: lint types unit data nbval book
+# The parts of `make test`, and how long each took; MORE=browser adds one.
+test:
+	@MAKE="$(MAKE)" $(PYTHON) tools/gate.py .venv/all data lint types unit nbval book $(MORE)
 
 lint: .venv/all
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -52,18 +55,37 @@ DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 	then apt-get update --quiet && $(APT) $(1); \
 	else echo "On Debian or Ubuntu: sudo $(APT) $(1)"; exit 1; fi
 
-# Two at a time, each with half of the cores.
-CORES := $(shell getconf _NPROCESSORS_ONLN)
-TWICE := OMP_NUM_THREADS=$(shell echo $$((($(CORES) + 1) / 2))) $(BIN)/python -m pytest --numprocesses 2
+# As many files at a time as there are cores, eight at most, with one thread each.
+CORES := $(shell getconf _NPROCESSORS_ONLN | awk '{print ($$1 < 8) ? $$1 : 8}')
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# What unit tests do without: nbval alone takes longer to import than most of them take to run.
+LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio
 
 unit: .venv/all data
-	$(TWICE) --dist worksteal --cov
+	$(PYTEST) $(LIGHT) --numprocesses $(CORES) --dist worksteal --cov
+
+# make try NAME=resnet: the tests, the examples, the types and the text of one topic.
+TOPIC = $(wildcard tests/test_$(NAME).py tests/test_$(NAME)_*.py course_lib/$(NAME).py course_lib/$(NAME))
+TEXT = $(basename $(notdir $(wildcard book/$(NAME).md)))
+try: .venv/all
+	@test -n "$(NAME)" -a -n "$(TOPIC)" \
+		|| { echo "make try NAME=TOPIC, such as resnet; there is no topic '$(NAME)'"; exit 1; }
+	@$(BIN)/ruff check $(TOPIC) && $(BIN)/ruff format --check $(TOPIC)
+	@$(BIN)/mypy $(filter course_lib/%,$(TOPIC)) & types=$$!; \
+		$(if $(TEXT),$(BIN)/python tools/notebooks.py --check $(TEXT) &&) \
+		$(PYTEST) $(LIGHT) --quiet $(TOPIC) && wait $$types
 
 # What a graphics card must not do: round to TF32, and add in any order (tests/kernel.py).
 CARD := NVIDIA_TF32_OVERRIDE=0 CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONSTARTUP=$(CURDIR)/tests/kernel.py
+NBVAL_OPTIONS := --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin
 
+# The longest first, by tests/notebooks/times.json; make times rewrites it.
 nbval: .venv/all data
-	$(CARD) $(TWICE) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin $(NBVAL) book/*.ipynb book/solutions
+	$(CARD) $(PYTEST) --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder \
+		$(NBVAL_OPTIONS) $(NBVAL) book/*.ipynb book/solutions
+
+times:
+	$(MAKE) nbval NBVAL="--times tests/notebooks/times.json"
 
 notebooks: .venv/all data
 	$(BIN)/python tools/notebooks.py $(NAMES)

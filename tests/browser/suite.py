@@ -253,6 +253,8 @@ def main() -> None:
         and path not in ("index.html", "404.html")  # one leads on, one is tried below
         and (not arguments.names or any(name in path for name in arguments.names))
     ]
+    if not paths:
+        sys.exit(f"no page{' of these names' * bool(arguments.names)} in {html}")
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(Handler, directory=str(html))
     )
