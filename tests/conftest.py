@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from torch import nn
 
 from course_lib.data import DataError, fashion_mnist
 from course_lib.data.files import DEBIAN, FILES, VARIABLE
@@ -21,6 +22,23 @@ collect_ignore = ["kernel.py", "killed.py", "parallel.py", "answers", "browser"]
 def _no_variables(monkeypatch):
     for name in (VARIABLE, "COURSE_DEVICE", "COURSE_PRECISION"):
         monkeypatch.delenv(name, raising=False)
+
+
+class Narrow(nn.Linear):
+    """A fully connected layer with 64 units where it should have 4,096."""
+
+    def __init__(self, in_features, out_features, *args, **kwargs):
+        widths = (64 if n == 4096 else n for n in (in_features, out_features))
+        super().__init__(*widths, *args, **kwargs)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """AlexNet and VGG, ours and torchvision's, have few units: what one makes of the
+    other's weights does not depend on how many there are, and takes a tenth of the
+    time. Their real numbers are compared on the meta device.
+    """
+    monkeypatch.setattr(nn, "Linear", Narrow)
 
 
 @pytest.fixture(scope="session")

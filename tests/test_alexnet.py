@@ -119,6 +119,7 @@ def test_224_or_227_pixels():
         on_meta("paper")(torch.empty(1, 3, 224, 224, device="meta"))
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("size", [63, 130, 224])
 def test_equals_torchvision(size):
     """63 is the smallest size that torchvision gives."""
@@ -130,6 +131,7 @@ def test_equals_torchvision(size):
     assert (logits[0] - logits[1]).abs().max() > 0.1
 
 
+@pytest.mark.usefixtures("narrow")
 def test_gradients_equal_torchvision():
     ours, theirs = pair()
     x, y = torch.randn(4, 3, 96, 96), torch.tensor([0, 1, 2, 3])
@@ -139,6 +141,7 @@ def test_gradients_equal_torchvision():
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_dropout_falls_where_torchvision_has_it():
     """The same seed drops the same units: those that enter fc6 and fc7."""
     ours, theirs = pair()
@@ -174,6 +177,7 @@ def test_normalisation_of_section_3_3():
     assert not torch.allclose(mean(a), b, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_two_towers_are_a_net_with_a_block_diagonal():
     """With zeros between the towers, the net without groups computes the same; conv3
     has no groups and sees both towers.
@@ -284,6 +288,7 @@ def test_the_paper_s_weights_are_too_small_for_the_small_net():
     assert all(a < 1e-4 * b for a, b in zip(paper, he, strict=True))
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("variant", "size", "activation"),
     [

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -149,13 +150,55 @@ def test_a_row_says_where_it_was_measured(written):
     assert row["d2l"] == "0.17.0"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_script_runs(script, written, monkeypatch, capsys, real):
+#: The case of each script that takes least; an import takes as long as it takes.
+QUICK = {
+    "compiled.py": "LeNet modern",
+    "fullscale.py": "ResNet-18",
+    "peak.py": "LeNet modern",
+    "pipeline.py": "28 pixels",
+    "time_to_accuracy.py": "LeNet",
+    "training.py": "LeNet",
+    "xray.py": "weights on meta",
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "cases"),
+    [
+        *((script, [case]) for script, case in QUICK.items()),
+        *(pytest.param(script, [], marks=pytest.mark.slow) for script in SCRIPTS),
+    ],
+)
+def test_script_runs(script, cases, written, monkeypatch, capsys, real):
     *_, path = written
-    monkeypatch.setattr(sys, "argv", [script, "--quick"])
+    monkeypatch.setattr(sys, "argv", [script, "--quick", *cases])
     runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
     assert " against " in capsys.readouterr().out
     assert not path.exists()
+
+
+def test_each_script_is_run():
+    assert {*QUICK, "imports.py"} == {*SCRIPTS}
+
+
+def test_an_import_is_timed_by_its_own_process(monkeypatch, tmp_path):
+    """What is imported before does not count."""
+    imports = importlib.import_module("imports")
+    for name, seconds in (("slow_one", 0.4), ("quick_one", 0.0)):
+        (tmp_path / f"{name}.py").write_text(f"import time\ntime.sleep({seconds})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert imports.fresh("time", "slow_one")() >= 0.4
+    assert imports.fresh("slow_one", "quick_one")() < 0.4
+    with pytest.raises(subprocess.CalledProcessError):
+        imports.fresh("time", "no_such_module")()
+    sides = []
+    monkeypatch.setattr(
+        imports, "fresh", lambda *names: sides.append(names) or (lambda: 2.0)
+    )
+    results = [each for case in imports.CASES for each in imports.measure(case, True)]
+    assert [(each.against, each.ours) for each in results] == [("d2l", 2.0)] * 2
+    assert sides[:2] == [("time", "course_lib"), ("time", "d2l.torch")]
+    assert sides[2:] == [("torch", "course_lib"), ("torch", "d2l.torch")]
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_endless_where_there_is_no_alarm():
         env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout.split() == ["stopped", "stopped", "on", "time"], done.stderr
 

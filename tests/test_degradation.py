@@ -123,6 +123,6 @@ def test_trains_on_from_the_identity(sample):
     for init in (identity_init, lambda _: None):
         net = plain(depth=44)
         init(net[1:])
-        history = fit(net, sample, epochs=4, batch_size=32, lr=0.05, progress=False)
+        history = fit(net, sample, epochs=2, batch_size=32, lr=0.05, progress=False)
         losses.append(history.epochs[-1].train_loss)
-    assert losses[0] < losses[1]
+    assert losses[0] < losses[1] - 0.3

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ STATIC = ROOT / "book/_static"
 SCRIPT = (STATIC / "explorer.js").read_text(encoding="utf-8")
 sys.path.append(str(ROOT / "tools"))
 tool = importlib.import_module("explorer")
+tool.network = cache(tool.network)  # it is asked for the file, and one by one
 
 
 @pytest.fixture(scope="module")

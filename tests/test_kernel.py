@@ -1,10 +1,12 @@
 """What `make nbval` asks of a graphics card, as far as can be seen without one."""
 
+import runpy
 import subprocess
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_notebook
 
 from tests.notebooks.test_plugin import cell, run
@@ -18,12 +20,25 @@ print(torch.is_deterministic_algorithms_warn_only_enabled())"""
 
 
 @pytest.mark.parametrize("card", [False, True])
-def test_deterministic_with_a_warning_on_a_card_only(tmp_path, monkeypatch, card):
+def test_deterministic_with_a_warning_on_a_card_only(monkeypatch, card):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
+    try:
+        names = runpy.run_path(str(ROOT / "tests/kernel.py"))
+        assert torch.are_deterministic_algorithms_enabled() is card
+        assert torch.is_deterministic_algorithms_warn_only_enabled() is card
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "torch" not in names
+
+
+@pytest.mark.slow
+def test_the_kernel_of_a_notebook_is_so(tmp_path, monkeypatch):
+    """As in `test_deterministic_with_a_warning_on_a_card_only`."""
     startup = tmp_path / "startup.py"
-    pretends = f"import torch\ntorch.cuda.is_available = lambda: {card}\n"
+    pretends = "import torch\ntorch.cuda.is_available = lambda: True\n"
     startup.write_text(pretends + (ROOT / "tests/kernel.py").read_text())
     monkeypatch.setenv("PYTHONSTARTUP", str(startup))
-    cells = [cell(SOURCE, f"False\n{card}\n{card}\n", {}, 1)]
+    cells = [cell(SOURCE, "False\nTrue\nTrue\n", {}, 1)]
     nbformat.write(new_notebook(cells=cells), tmp_path / "card.ipynb")
     assert "card.ipynb::Cell 0 PASSED" in run(tmp_path)
 

@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ sys.path.append(str(ROOT / "tools"))
 api = importlib.import_module("sphinx_api")
 pages = importlib.import_module("sphinx_pages")
 front = importlib.import_module("front")
+drawings = cache(front.drawings)
 
 DOCUMENTED = re.findall(
     r"^```\{api\} (.+)$", (ROOT / "book/api.md").read_text(), flags=re.M
@@ -144,4 +146,4 @@ def test_a_card_has_a_name_and_a_question():
 @pytest.mark.parametrize("name", ["block", "bubbles"])
 def test_the_drawings_of_the_first_page_are_up_to_date(name):
     drawn = (ROOT / f"book/front/{name}.html").read_text()
-    assert drawn == front.drawings()[name]._repr_html_(), "run python tools/front.py"
+    assert drawn == drawings()[name]._repr_html_(), "run python tools/front.py"

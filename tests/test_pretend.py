@@ -3,9 +3,12 @@
 In a process of its own: once there is a card, it stays until Python ends.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -13,9 +16,6 @@ BEGIN = """\
 import copy
 import torch
 from torch import nn
-from proofs.pretend import pretend
-
-pretend()
 here = torch.arange(12.0).view(3, 4)
 there = here.to("cuda")
 net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).to(there.device)
@@ -78,28 +78,12 @@ ERRORS = {
 }
 
 
-def said(program):
-    done = subprocess.run(
-        [sys.executable, "-"],
-        input=BEGIN + program,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert not done.returncode, done.stderr
-    return done.stdout.splitlines()
+WHERE = f"""\
+for x in {[*ON_THE_CARD, *NOT_THERE]!r}:
+    print(eval(x).device.type)
+"""
 
-
-def test_where_tensors_are():
-    asked = [*ON_THE_CARD, *NOT_THERE]
-    places = said(f"for x in {asked!r}:\n    print(eval(x).device.type)")
-    answers = dict(zip(asked, places, strict=True))
-    assert {x for x, place in answers.items() if place == "cuda"} == {*ON_THE_CARD}
-    assert answers["there.to('meta')"] == "meta"
-
-
-def test_errors():
-    program = f"""\
+WRONG = f"""\
 for x in {[*ERRORS]!r}:
     try:
         eval(x)
@@ -107,12 +91,8 @@ for x in {[*ERRORS]!r}:
     except Exception as error:
         print(type(error).__name__, str(error).splitlines()[0], sep=": ")
 """
-    for line, expected in zip(said(program), ERRORS.values(), strict=True):
-        assert line.startswith(expected)
 
-
-def test_a_step_is_the_same_as_on_the_processor():
-    program = """\
+STEP = """\
 other = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
 other.load_state_dict(net.state_dict())
 for fused in (False, True):
@@ -126,10 +106,48 @@ for fused in (False, True):
     print(all(torch.equal(a.cpu(), b) for a, b in pairs))
     print({p.grad.device.type for p in net.parameters()})
 """
-    assert said(program) == ["True", "{'cuda'}"] * 2
+
+COURSE = "import course_lib\nprint(course_lib.runtime(), repr(there[0, :1]))"
+
+#: Runs each of these programs as if it were alone, after `BEGIN`.
+ALL = f"""\
+import contextlib, io, json
+from proofs.pretend import pretend
+pretend()
+found = []
+for program in {[WHERE, WRONG, STEP, COURSE]!r}:
+    with contextlib.redirect_stdout(io.StringIO()) as file:
+        exec({BEGIN!r} + program, {{}})
+    found.append(file.getvalue().splitlines())
+print(json.dumps(found))
+"""
 
 
-def test_the_course_takes_it():
-    program = "import course_lib\nprint(course_lib.runtime(), repr(there[0, :1]))"
+@pytest.fixture(scope="module")
+def said():
+    """What each program prints. There is one process, as it takes long to start."""
+    command = [sys.executable, "-"]
+    done = subprocess.run(command, input=ALL, cwd=ROOT, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    programs = (WHERE, WRONG, STEP, COURSE)
+    return dict(zip(programs, json.loads(done.stdout), strict=True))
+
+
+def test_where_tensors_are(said):
+    answers = dict(zip([*ON_THE_CARD, *NOT_THERE], said[WHERE], strict=True))
+    assert {x for x, place in answers.items() if place == "cuda"} == {*ON_THE_CARD}
+    assert answers["there.to('meta')"] == "meta"
+
+
+def test_errors(said):
+    for line, expected in zip(said[WRONG], ERRORS.values(), strict=True):
+        assert line.startswith(expected)
+
+
+def test_a_step_is_the_same_as_on_the_processor(said):
+    assert said[STEP] == ["True", "{'cuda'}"] * 2
+
+
+def test_the_course_takes_it(said):
     tensor = "tensor([0.], device='cuda:0')"
-    assert said(program) == [f"a pretended card, float32 {tensor}"]
+    assert said[COURSE] == [f"a pretended card, float32 {tensor}"]

@@ -46,10 +46,18 @@ def build(name, **kwargs):
     return getattr(models, name)(**kwargs)
 
 
+def empty(build, *args, **kwargs):
+    """A net without the time that its initialization takes, to be filled."""
+    with torch.device("meta"):
+        return build(*args, **kwargs).to_empty(device="cpu")
+
+
 def randomise(state):
     """Random weights, small enough for deep nets; statistics as after some training."""
     torch.manual_seed(0)
     for name, value in state.items():
+        if value.dim() == 0:  # the number of batches
+            value.zero_()
         if name.endswith("running_var"):
             value.uniform_(0.5, 1.5)
         elif value.dim() == 1:
@@ -61,10 +69,11 @@ def randomise(state):
     return state
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("name", NETS)
 def test_logits_equal_torchvision(name):
-    theirs = build(name).eval()
-    ours = NETS[name]().eval()
+    theirs = empty(build, name).eval()
+    ours = empty(NETS[name]).eval()
     load_torchvision(ours, randomise(theirs.state_dict()))
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
@@ -80,10 +89,11 @@ def test_every_name_has_its_counterpart(name):
     with torch.device("meta"):
         ours, theirs = NETS[name](), build(name)
     names, state = torchvision_names(ours), theirs.state_dict()
-    assert list(names) == list(ours.state_dict())
+    own = ours.state_dict()
+    assert list(names) == list(own)
     assert list(names.values()) == list(state)
     for mine, other in names.items():
-        assert ours.state_dict()[mine].shape == state[other].shape
+        assert own[mine].shape == state[other].shape
 
 
 @pytest.mark.parametrize(
@@ -110,10 +120,10 @@ def test_names(name, ours, theirs):
 
 def test_auxiliary_classifiers():
     """torchvision's file has them; without `aux` they stay out, with it they load."""
-    theirs = build("googlenet", aux_logits=True)
+    theirs = empty(build, "googlenet", aux_logits=True)
     state = randomise(theirs.state_dict())
     for aux in (False, True):
-        ours = GoogLeNet("torchvision", aux=aux)
+        ours = empty(GoogLeNet, "torchvision", aux=aux)
         load_torchvision(ours, state)
         assert torch.equal(ours.head[3].bias, theirs.fc.bias)
     assert torch.equal(ours.aux["inception_4a"][6].bias, theirs.aux1.fc2.bias)
@@ -122,8 +132,8 @@ def test_auxiliary_classifiers():
 
 def test_pictures_for_googlenet():
     """What torchvision makes of its pictures inside the net, ours wants to be given."""
-    theirs = build("googlenet", transform_input=True).eval()
-    ours = GoogLeNet("torchvision").eval()
+    theirs = empty(build, "googlenet", transform_input=True).eval()
+    ours = empty(GoogLeNet, "torchvision").eval()
     load_torchvision(ours, randomise(theirs.state_dict()))
     preset = models.GoogLeNet_Weights.DEFAULT.transforms()
     x = torch.rand(2, 3, 64, 64)
@@ -155,21 +165,25 @@ def test_pictures_for_the_others(family, weights):
     assert NORMALIZATION[family] == (tuple(preset.mean), tuple(preset.std))
 
 
-def test_a_file(tmp_path):
-    state = randomise(build("resnet18").state_dict())
+@pytest.fixture
+def state():
+    """That of a ResNet-18 of torchvision."""
+    return randomise(empty(build, "resnet18").state_dict())
+
+
+def test_a_file(tmp_path, state):
     torch.save(state, tmp_path / "resnet18.pth")
-    net = ResNet(18)
+    net = empty(ResNet, 18)
     for path in (tmp_path / "resnet18.pth", str(tmp_path / "resnet18.pth")):
         nn.init.zeros_(net.head[2].weight)
         load_torchvision(net, path)
         assert torch.equal(net.head[2].weight, state["fc.weight"])
 
 
-def test_an_old_file_without_the_number_of_batches():
-    state = randomise(build("resnet18").state_dict())
+def test_an_old_file_without_the_number_of_batches(state):
     old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     assert len(old) < len(state)
-    net = ResNet(18)
+    net = empty(ResNet, 18)
     load_torchvision(net, old)
     assert torch.equal(net.stem[1].running_var, state["bn1.running_var"])
     assert len(old) == 102  # the dictionary that was given is not added to
@@ -183,15 +197,17 @@ def unchanged(net, source, message, error=ValueError):
         assert torch.equal(value, before[name])
 
 
-def test_wrong_weights():
-    state = build("resnet18").state_dict()
-    unchanged(ResNet(34), state, "of 218 entries, 80 missing: layer1.2.conv1.weight")
+def test_wrong_weights(state):
+    deeper, net = empty(ResNet, 34), empty(ResNet, 18)
+    for value in (*deeper.state_dict().values(), *net.state_dict().values()):
+        value.fill_(1)
+    unchanged(deeper, state, "of 218 entries, 80 missing: layer1.2.conv1.weight")
     unchanged(ResNet("small"), state, "left over")
     without = {name: value for name, value in state.items() if name != "fc.bias"}
-    unchanged(ResNet(18), without, "1 missing: fc.bias$")
-    unchanged(ResNet(18), state | {"more": torch.ones(1)}, "1 left over: more$")
-    unchanged(ResNet(18), state | {"fc.bias": 3}, "1 missing: fc.bias$")
-    unchanged(ResNet(18), state | {7: torch.ones(1)}, "1 left over: 7$")
+    unchanged(net, without, "1 missing: fc.bias$")
+    unchanged(net, state | {"more": torch.ones(1)}, "1 left over: more$")
+    unchanged(net, state | {"fc.bias": 3}, "1 missing: fc.bias$")
+    unchanged(net, state | {7: torch.ones(1)}, "1 left over: 7$")
     unchanged(
         ResNet(18, num_classes=10),
         state,
@@ -223,9 +239,9 @@ class Malicious:
         return print, ("this must never run",)
 
 
-def test_bad_files(tmp_path, capsys):
+def test_bad_files(tmp_path, capsys, state):
     net, path = ResNet("small"), tmp_path / "weights.pth"
-    torch.save(build("resnet18").state_dict(), path)
+    torch.save(state, path)
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"<html>404</html>"):
         path.write_bytes(content)
@@ -240,15 +256,15 @@ def test_bad_files(tmp_path, capsys):
     unchanged(net, tmp_path / "none.pth", "none.pth", FileNotFoundError)
 
 
-def test_safetensors(tmp_path, monkeypatch):
-    state, path = randomise(build("resnet18").state_dict()), tmp_path / "r.safetensors"
+def test_safetensors(tmp_path, monkeypatch, state):
+    path = tmp_path / "r.safetensors"
     path.touch()
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    unchanged(ResNet(18), path, "pip install safetensors", ImportError)
+    unchanged(ResNet("small"), path, "pip install safetensors", ImportError)
     package = types.SimpleNamespace(load_file={path: state}.__getitem__)
     monkeypatch.setitem(sys.modules, "safetensors", types.ModuleType("safetensors"))
     monkeypatch.setitem(sys.modules, "safetensors.torch", package)
-    net = ResNet(18)
+    net = empty(ResNet, 18)
     load_torchvision(net, path)
     assert torch.equal(net.head[2].bias, state["fc.bias"])
 

@@ -3,15 +3,19 @@
 import ast
 import random
 import re
+import runpy
 import statistics
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+import torch
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import course_lib
 from proofs import common, variations
 from proofs.calibrate import (
     SEEDS,
@@ -231,8 +235,9 @@ def test_a_run_that_is_stopped_is_no_measurement(name, tmp_path):
         "import os, signal\n"
         f"def test_stopped():\n    os.kill(os.getpid(), signal.{name})\n"
     )
+    without = [part for name in ("nbval", "cov") for part in ("-p", f"no:{name}")]
     with pytest.raises(RuntimeError, match="stopped by signal"):
-        common.pytest(tmp_path, str(test))
+        common.pytest(tmp_path, *without, str(test))
 
 
 def test_the_variations_have_other_seeds_than_the_bands():
@@ -272,32 +277,78 @@ def test_options():
         with_options(TEXT, "z = 1", {})
 
 
-def test_seeds_vary_where_a_notebook_trains(tmp_path):
-    """Only cells with a band draw other numbers, and `fit` has another seed."""
-    draw = "import torch\ntorch.manual_seed(0)\nprint(torch.rand(1).item())"
-    train = (
-        "import course_lib, inspect\n"
-        "torch.manual_seed(0)\n"
-        "net = course_lib.LeNet('modern')\n"
-        "data = course_lib.fashion_mnist(sample=True)\n"
-        "print(course_lib.fit(net, data, epochs=1, progress=False).losses[0])\n"
-        "print(inspect.getsource(course_lib.fit)[:8])"
-    )
-    start = (
-        "import subprocess, sys\n"
-        "command = [sys.executable, '-c', 'import sys; print(sys.argv[2:])']\n"
-        "command.append('course_lib.train')\n"
-        "print(subprocess.run(command, capture_output=True, text=True).stdout.strip())"
-    )
+DRAW = "import torch\ntorch.manual_seed(0)\nprint(torch.rand(1).item())"
+TRAIN = """\
+import course_lib, inspect
+torch.manual_seed(0)
+net = course_lib.LeNet('modern')
+data = course_lib.fashion_mnist(sample=True)
+print(course_lib.fit(net, data, epochs=1, progress=False).losses[0])
+print(inspect.getsource(course_lib.fit)[:8])"""
+START = """\
+import subprocess, sys
+command = [sys.executable, '-c', 'import sys; print(sys.argv[2:])']
+command.append('course_lib.train')
+print(subprocess.run(command, capture_output=True, text=True).stdout.strip())"""
+
+#: A cell, and whether it has a band.
+CELLS = [
+    *((DRAW, True), (f"{DRAW}\n", False), (TRAIN, False)),
+    *((START, True), (f"{START}\n", False)),
+]
+
+
+@pytest.fixture
+def trains(tmp_path):
+    """A notebook of `CELLS`."""
     cells = [
-        new_code_cell(draw, metadata={"band": 0.1}),
-        new_code_cell(draw + "\n"),
-        new_code_cell(train),
-        new_code_cell(start, metadata={"band": 0.1}),
-        new_code_cell(start + "\n"),
+        new_code_cell(source, metadata={"band": 0.1} if band else {})
+        for source, band in CELLS
     ]
-    path = tmp_path / "notebook.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    nbformat.write(new_notebook(cells=cells), path := tmp_path / "notebook.ipynb")
+    return path
+
+
+def only_cells_with_a_band_differ(outputs, again):
+    """What the cells print with seeds 0 and 1."""
+    drawn, same, loss, source, *started = outputs
+    drawn1, same1, loss1, source1, *new = again
+    assert drawn == same == same1 != drawn1
+    assert loss != loss1
+    assert source == source1 == "def fit("
+    assert (started, new) == (["[]", "[]"], ["['--seed', '1']", "[]"])
+
+
+@pytest.mark.filterwarnings("ignore:using the sample")
+def test_seeds_vary_where_a_notebook_trains(trains, monkeypatch, capsys):
+    """Only cells with a band draw other numbers, and `fit` has another seed."""
+    program = ROOT / "proofs/seeds.py"
+    outputs = []
+    for seed in ("0", "1"):
+        hooks = {}
+        with monkeypatch.context() as patch:
+            shell = SimpleNamespace(events=SimpleNamespace(register=hooks.__setitem__))
+            patch.setattr("IPython.get_ipython", lambda shell=shell: shell)
+            patch.setenv("SEED", seed)
+            patch.setenv("NOTEBOOK", str(trains))
+            # What the program replaces comes back.
+            for owner, name in (
+                *((torch, "manual_seed"), (subprocess, "run")),
+                *((course_lib, "fit"), (course_lib.training, "fit")),
+            ):
+                patch.setattr(owner, name, getattr(owner, name))
+            runpy.run_path(str(program))
+            names = {"__name__": "__main__"}
+            for source, _ in CELLS:
+                hooks["pre_run_cell"](SimpleNamespace(raw_cell=source))
+                exec(source, names)
+        outputs.append(capsys.readouterr().out.splitlines())
+    only_cells_with_a_band_differ(*outputs)
+
+
+@pytest.mark.slow
+def test_seeds_vary_in_a_kernel(trains):
+    """As in `test_seeds_vary_where_a_notebook_trains`."""
     runner = (
         "import sys, nbformat\nfrom nbclient import NotebookClient\n"
         "made = nbformat.read(sys.argv[1], 4)\nNotebookClient(made).execute()\n"
@@ -310,20 +361,14 @@ def test_seeds_vary_where_a_notebook_trains(tmp_path):
             "PYTHONSTARTUP": str(ROOT / "proofs/seeds.py"),
             "PYTHONPATH": str(ROOT),
             "SEED": seed,
-            "NOTEBOOK": str(path),
+            "NOTEBOOK": str(trains),
         }
-        command = [sys.executable, "-c", runner, path]
+        command = [sys.executable, "-c", runner, trains]
         done = subprocess.run(command, env=env, capture_output=True, text=True)
         outputs[seed] = done.stdout.splitlines()
         assert outputs[seed], done.stderr
-    (
-        (drawn, same, loss, source, *started, _),
-        (drawn1, same1, loss1, source1, *new, _),
-    ) = outputs.values()
-    assert drawn == same == same1 != drawn1
-    assert loss != loss1
-    assert source == source1 == "def fit("
-    assert (started, new) == (["[]", "[]"], ["['--seed', '1']", "[]"])
+    (*first, _), (*second, _) = outputs.values()
+    only_cells_with_a_band_differ(first, second)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "proofs").glob("*.py")), ids=str)
@@ -332,12 +377,11 @@ def test_every_proof_says_what_it_is(path):
 
 
 @pytest.mark.parametrize("name", ["faults", "variations"])
-def test_unknown_parts_of_a_proof(name):
-    command = [sys.executable, "-m", f"proofs.{name}", "nothing"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "no such" in done.stderr
-    assert "nothing" in done.stderr
+def test_unknown_parts_of_a_proof(name, monkeypatch):
+    path = ROOT / f"proofs/{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "nothing"])
+    with pytest.raises(SystemExit, match=r"no such .*nothing"):
+        runpy.run_path(str(path), run_name="__main__")
 
 
 def test_unknown_proofs():

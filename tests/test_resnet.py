@@ -19,10 +19,15 @@ DEPTHS = (18, 34, 50, 101, 152)
 
 
 def theirs_with_weights_of(ours, depth):
-    theirs = getattr(torchvision.models, f"resnet{depth}")()
+    """On the same memory, but for the statistics."""
+    with torch.device("meta"):
+        theirs = getattr(torchvision.models, f"resnet{depth}")()
     theirs.load_state_dict(
-        dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True))
+        dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)),
+        assign=True,
     )
+    for buffer in theirs.buffers():
+        buffer.data = buffer.clone()
     return theirs
 
 

@@ -1,9 +1,10 @@
-"""The run that is ready for a GPU, a few steps of it, in every chapter that has one.
+"""The run that is ready for a GPU, a step of it, in every chapter that has one.
 
-The cells of the notebook are executed up to its training, with ``RUN = "gpu"``, eight
-pictures and one epoch.
+The cells that its training needs are executed, with ``RUN = "gpu"``, two images and one
+epoch.
 """
 
+import ast
 import importlib
 import sys
 import warnings
@@ -24,14 +25,38 @@ notebooks = importlib.import_module("notebooks")
 TEXTS = [path for path in notebooks.texts() if "RUNS[RUN]" in path.read_text()]
 
 
+def names(source):
+    """The names that a cell makes, and those that it takes from the cells before."""
+    made, taken = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                taken.add(name)
+            case (
+                ast.Name(id=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name)
+            ):
+                made.add(name)
+            case ast.alias(name=name, asname=other):
+                made.add(other or name)
+    return made, taken - made
+
+
 def cells(text):
-    """The sources of the code cells, without the setup."""
-    made = nbformat.read(text.with_suffix(".ipynb"), as_version=4)
-    return [cell.source for cell in notebooks.code_cells(made)][1:]
+    """The sources of the cells that the training needs, and of the training."""
+    notebook = nbformat.read(text.with_suffix(".ipynb"), as_version=4)
+    sources = [cell.source for cell in notebooks.code_cells(notebook)][1:]
+    last = next(i for i, source in enumerate(sources) if "RUNS[RUN]" in source)
+    chosen, wanted = [sources[last]], names(sources[last])[1]
+    for source in reversed(sources[:last]):
+        made, taken = names(source)
+        if made & wanted:
+            chosen.insert(0, source)
+            wanted = wanted - made | taken
+    return chosen
 
 
 def short(sample):
-    """`fit`, for one epoch of eight pictures; it remembers what it was asked for."""
+    """`fit`, for one epoch of two images; it remembers what it was asked for."""
     asked, fit = [], course_lib.fit
 
     def first(split, count):
@@ -39,10 +64,9 @@ def short(sample):
 
     def call(net, data, **kwargs):
         asked.append((net, kwargs))
-        few = FashionMNIST(*(first(sample.train, count) for count in (8, 4, 4)), "")
-        return fit(
-            net, few, **(kwargs | {"epochs": 1, "batch_size": 4, "progress": False})
-        )
+        two = first(sample.train, 2)
+        short = {"epochs": 1, "batch_size": 2, "progress": False}
+        return fit(net, FashionMNIST(two, two, two, ""), **(kwargs | short))
 
     return call, asked
 
@@ -53,17 +77,14 @@ def test_the_run_for_a_gpu(text, sample, monkeypatch):
     monkeypatch.setattr(course_lib, "fit", call)
     monkeypatch.setattr(course_lib, "fashion_mnist", lambda: sample)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
-    names = {"__name__": "__main__"}
+    namespace = {"__name__": "__main__"}
     with warnings.catch_warnings(), plt.rc_context():
         warnings.simplefilter("ignore")
         for source in cells(text):
-            source = source.replace('RUN = "laptop"', 'RUN = "gpu"')
-            exec(source, names)
-            if "RUNS[RUN]" in source:
-                break
+            exec(source.replace('RUN = "quick"', 'RUN = "gpu"'), namespace)
     plt.close("all")
-    assert names["RUN"] == "gpu"
-    assert set(names["RUNS"]) == {"laptop", "gpu"}
+    assert namespace["RUN"] == "gpu"
+    assert set(namespace["RUNS"]) == {"quick", "full", "gpu"}
     net, arguments = asked[-1]
     assert arguments["epochs"] == 10
     assert course_lib.count_parameters(net) > 60_000

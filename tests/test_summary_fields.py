@@ -94,6 +94,7 @@ TALL = {
 }
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("name", TALL)
 def test_networks_by_gradient(name):
     build, size = TALL[name]

@@ -1,7 +1,8 @@
 """The command line, alone and on two processes."""
 
+import json
 import os
-import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +21,7 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def run(*command, processes=0):
-    if processes:
-        launcher = ["-m", "torch.distributed.run", "--standalone"]
-        command = [*launcher, f"--nproc-per-node={processes}", *command]
+def run(*command):
     return subprocess.run(
         [sys.executable, *map(str, command)],
         env=ENVIRONMENT,
@@ -33,46 +31,63 @@ def run(*command, processes=0):
     )
 
 
-LENET = ["LeNet", "modern", "--epochs", "2", "--batch-size", "99"]
-LENET += ["--precision", "float32", "--augment"]
+@pytest.fixture(scope="module")
+def parallel(tmp_path_factory):
+    """Where tests/parallel.py has written what it found."""
+    folder = tmp_path_factory.mktemp("parallel")
+    done = run("tests/parallel.py", folder)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return folder
 
 
-def test_two_processes_learn_what_one_does(tmp_path):
+def test_two_processes_learn_what_one_does(parallel):
     """Without batch norm and dropout: same pictures, same losses, to rounding."""
-    found = []
-    for processes in (0, 2):
-        path = tmp_path / f"{processes}.pt"
-        done = run(
-            "-m", "course_lib.train", *LENET, "--checkpoint", path, processes=processes
-        )
-        assert done.returncode == 0, done.stderr
-        found.append(torch.load(path, weights_only=True))
-    one, two = found
+    one, two = (
+        torch.load(parallel / f"LeNet-{processes}.pt", weights_only=True)
+        for processes in (1, 2)
+    )
+    assert len(one["losses"]) == 2 * 5
     assert two["losses"] == pytest.approx(one["losses"], rel=2e-5)
     for name, value in one["state"]["net"].items():
         torch.testing.assert_close(two["state"]["net"][name], value, rtol=0, atol=1e-5)
 
 
-def test_gradients_of_two_processes_in_float64():
-    done = run("tests/parallel.py", processes=2)
-    assert done.returncode == 0, done.stderr
-    differences = re.findall(r"\d: 400 (\S+)", done.stdout)
-    assert len(differences) == 2
-    assert all(float(each) < 1e-12 for each in differences)
+def test_gradients_of_two_processes_in_float64(parallel):
+    for rank in (0, 1):
+        found = (parallel / f"difference-{rank}.json").read_text()
+        pictures, difference = json.loads(found)
+        assert pictures == 400
+        assert difference < 1e-12
 
 
-def test_batch_norm_in_two_processes_ends_as_one_network(tmp_path):
-    """Each has statistics of its own; the first one's are scored and saved."""
-    path = tmp_path / "run.pt"
-    command = ["ResNet", "small", "--epochs", "1", "--batch-size", "100"]
-    done = run("-m", "course_lib.train", *command, "--checkpoint", path, processes=2)
-    assert done.returncode == 0, done.stderr
-    assert "2 processes, cpu" in done.stderr
+def ends_as_one(printed, path):
+    """Each process has statistics of its own; the first one's are scored and saved, and
+    it alone speaks.
+    """
+    assert "2 processes, cpu" in printed
     (row,) = torch.load(path, weights_only=True)["epochs"]
-    assert done.stdout.count("test") == 1
-    assert f"{row[1][1]:.3f}" in done.stdout
+    assert printed.count(" test ") == 1
+    assert f"{row[1][1]:.3f}" in printed
 
 
+def test_batch_norm_in_two_processes_ends_as_one_network(parallel):
+    first, second = ((parallel / f"ResNet-2-{rank}.txt").read_text() for rank in (0, 1))
+    ends_as_one(first, parallel / "ResNet-2.pt")
+    assert second == ""
+
+
+@pytest.mark.slow
+def test_torchrun(tmp_path):
+    """As `test_batch_norm_in_two_processes_ends_as_one_network`, by its command."""
+    path = tmp_path / "run.pt"
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "course_lib.train", "ResNet", "small", "--checkpoint", path]
+    done = run(*command, "--epochs", "1", "--batch-size", "100")
+    assert done.returncode == 0, done.stderr
+    ends_as_one(done.stderr + done.stdout, path)
+
+
+#: Where it dies, and which time that it comes there.
 PLACES = [
     ("before a step", 1),
     ("after a step", 3),
@@ -85,26 +100,33 @@ PLACES = [
     ("after the rename", 1),
     ("after a step", 10),
 ]
+#: A checkpoint that is torn, one that has not got its name, one that is of old.
+THREE = [("half written", 2), ("before the rename", 2), ("after a step", 10)]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    end = run("tests/killed.py", tmp_path_factory.mktemp("whole") / "run.pt", "", 0)
-    assert end.returncode == 0, end.stderr
-    return end
-
-
-@pytest.mark.parametrize(("place", "count"), PLACES)
-def test_killed_in_ten_places(whole, tmp_path, place, count):
-    """It loses at most an epoch, never the checkpoint, and ends the same."""
-    path = tmp_path / "run.pt"
-    killed = run("tests/killed.py", path, place, count)
-    assert killed.returncode == -9, killed.stderr
-    if path.exists():
-        epochs = len(torch.load(path, weights_only=True)["epochs"])
-        assert epochs >= (count - 1 if "step" not in place else count // 4)
-    resumed = run("tests/killed.py", path, "", 0)
-    assert (resumed.stdout, resumed.stderr) == (whole.stdout, whole.stderr)
+@pytest.mark.parametrize(
+    "places",
+    [
+        pytest.param(THREE, id="three"),
+        pytest.param(PLACES, id="ten", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_in_many_places(tmp_path, places):
+    """It loses at most an epoch, never the checkpoint, and ends the same to the bit."""
+    arguments = [part for place in places for part in place]
+    done = run("tests/killed.py", tmp_path, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    code, whole = found.pop("")
+    assert code == 0
+    assert len(whole[0]) == 3 * 4
+    assert len(found) == len(places)
+    for place, count in places:
+        signal, epochs, *end = found[f"{place} {count}"]
+        assert signal == 9
+        if epochs is not None:
+            assert epochs >= (count - 1 if "step" not in place else count // 4)
+        assert end == [0, whole]
 
 
 @pytest.fixture
@@ -189,3 +211,11 @@ def test_every_network_can_be_asked_for():
     }
     with pytest.raises(SystemExit):
         train.main(["MLP", "small"])
+
+
+@pytest.mark.usefixtures("_sample")
+@pytest.mark.filterwarnings("ignore:using the sample")
+def test_as_a_program(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "ResNet", "19"])
+    with pytest.raises(SystemExit, match="19"):
+        runpy.run_path(train.__file__, run_name="__main__")

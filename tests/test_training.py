@@ -243,12 +243,30 @@ def test_goes_on_from_its_checkpoint_as_if_nothing_had_been(
     assert not again.training
 
 
+def test_compiled_is_what_learns(sample, monkeypatch):
+    """As an option. What torch makes of the net is trained, the net has its weights."""
+    compiled = []
+
+    def compile_(net):
+        compiled.append(net)
+        return nn.Sequential(net, nn.Tanh())
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    plain, a = trained(sample, epochs=1, run_on=RUN_ON)
+    assert compiled == []
+    net, b = trained(sample, epochs=1, run_on=RUN_ON, compiled=True)
+    assert compiled == [net]
+    assert a.losses != b.losses
+    assert list(plain.state_dict()) == list(net.state_dict())
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which(os.environ.get("CXX", "g++")),
     reason="torch generates C++ here, and there is no compiler for it",
 )
 def test_compiled(sample):
-    """As an option; what it computes is the same."""
+    """What it computes is the same: the mechanism of `test_compiled_is_what_learns`."""
     plain, a = trained(sample, epochs=1, run_on=RUN_ON)
     compiled, b = trained(sample, epochs=1, run_on=RUN_ON, compiled=True)
     assert a.losses == pytest.approx(b.losses, rel=1e-3)

@@ -108,6 +108,7 @@ def test_stage_sizes_of_table_1(variant):
     }
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_equals_torchvision(depth, batch_norm):
@@ -119,6 +120,7 @@ def test_equals_torchvision(depth, batch_norm):
     assert (logits[0] - logits[1]).abs().max() > 0.1
 
 
+@pytest.mark.usefixtures("narrow")
 def test_gradients_and_statistics_equal_torchvision():
     ours, theirs = pair(11, batch_norm=True)
     for buffer in theirs.buffers():
@@ -141,6 +143,7 @@ def theirs_with(state, depth):
     return theirs.eval()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_c_is_d_with_kernels_of_one_pixel():
     """A 1x1 kernel is a 3x3 kernel of zeros around it: torchvision's vgg16 with such
     kernels is configuration C.
@@ -159,6 +162,7 @@ def test_c_is_d_with_kernels_of_one_pixel():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_lrn_is_a_with_one_normalisation():
     """It stands behind the first ReLU, with the constants of AlexNet."""
     torch.manual_seed(0)
@@ -173,6 +177,7 @@ def test_a_lrn_is_a_with_one_normalisation():
         assert not torch.allclose(ours(x), without, rtol=1e-2)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_dropout_falls_where_torchvision_has_it():
     """The same seed drops the same units: half of those of fc6 and fc7."""
     logits = []
