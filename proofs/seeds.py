@@ -3,9 +3,9 @@
     PYTHONSTARTUP=proofs/seeds.py SEED=3 NOTEBOOK=/.../book/lenet.ipynb
 
 The cells whose output is approximate draw as if `SEED` were added to every seed, and so
-does `course_lib.fit` wherever it is called, in a process of its own
-(``-m course_lib.train``) too. All other cells draw what they always do:
-what they print is compared exactly.
+does `course_lib.fit` wherever it is called, in processes of their own too: those of
+``-m course_lib.train`` and of torchrun, whose program has to take ``--seed``. All other
+cells draw what they always do: what they print is compared exactly.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _measured() -> set[str]:
 
     @functools.wraps(run)
     def run_with_offset(command: Any, *args: Any, **kwargs: Any) -> Any:
-        trains = "course_lib.train" in command
+        trains = bool({"course_lib.train", "torch.distributed.run"} & {*command})
         seed = ["--seed", str(_OFFSET)] if trains and _NOW["offset"] else []
         return run([*command, *seed] if seed else command, *args, **kwargs)
 
