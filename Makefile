@@ -19,7 +19,7 @@ $(BIN)/uv:
 	@touch $@
 
 .venv/all: requirements.txt requirements.lock pyproject.toml | $(BIN)/uv
-	$(UV) --require-hashes --requirement requirements.lock
+	$(UV) --compile-bytecode --require-hashes --requirement requirements.lock
 	$(UV) --no-deps --editable .
 	@touch $@ .venv/book
 
@@ -79,13 +79,13 @@ try: .venv/all
 CARD := NVIDIA_TF32_OVERRIDE=0 CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONSTARTUP=$(CURDIR)/tests/kernel.py
 NBVAL_OPTIONS := --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin
 
-# The longest first, by tests/notebooks/times.json; make times rewrites it.
+# The longest first, by book/results/notebooks.csv; make times rewrites it.
 nbval: .venv/all data
 	$(CARD) $(PYTEST) --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder \
 		$(NBVAL_OPTIONS) $(NBVAL) book/*.ipynb book/solutions
 
 times:
-	$(MAKE) nbval NBVAL="--times tests/notebooks/times.json"
+	$(MAKE) nbval NBVAL="--times book/results/notebooks.csv"
 
 notebooks: .venv/all data
 	$(BIN)/python tools/notebooks.py $(NAMES)

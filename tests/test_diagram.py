@@ -121,8 +121,6 @@ def plan(name):
 @cache
 def drawn(name, level=None, direction=None):
     """Forms are laid out from one plan, as a module is read the same for each."""
-    if level is None:
-        return draw(*module(name), direction=direction)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagram, "read", lambda *_: plan(name))
         return draw(*module(name), level=level, direction=direction)

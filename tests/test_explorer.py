@@ -72,13 +72,24 @@ def of_script(rows):
     return [row | ({"centre": None} if row["stride"] is None else {}) for row in rows]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_number_is_that_of_summarize(call, name):
+#: More of the steps of ResNet-50.
+DEEP = ("ResNet-101", "ResNet-152")
+
+
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [
+        *((name, name in DEEP) for name in NETWORKS),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in DEEP),
+    ],
+)
+def test_every_number_is_that_of_summarize(call, name, one):
+    """For several sizes, or `one`."""
     net, (channels, size, _) = built(name), NETWORKS[name].input_size
     smallest, largest = call("xray.sizes", name)
     sizes = {smallest, size, size + 1, min(largest, 2 * size)}
     assert len(sizes) >= 3
-    for pixels in sizes:
+    for pixels in [size] if one else sizes:
         rows = of_script(call("xray", name, pixels))
         assert rows == of_summarize(net, channels, pixels)
 

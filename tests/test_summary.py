@@ -64,7 +64,20 @@ def on_meta(name):
         return build(**quick)
 
 
-@pytest.mark.parametrize("name", THEIRS)
+#: Larger ones of those that are there too.
+LARGE = (
+    *("densenet161", "efficientnet_v2_s", "resnext101_32x8d", "resnext101_64x4d"),
+    "wide_resnet101_2",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+        for name in THEIRS
+    ],
+)
 def test_equals_the_metadata_of_torchvisions_weights(name):
     weights = torchvision.models.get_model_weights(name).DEFAULT
     size = weights.transforms().crop_size[0]

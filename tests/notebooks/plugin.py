@@ -27,7 +27,7 @@ longest begin first. (With pytest-xdist: ``--dist loadfile --no-loadscope-reorde
 
 import ast
 import copy
-import json
+import csv
 import math
 import re
 import time
@@ -49,7 +49,7 @@ from tools.notebooks import is_empty, read
 SECONDS = pytest.StashKey[dict[str, float]]()
 
 #: Where they are kept from run to run, unless ``--times`` names a file.
-TIMES = Path(__file__).with_name("times.json")
+TIMES = Path(__file__).parents[2] / "book/results/notebooks.csv"
 
 #: What a kernel runs before all cells: it notes what fails and does not raise, and
 #: leaves no name behind.
@@ -122,8 +122,8 @@ def pytest_sessionfinish(session):
         config.workeroutput["notebooks"] = config.stash[SECONDS]
     elif (file := config.getoption("times")) and config.stash[SECONDS]:
         known = _read_times(Path(file)) | config.stash[SECONDS]
-        text = json.dumps(known, indent=2, sort_keys=True) + "\n"
-        Path(file).write_text(text, encoding="utf-8")
+        rows = [f"{name},{known[name]:.1f}\n" for name in sorted(known)]
+        Path(file).write_text("".join(["notebook,cpu_seconds\n", *rows]), "utf-8")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -145,9 +145,10 @@ def pytest_terminal_summary(terminalreporter, config):
 def _read_times(file):
     """What is not there, or makes no sense, was not measured."""
     try:
-        known = dict(json.loads(file.read_text(encoding="utf-8")))
-        return {name: float(seconds) for name, seconds in known.items()}
-    except (OSError, ValueError, TypeError):
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = [*csv.DictReader(lines)]
+        return {row["notebook"]: float(row["cpu_seconds"]) for row in rows}
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 

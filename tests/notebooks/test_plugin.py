@@ -29,6 +29,7 @@ from tests.notebooks.compare import (
 )
 
 ROOT = Path(__file__).parents[2]
+HEAD = "notebook,cpu_seconds\n"
 
 
 @pytest.mark.parametrize(
@@ -436,13 +437,13 @@ def folder(tmp_path_factory):
     (folder / "saved.ipynb").write_text(json.dumps(saved))
     for name, (content, _) in BROKEN.items():
         (folder / f"{name}.ipynb").write_text(content)
-    (folder / "times.json").write_text('{"longer.ipynb": 99.0}')
+    (folder / "times.csv").write_text(HEAD + "longer.ipynb,99.0\n")
     return folder
 
 
 @pytest.fixture(scope="module")
 def report(folder):
-    options = ("--times", folder / "times.json", "--continue-on-collection-errors")
+    options = ("--times", folder / "times.csv", "--continue-on-collection-errors")
     return run(folder, "--keep-executed", folder / "kept", *options)
 
 
@@ -480,7 +481,7 @@ def test_what_is_no_notebook(report, name):
 
 def test_the_seconds_of_each_notebook(report, folder):
     """Those whose kernel did not end itself, longest first."""
-    times = json.loads((folder / "times.json").read_text())
+    times = plugin._read_times(folder / "times.csv")
     measured = str(folder / "saved.ipynb")
     assert list(times) == sorted([measured, "longer.ipynb"])
     assert 0.2 < times[measured] < 30
@@ -496,15 +497,15 @@ def config(file):
 
 
 @pytest.mark.parametrize(
-    "kept", ['{"a": 1, "b": 30.5, "c": 7}', "", "[1]", '{"b": []}']
+    "kept", [HEAD + "a,1\nb,30.5\nc,7\n", "", "[1]", HEAD + "b,\n", HEAD + "b\n"]
 )
 def test_the_longest_begin_first(tmp_path, kept):
-    (tmp_path / "times.json").write_text(kept)
+    (tmp_path / "times.csv").write_text(kept)
     items = [
         SimpleNamespace(where=name, cell=cell) for name in "abcde" for cell in range(2)
     ]
-    plugin.pytest_collection_modifyitems(config(tmp_path / "times.json"), items)
-    order = "debca" if "b" in kept and "7" in kept else "abcde"
+    plugin.pytest_collection_modifyitems(config(tmp_path / "times.csv"), items)
+    order = "debca" if "30.5" in kept else "abcde"
     assert [(item.where, item.cell) for item in items] == [
         (name, cell) for name in order for cell in range(2)
     ]
@@ -512,7 +513,7 @@ def test_the_longest_begin_first(tmp_path, kept):
 
 def test_the_seconds_of_all_workers_are_kept(tmp_path):
     """As pytest-xdist calls the hooks: in the workers, and in who started them."""
-    file = tmp_path / "times.json"
+    file = tmp_path / "times.csv"
     controller = config(file)
     for name, seconds in {"b": 2.5, "a": 1.5}.items():
         worker = config(file)
@@ -524,7 +525,7 @@ def test_the_seconds_of_all_workers_are_kept(tmp_path):
         plugin.pytest_testnodedown(node)
     plugin.pytest_testnodedown(SimpleNamespace(config=controller))  # it crashed
     plugin.pytest_sessionfinish(SimpleNamespace(config=controller))
-    assert file.read_text() == '{\n  "a": 1.5,\n  "b": 2.5\n}\n'
+    assert file.read_text() == HEAD + "a,1.5\nb,2.5\n"
 
 
 @pytest.mark.usefixtures("report")
