@@ -155,7 +155,8 @@ def watch(watcher: str, tree: Path) -> Outcome:
 
 def code(watcher: str, fault: Fault | None = None) -> str:
     """The fingerprint of what a row depends on."""
-    files = [ROOT / name for name in ("course_lib", "tests/notebooks")]
+    gate = ("course_lib", "tests/notebooks", "tools/notebooks.py")
+    files = [ROOT / name for name in gate]
     ledger = [ROOT / "book/claims.yml"] if watcher == "claims" else []
     return fingerprint(*files, *ledger, watched(watcher), *map(str, fault or ()))
 

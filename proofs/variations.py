@@ -110,7 +110,8 @@ def attempt(text: Path, name: str) -> dict[str, str]:
     """The row of a notebook in a variation, measured unless it is known."""
     variation = (VARIATIONS | MORE)[name]
     notebook = text.with_suffix(".ipynb")
-    files = [ROOT / "course_lib", ROOT / "tests/notebooks", notebook]
+    gate = ("course_lib", "tests/notebooks", "tools/notebooks.py")
+    files = [*(ROOT / name for name in gate), notebook]
     if "PYTHONSTARTUP" in variation.env:
         files.append(ROOT / "proofs/pretend.py")
     key = {"notebook": text.stem, "variation": name}

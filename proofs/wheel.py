@@ -118,6 +118,7 @@ def prove(version: str, wheel: Path, folder: Path, wanted: list[str]) -> dict[st
     for path in (ROOT / "tests/conftest.py", *tests(wanted)):
         shutil.copy2(path, outside / path.name)
     pytest = (str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    pytest += ("-m", "not slow")
     said = clean.run(
         *pytest, "--doctest-modules", "--pyargs", ".", "course_lib", cwd=outside
     )
