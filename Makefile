@@ -30,13 +30,13 @@ book: .venv/book
 
 # The parts of `make test`, and how long each took; MORE=browser adds one.
 test:
-	@MAKE="$(MAKE)" $(PYTHON) tools/gate.py .venv/all data lint types unit nbval book $(MORE)
+	@MAKE="$(MAKE)" $(PYTHON) -m tools.gate .venv/all data lint types unit nbval book $(MORE)
 
 lint: .venv/all
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/python tools/notebooks.py --check
-	$(BIN)/python tools/exercises.py --check
+	$(BIN)/python -m tools.notebooks --check
+	$(BIN)/python -m tools.exercises --check
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
@@ -72,7 +72,7 @@ try: .venv/all
 		|| { echo "make try NAME=TOPIC, such as resnet; there is no topic '$(NAME)'"; exit 1; }
 	@$(BIN)/ruff check $(TOPIC) && $(BIN)/ruff format --check $(TOPIC)
 	@$(BIN)/mypy $(filter course_lib/%,$(TOPIC)) & types=$$!; \
-		$(if $(TEXT),$(BIN)/python tools/notebooks.py --check $(TEXT) &&) \
+		$(if $(TEXT),$(BIN)/python -m tools.notebooks --check $(TEXT) &&) \
 		$(PYTEST) $(LIGHT) --quiet $(TOPIC) && wait $$types
 
 # What a graphics card must not do: round to TF32, and add in any order (tests/kernel.py).
@@ -88,10 +88,10 @@ times:
 	$(MAKE) nbval NBVAL="--times book/results/notebooks.csv"
 
 notebooks: .venv/all data
-	$(BIN)/python tools/notebooks.py $(NAMES)
+	$(BIN)/python -m tools.notebooks $(NAMES)
 
 exercises: .venv/all data
-	$(BIN)/python tools/exercises.py $(NAMES)
+	$(BIN)/python -m tools.exercises $(NAMES)
 
 .venv/teach .venv/proof: .venv/%: .venv/all
 	$(UV) --constraint requirements.lock --editable ".[$*]"
@@ -115,7 +115,7 @@ serve: book
 # make bench LIMIT="ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2"
 BENCHMARKS := imports pipeline xray peak compiled fullscale training time_to_accuracy
 bench: .venv/all data
-	for name in $(BENCHMARKS); do $(LIMIT) $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in $(BENCHMARKS); do $(LIMIT) $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 links: .venv/book
 	$(BIN)/jupyter-book build --builder linkcheck .

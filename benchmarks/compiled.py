@@ -1,7 +1,7 @@
 """What ``fit(compiled=True)`` brings to a step of training, and what it costs before
 the first one: the same net with torch's compiler and without.
 
-    python benchmarks/compiled.py
+    python -m benchmarks.compiled
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 
 import torch
-from formats import NETS, Step
-from measure import Result, main, side_by_side, take_turns, timed
 
+from benchmarks.formats import NETS, Step
+from benchmarks.measure import Result, main, side_by_side, take_turns, timed
 from course_lib import runtime
 
 CASES = ("LeNet modern", "VGG small, normalised", "ResNet small")

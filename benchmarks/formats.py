@@ -5,7 +5,7 @@ Steps of all combinations take turns, so that whatever else the machine does fal
 all alike. Printed are the median milliseconds of the first combination, and how many
 times faster than that each of the others is.
 
-    python benchmarks/formats.py
+    python -m benchmarks.formats
 """
 
 from __future__ import annotations

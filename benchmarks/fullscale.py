@@ -2,7 +2,7 @@
 weights and the same eight pictures of 224x224 pixels, in float32 and contiguous, and
 in the runtime's precision and memory format.
 
-    python benchmarks/fullscale.py
+    python -m benchmarks.fullscale
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measure import Result, main, side_by_side, take_turns, timed
 from torch import nn
 from torchvision import models
 
+from benchmarks.measure import Result, main, side_by_side, take_turns, timed
 from course_lib import VGG, AlexNet, GoogLeNet, ResNet, Runtime, runtime
 
 #: Case -> ours and torchvision's. The auxiliary classifiers are left out of both.

@@ -1,6 +1,6 @@
 """What an import costs, in processes of its own: `course_lib` against `d2l.torch`.
 
-python benchmarks/imports.py
+python -m benchmarks.imports
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from measure import Result, main, side_by_side, take_turns
+from benchmarks.measure import Result, main, side_by_side, take_turns
 
 #: Case -> what has been imported before, and does not count.
 CASES = {"with torch": "time", "beyond torch": "torch"}

@@ -13,7 +13,6 @@ import datetime
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -23,9 +22,9 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from experiments.record import RESULTS, Row, load, save, where
+
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "experiments"))
-from record import RESULTS, Row, load, save, where  # noqa: E402
 
 #: Where the rows go; `course_lib.recorded("benchmarks")` reads them.
 TABLE = RESULTS / "benchmarks.csv"

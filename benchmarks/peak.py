@@ -4,7 +4,7 @@ reaches.
 The peak is the best rate of large square products in the runtime's precision, measured
 in the same rounds. Counted is what a step multiplies, forward and backward.
 
-    python benchmarks/peak.py
+    python -m benchmarks.peak
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from formats import NETS, Step
-from measure import Result, main, side_by_side, take_turns, timed
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.formats import NETS, Step
+from benchmarks.measure import Result, main, side_by_side, take_turns, timed
 from course_lib import runtime
 
 SIZES, ROUNDS = (1024, 2048, 3072), 15

@@ -1,16 +1,16 @@
 """Pictures a second out of the input pipeline: d2l's loader with its four workers, and
 ours, which has none. A round is an epoch.
 
-    python benchmarks/pipeline.py
+    python -m benchmarks.pipeline
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-import d2l_here
-from measure import Result, main, side_by_side, take_turns, timed
 from torch import Tensor
 
+from benchmarks import d2l_here
+from benchmarks.measure import Result, main, side_by_side, take_turns, timed
 from course_lib import fashion_mnist
 
 BATCH = 128

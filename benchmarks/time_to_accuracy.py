@@ -5,26 +5,26 @@ d2l trains for ten epochs, which takes hours for most of its nets. Its time is t
 step, measured, times the steps of ten epochs. Ours is measured as a whole, with as few
 epochs as reach that accuracy on the test set with every seed.
 
-    python benchmarks/time_to_accuracy.py
+    python -m benchmarks.time_to_accuracy
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import d2l_here
 import torch
-from d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
-from measure import Result, main, side_by_side, take_turns
-from training import EFFORTS, Effort
 
+from benchmarks import d2l_here
+from benchmarks.d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
+from benchmarks.measure import Result, main, side_by_side, take_turns
+from benchmarks.training import EFFORTS, Effort
 from course_lib import fashion_mnist, fit
+from experiments import accuracy
 
-#: What the chapters train; `measure` has opened that folder.
-NETS = importlib.import_module("accuracy").RECIPES
+#: What the chapters train.
+NETS = accuracy.RECIPES
 
 
 class Recipe(NamedTuple):

@@ -1,7 +1,7 @@
 """Pictures a second in training, the same net on the same input: d2l's loop with its
 loader, a plain loop as in torchvision's references, and `fit`.
 
-    python benchmarks/training.py
+    python -m benchmarks.training
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import NamedTuple
 
-import d2l_here
 import torch
 import torch.nn.functional as F
-from d2l_here import FAMILIES, Batch, Stretch
-from measure import Result, main, side_by_side, take_turns
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from benchmarks import d2l_here
+from benchmarks.d2l_here import FAMILIES, Batch, Stretch
+from benchmarks.measure import Result, main, side_by_side, take_turns
 from course_lib import FashionMNIST, Split, fashion_mnist, fit
 from course_lib.data import MEAN, STD
 

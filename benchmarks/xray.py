@@ -2,7 +2,7 @@
 by kernel nor receptive fields; with its weights on the meta device, and on the
 processor as torchinfo is often used.
 
-    python benchmarks/xray.py
+    python -m benchmarks.xray
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import torch
 import torchinfo
-from measure import Result, main, side_by_side, take_turns, timed
 
+from benchmarks.measure import Result, main, side_by_side, take_turns, timed
 from course_lib import ResNet, summarize
 
 CASES = {"weights on meta": "meta", "weights on the processor": "cpu"}

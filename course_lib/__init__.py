@@ -8,16 +8,16 @@ from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
 from course_lib.deconvnet import deconvnet, occlusion
 from course_lib.googlenet import GoogLeNet, Inception
-from course_lib.history import History, Score
 from course_lib.lenet import LeNet
 from course_lib.nin import NiN, nin_block
+from course_lib.pages.results import recorded
+from course_lib.pages.source import show
 from course_lib.plotting import plot_seeds, show_images, style
 from course_lib.pretrained import download_torchvision, load_torchvision
 from course_lib.resnet import Residual, ResNet, basic_block, bottleneck
-from course_lib.results import recorded
-from course_lib.runtime import Runtime, runtime
-from course_lib.source import show
-from course_lib.training import TrainingError, evaluate, fit
+from course_lib.training.history import History, Score
+from course_lib.training.loop import TrainingError, evaluate, fit
+from course_lib.training.runtime import Runtime, runtime
 from course_lib.vgg import VGG, vgg_block
 from course_lib.zfnet import ZFNet
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from course_lib.blocks import Network, check_variant, data_shape, he_init, response_norm
+from course_lib.arguments import check_variant, data_shape
+from course_lib.blocks import Network, he_init, response_norm
 
 
 class Conv(NamedTuple):

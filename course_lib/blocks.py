@@ -5,13 +5,10 @@ and He's initialisation.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class Network(nn.Sequential):
@@ -158,40 +155,3 @@ def he_init(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> N
             nn.init.kaiming_normal_(layer.weight, mode=fan, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def check_variant(net: str, variant: object, variants: Iterable[object]) -> None:
-    """Raise the ValueError of an unknown `variant`, with those that there are."""
-    known = list(variants)
-    if variant not in known:
-        raise ValueError(
-            f"{net} has the variants {', '.join(map(repr, known))}; got {variant!r}"
-        )
-
-
-#: What the nets were made for -> classes and channels.
-DATA = {"imagenet": (1000, 3), "cifar": (10, 3), "fashion": (10, 1)}
-
-
-def data_shape(
-    data: str, num_classes: int | None, in_channels: int | None
-) -> tuple[int, int]:
-    """`num_classes` and `in_channels`, those of `data` where they are None.
-
-    Raises: ValueError if one of them is less than 1.
-    """
-    num_classes = DATA[data][0] if num_classes is None else num_classes
-    in_channels = DATA[data][1] if in_channels is None else in_channels
-    for name, value in {"num_classes": num_classes, "in_channels": in_channels}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    return num_classes, in_channels
-
-
-def check_one_of(accepted: tuple[str, ...], **values: str) -> None:
-    """Raise the ValueError of a value that is not among `accepted`."""
-    for name, value in values.items():
-        if value not in accepted:
-            raise ValueError(
-                f"{name} must be one of {', '.join(map(repr, accepted))}; got {value!r}"
-            )

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.blocks import Network, check_variant, data_shape, he_init
+from course_lib.arguments import check_variant, data_shape
+from course_lib.blocks import Network, he_init
 
 
 class Row(NamedTuple):

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from course_lib.blocks import Network, check_variant, data_shape, he_init
+from course_lib.arguments import check_variant, data_shape
+from course_lib.blocks import Network, he_init
 
 #: What a stage ends with. Windows overlap, and one that sticks out counts, as in the
 #: authors' programs.

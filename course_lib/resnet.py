@@ -14,15 +14,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.blocks import (
-    Network,
-    check_one_of,
-    check_variant,
-    conv_bn,
-    conv_bn_relu,
-    data_shape,
-    he_init,
-)
+from course_lib.arguments import check_one_of, check_variant, data_shape
+from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 
 #: Section 3.3 and 4.1: what goes around a body. "none" makes the paper's plain nets.
 SHORTCUTS = ("A", "B", "C", "none")

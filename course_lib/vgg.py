@@ -10,14 +10,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from course_lib.blocks import (
-    Network,
-    check_variant,
-    data_shape,
-    he_init,
-    linear_relu_dropout,
-    response_norm,
-)
+from course_lib.arguments import check_variant, data_shape
+from course_lib.blocks import Network, he_init, linear_relu_dropout, response_norm
 
 
 class Row(NamedTuple):

@@ -3,8 +3,8 @@ and over seeds.
 
 For the processor as it is and for one limited to AVX2, as in older laptops:
 
-    python experiments/accuracy.py
-    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python experiments/accuracy.py
+    python -m experiments.accuracy
+    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m experiments.accuracy
 
 It wants a machine that does nothing else: two threads and any other load, and the times
 grow many times over.
@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from record import Experiment, Row, main
 from torch import nn
 
 from course_lib import (
@@ -31,6 +30,7 @@ from course_lib import (
     fashion_mnist,
     fit,
 )
+from experiments.record import Experiment, Row, main
 
 
 def normalised_lenet() -> LeNet:
@@ -94,11 +94,11 @@ EXPERIMENT = Experiment(
         "course_lib/blocks.py",
         "course_lib/data/__init__.py",
         "course_lib/googlenet.py",
-        "course_lib/history.py",
+        "course_lib/training/history.py",
         "course_lib/lenet.py",
         "course_lib/nin.py",
         "course_lib/resnet.py",
-        "course_lib/training.py",
+        "course_lib/training/loop.py",
         "course_lib/vgg.py",
         "course_lib/zfnet.py",
         "experiments/accuracy.py",

@@ -1,6 +1,6 @@
 """What AlexNet's ideas are worth to a small one: each is taken out, or put in, alone.
 
-    python experiments/alexnet.py
+    python -m experiments.alexnet
 
 The activations are compared as in figure 1 of the paper: nothing regularises, and each
 has a learning rate of its own, the best of three in trials at which no seed diverges.
@@ -9,10 +9,10 @@ has a learning rate of its own, the best of three in trials at which no seed div
 from typing import Any
 
 import torch
-from record import Experiment, Row, main
 from torch import nn
 
 from course_lib import AlexNet, Split, evaluate, fashion_mnist, fit
+from experiments.record import Experiment, Row, main
 
 #: What `fit` is told: as in the chapter but shorter, and with nothing that regularises.
 SHORT: dict[str, Any] = {"epochs": 2, "lr": 0.05}
@@ -66,7 +66,7 @@ EXPERIMENT = Experiment(
         "course_lib/alexnet.py",
         "course_lib/blocks.py",
         "course_lib/data/__init__.py",
-        "course_lib/training.py",
+        "course_lib/training/loop.py",
         "experiments/alexnet.py",
     ),
 )

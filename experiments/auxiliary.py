@@ -8,11 +8,11 @@ weights, which were, and from He's; and with batch normalisation.
 from typing import NamedTuple
 
 import torch
-from record import Experiment, Row, main
 from torch import Tensor, nn
 
 from course_lib import GoogLeNet, Split, evaluate, fashion_mnist, fit, googlenet
 from course_lib.degradation import watch_gradients
+from experiments.record import Experiment, Row, main
 
 NINE = googlenet.VARIANTS["small"]._replace(
     modules={
@@ -92,7 +92,7 @@ EXPERIMENT = Experiment(
         "course_lib/data/__init__.py",
         "course_lib/degradation.py",
         "course_lib/googlenet.py",
-        "course_lib/training.py",
+        "course_lib/training/loop.py",
         "experiments/auxiliary.py",
     ),
 )

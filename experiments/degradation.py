@@ -6,11 +6,11 @@ Every net sees the 55,000 training pictures once, with the same steps.
 from typing import NamedTuple
 
 import torch
-from record import Experiment, Row, main
 from torch import Tensor
 
 from course_lib import ResNet, Split, evaluate, fashion_mnist, fit
 from course_lib.degradation import identity_init, watch_gradients
+from experiments.record import Experiment, Row, main
 
 
 class Kind(NamedTuple):
@@ -92,7 +92,7 @@ EXPERIMENT = Experiment(
         "course_lib/data/__init__.py",
         "course_lib/degradation.py",
         "course_lib/resnet.py",
-        "course_lib/training.py",
+        "course_lib/training/loop.py",
         "experiments/degradation.py",
     ),
 )

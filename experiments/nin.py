@@ -4,17 +4,17 @@
 same without its last ReLU, and with batch normalisation, each at three learning rates.
 "best": the same nets for longer, each at the rate that suits it.
 
-    python experiments/nin.py
+    python -m experiments.nin
 """
 
 from collections.abc import Callable
 
 import torch
-from record import Experiment, Row, main
 from torch import nn
 
 from course_lib import NiN, count_parameters, fashion_mnist, fit
 from course_lib.blocks import linear_relu_dropout
+from experiments.record import Experiment, Row, main
 
 
 def full(features: int, *before: nn.Module) -> nn.Sequential:
@@ -99,7 +99,7 @@ EXPERIMENT = Experiment(
         "course_lib/blocks.py",
         "course_lib/data/__init__.py",
         "course_lib/nin.py",
-        "course_lib/training.py",
+        "course_lib/training/loop.py",
         "experiments/nin.py",
     ),
 )

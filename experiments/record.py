@@ -189,6 +189,6 @@ def main(experiment: Experiment) -> None:
     if "--confirm" in sys.argv:
         experiment.confirm()
     elif "--stale" in sys.argv:
-        print(*(experiment.stale() or ["nothing is stale"]), sep="\n")
+        print("\n".join(map(str, experiment.stale())) or "nothing is stale")
     else:
         experiment.run()

@@ -4,15 +4,15 @@ Four blocks and the full layers of ``VGG("small")``; only what a block consists 
 changes. All blocks are trained with batch normalisation, and the two that the paper
 compares also without, as it did.
 
-    python experiments/vgg.py
+    python -m experiments.vgg
 """
 
 import torch
-from record import Experiment, Row, main
 from torch import nn
 
 from course_lib import count_parameters, fashion_mnist, fit, he_init, vgg_block
 from course_lib.blocks import linear_relu_dropout
+from experiments.record import Experiment, Row, main
 
 #: Block -> kernel size, convolutions, how many times as wide, a ReLU after each or only
 #: after the last. The wider net has about as many weights as that with two 3x3.
@@ -83,7 +83,7 @@ EXPERIMENT = Experiment(
     modules=(
         "course_lib/blocks.py",
         "course_lib/data/__init__.py",
-        "course_lib/training.py",
+        "course_lib/training/loop.py",
         "course_lib/vgg.py",
         "experiments/vgg.py",
     ),

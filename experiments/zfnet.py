@@ -1,6 +1,6 @@
 """Two first layers, and what Zeiler and Fergus said against one of them.
 
-    python experiments/zfnet.py
+    python -m experiments.zfnet
 
 AlexNet's 11x11 pixels with a large stride, ZFNet's 7x7 with half of it: are there dead
 filters, frequencies that no filter looks at, and answers that change when the picture
@@ -8,11 +8,11 @@ moves by a pixel?
 """
 
 import torch
-from record import Experiment, Row, main
 from torch import Tensor
 
 from course_lib import ZFNet, evaluate, fashion_mnist, fit
 from course_lib.data import normalize
+from experiments.record import Experiment, Row, main
 
 STEMS = ("7x7/1", "11x11/2")
 SEEDS = 3
@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
     modules=(
         "course_lib/blocks.py",
         "course_lib/data/__init__.py",
-        "course_lib/training.py",
+        "course_lib/training/loop.py",
         "course_lib/zfnet.py",
         "experiments/zfnet.py",
     ),

@@ -22,9 +22,9 @@ from typing import Any
 
 import nbformat
 
+from tools import exercises
+
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-import exercises  # noqa: E402
 
 CONFIG = """\
 c = get_config()
@@ -47,8 +47,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         course = Path(folder)
         (course / "nbgrader_config.py").write_text(CONFIG)
-        tool = ROOT / "tools" / "exercises.py"
-        run([sys.executable, tool, "--nbgrader", course / "source", *names], ROOT)
+        tool = ("-m", "tools.exercises")
+        run([sys.executable, *tool, "--nbgrader", course / "source", *names], ROOT)
         failed = [name for name in names if not graded(course, name)]
     sys.exit(f"not as it should be: {', '.join(failed)}" if failed else 0)
 

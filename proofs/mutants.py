@@ -114,7 +114,7 @@ def _tests(name: str) -> tuple[str, ...]:
 def chosen(file: str) -> list[str]:
     """Of the tests of all exercises, those of the chapter whose checks these are."""
     path = Path(file)
-    if path.parent.name != "checks" or not (ROOT / f"book/{path.stem}.md").exists():
+    if path.parent.name != "keys" or not (ROOT / f"book/{path.stem}.md").exists():
         return []
     return ["-k", f"[{path.stem} or not [ or not test_exercises.py"]
 

@@ -3,9 +3,9 @@
     PYTHONSTARTUP=proofs/seeds.py SEED=3 NOTEBOOK=/.../book/lenet.ipynb
 
 The cells whose output is approximate draw as if `SEED` were added to every seed, and so
-does `course_lib.fit` wherever it is called, in processes of their own too: those of
-``-m course_lib.train`` and of torchrun, whose program has to take ``--seed``. All other
-cells draw what they always do: what they print is compared exactly.
+does `course_lib.fit` wherever it is called, in processes of their own too: those
+of ``-m course_lib.training`` and of torchrun, whose program has to take ``--seed``. All
+other cells draw what they always do: what they print is compared exactly.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def _measured() -> set[str]:
 
     import course_lib
     from course_lib import training
+    from course_lib.training import loop
 
     fit, manual_seed, run = training.fit, torch.manual_seed, subprocess.run
 
@@ -50,13 +51,13 @@ def _measured() -> set[str]:
 
     @functools.wraps(run)
     def run_with_offset(command: Any, *args: Any, **kwargs: Any) -> Any:
-        trains = bool({"course_lib.train", "torch.distributed.run"} & {*command})
+        trains = bool({"course_lib.training", "torch.distributed.run"} & {*command})
         seed = ["--seed", str(_OFFSET)] if trains and _NOW["offset"] else []
         return run([*command, *seed] if seed else command, *args, **kwargs)
 
     subprocess.run = run_with_offset
     torch.manual_seed = manual_seed_with_offset
-    course_lib.fit = training.fit = fit_with_offset
+    course_lib.fit = training.fit = loop.fit = fit_with_offset
     cells = nbformat.read(os.environ["NOTEBOOK"], as_version=4).cells
     return {cell.source for cell in cells if "band" in cell.metadata}
 

@@ -37,7 +37,8 @@ MADE_FROM = [
 USE = """\
 import importlib, pathlib, pkgutil, sys, warnings
 import course_lib
-from course_lib import claims, fashion_mnist, recorded, summarize, LeNet, results
+from course_lib import fashion_mnist, recorded, summarize, LeNet
+from course_lib.pages import claims, results
 
 place = pathlib.Path(course_lib.__file__).parent
 assert sys.prefix in str(place), place

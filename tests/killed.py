@@ -16,16 +16,8 @@ from pathlib import Path
 import torch
 import torch._dynamo  # or every optimizer would, in every process anew
 
-from course_lib import (
-    AlexNet,
-    FashionMNIST,
-    Split,
-    checkpoint,
-    fashion_mnist,
-    fit,
-    runtime,
-    training,
-)
+from course_lib import AlexNet, FashionMNIST, Split, fashion_mnist, fit, runtime
+from course_lib.training import checkpoint, loop
 
 torch.set_num_threads(1)
 
@@ -76,7 +68,7 @@ def deadly(place, count):
     torch.save = half
     around(Split, "batches", "before batches", "after batches")
     around(torch.optim.SGD, "step", "before a step", "after a step")
-    around(training, "evaluate", "before scoring", "after scoring")
+    around(loop, "evaluate", "before scoring", "after scoring")
     around(checkpoint.os, "fsync", "before fsync", "after fsync")
     around(Path, "replace", "before the rename", "after the rename")
 

@@ -21,7 +21,8 @@ import torch._dynamo  # or every optimizer would, in every process anew
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel  # noqa: F401
 
-from course_lib import LeNet, Runtime, fashion_mnist, train
+from course_lib import LeNet, Runtime, fashion_mnist
+from course_lib.training.__main__ import main
 
 torch.set_num_threads(1)
 COMMANDS = {
@@ -64,7 +65,7 @@ def command(name, folder):
     end = folder / f"{name}-{os.environ.get('WORLD_SIZE', '1')}"
     printed = end.with_name(f"{end.name}-{os.environ.get('RANK', '0')}.txt")
     with printed.open("w") as file, redirect_stdout(file), redirect_stderr(file):
-        train.main([*COMMANDS[name], "--checkpoint", str(end.with_suffix(".pt"))])
+        main([*COMMANDS[name], "--checkpoint", str(end.with_suffix(".pt"))])
 
 
 def in_two_processes(function, *arguments):

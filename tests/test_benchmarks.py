@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import measure
 from course_lib import count_parameters
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
-measure = importlib.import_module("measure")
 
 SCRIPTS = sorted(
     path.name
     for path in (ROOT / "benchmarks").glob("*.py")
-    if path.stem not in ("measure", "d2l_here", "formats")
+    if path.stem not in ("__init__", "measure", "d2l_here", "formats")
 )
 
 pytestmark = [
@@ -183,7 +182,7 @@ def test_each_script_is_run():
 
 def test_an_import_is_timed_by_its_own_process(monkeypatch, tmp_path):
     """What is imported before does not count."""
-    imports = importlib.import_module("imports")
+    imports = importlib.import_module("benchmarks.imports")
     for name, seconds in (("slow_one", 0.4), ("quick_one", 0.0)):
         (tmp_path / f"{name}.py").write_text(f"import time\ntime.sleep({seconds})\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -203,7 +202,7 @@ def test_an_import_is_timed_by_its_own_process(monkeypatch, tmp_path):
 
 @pytest.fixture
 def d2l_here():
-    return importlib.import_module("d2l_here")
+    return importlib.import_module("benchmarks.d2l_here")
 
 
 # What d2l's own text and readers count.

@@ -4,7 +4,6 @@ that students make; right answers that look different do.
 
 import importlib
 import re
-import sys
 from pathlib import Path
 
 import nbformat
@@ -13,15 +12,13 @@ import pytest
 from course_lib.checks import check
 from course_lib.checks import exercises as registry
 from course_lib.checks.exercises import EXERCISES
+from tools import exercises, notebooks
 
 ROOT = Path(__file__).parents[1]
-sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
-exercises = importlib.import_module("exercises")
-notebooks = importlib.import_module("notebooks")
 
 TEXTS = exercises.texts()
 for text in TEXTS:
-    importlib.import_module(f"course_lib.checks.{text.stem}")
+    importlib.import_module(f"course_lib.checks.keys.{text.stem}")
 ANSWERS = {text.stem: importlib.import_module(f"answers.{text.stem}") for text in TEXTS}
 NAMES = sorted(EXERCISES)
 

@@ -7,23 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from experiments import record
+
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "experiments"))
-record = importlib.import_module("record")
 
 SCRIPTS = sorted(
-    path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem != "record"
+    path.stem
+    for path in (ROOT / "experiments").glob("[a-z]*.py")
+    if path.stem != "record"
 )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_results_are_complete_and_of_this_code(script):
-    experiment = importlib.import_module(script).EXPERIMENT
+    experiment = importlib.import_module(f"experiments.{script}").EXPERIMENT
     rows = experiment.rows()
-    assert rows, f"run: python experiments/{script}.py"
+    assert rows, f"run: python -m experiments.{script}"
     for row in rows:
         assert all(row[name] for name in (*experiment.keys[0], *record.PROVENANCE))
-    assert not experiment.stale(), f"run: python experiments/{script}.py"
+    assert not experiment.stale(), f"run: python -m experiments.{script}"
     for key in experiment.keys:
         assert any(key.items() <= row.items() for row in rows), key
 
@@ -31,7 +33,10 @@ def test_results_are_complete_and_of_this_code(script):
 def test_every_table_has_its_script():
     tables = {path.stem for path in (ROOT / "book/results").glob("*.csv")}
     tables -= {"benchmarks", "notebooks"}  # of `make bench` and `make times`
-    scripts = {importlib.import_module(name).EXPERIMENT.table for name in SCRIPTS}
+    scripts = {
+        importlib.import_module(f"experiments.{name}").EXPERIMENT.table
+        for name in SCRIPTS
+    }
     assert tables == scripts
 
 

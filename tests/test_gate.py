@@ -1,14 +1,11 @@
 """The parts of `make test`, with a Makefile of our own."""
 
-import importlib
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "tools"))
-gate = importlib.import_module("gate")
+from tools import gate
 
 MAKEFILE = """\
 .PHONY: data unit broken book

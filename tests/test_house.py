@@ -16,10 +16,9 @@ import yaml
 from IPython.core.interactiveshell import InteractiveShell
 
 import course_lib
+from tools import notebooks
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-notebooks = importlib.import_module("notebooks")
 
 TEXTS = notebooks.texts()
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -53,7 +52,12 @@ def cells(kind):
 
 
 #: The chapters whose module has another name.
-MODULE = {"comparison": "summary", "scaling": "train"}
+MODULE = {
+    "comparison": "summary",
+    "scaling": "training/__main__",
+    "claims": "pages/claims",
+    "cheatsheet": "pages/cheatsheet",
+}
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -67,7 +71,7 @@ def test_one_word_four_files(name):
         f"book/{name}.md",
         f"book/{name}.ipynb",
         module_file,
-        f"tests/test_{module}.py",
+        f"tests/test_{module.replace('/', '_').replace('__', '')}.py",
     ):
         assert (ROOT / file).is_file(), file
 

@@ -1,6 +1,5 @@
 """The maker of notebooks: tools/notebooks.py."""
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -9,10 +8,9 @@ import nbformat
 import pytest
 
 from tests.notebooks.compare import banded, bands, parts
+from tools import notebooks
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-notebooks = importlib.import_module("notebooks")
 
 TEXT = """---
 jupytext:

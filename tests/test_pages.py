@@ -1,7 +1,6 @@
 """What makes the pages of the book: the API part, the links, the first page."""
 
 import ast
-import importlib
 import inspect
 import re
 import subprocess
@@ -15,12 +14,12 @@ import yaml
 from pybtex.database import parse_string
 
 import course_lib
+from tools import front
+from tools import sphinx_api as api
+from tools import sphinx_pages as pages
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-api = importlib.import_module("sphinx_api")
-pages = importlib.import_module("sphinx_pages")
-front = importlib.import_module("front")
+
 drawings = cache(front.drawings)
 
 DOCUMENTED = re.findall(
@@ -91,7 +90,7 @@ OBJECTS = dict(
     [
         documented("course_lib.fit"),
         documented("course_lib.resnet.make_shortcut"),
-        documented("course_lib.expressions.layers"),
+        documented("course_lib.pages.expressions.layers"),
         documented("course_lib.nin.Row", "class"),
         documented("course_lib.vgg.Row", "class"),
         documented("course_lib.Summary.to_markdown", "method"),
@@ -110,8 +109,8 @@ OBJECTS = dict(
         ("make_shortcut", "course_lib.resnet.make_shortcut"),
         ("shortcut", None),
         ("layers", None),
-        ("layers()", "course_lib.expressions.layers"),
-        ("course_lib.expressions.layers", "course_lib.expressions.layers"),
+        ("layers()", "course_lib.pages.expressions.layers"),
+        ("course_lib.pages.expressions.layers", "course_lib.pages.expressions.layers"),
         ("Row", None),
         ("course_lib.vgg.Row", "course_lib.vgg.Row"),
         ("to_markdown", None),
@@ -146,4 +145,4 @@ def test_a_card_has_a_name_and_a_question():
 @pytest.mark.parametrize("name", ["block", "bubbles"])
 def test_the_drawings_of_the_first_page_are_up_to_date(name):
     drawn = (ROOT / f"book/front/{name}.html").read_text()
-    assert drawn == drawings()[name]._repr_html_(), "run python tools/front.py"
+    assert drawn == drawings()[name]._repr_html_(), "run python -m tools.front"

@@ -144,7 +144,7 @@ def test_jobs_are_a_number(jobs, monkeypatch):
 
 
 def test_a_fingerprint_is_of_code():
-    path = ROOT / "course_lib/source.py"
+    path = ROOT / "course_lib/pages/source.py"
     assert fingerprint(path) == fingerprint(path) != fingerprint(path, "x")
     assert fingerprint("a", "b") != fingerprint("b", "a")
 
@@ -288,7 +288,7 @@ print(inspect.getsource(course_lib.fit)[:8])"""
 START = """\
 import subprocess, sys
 command = [sys.executable, '-c', 'import sys; print(sys.argv[2:])']
-command.append('course_lib.train')
+command.append('course_lib.training')
 print(subprocess.run(command, capture_output=True, text=True).stdout.strip())"""
 
 #: A cell, and whether it has a band.

@@ -4,17 +4,17 @@ Names are no claims: of networks and layers, of kernels and pictures (3x3, 28 by
 years, sections, tables and figures. Code and formulas are not prose.
 """
 
-import importlib
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from tools.notebooks import texts
+
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-TEXTS = importlib.import_module("notebooks").texts()
+
+TEXTS = texts()
 
 #: What is not prose, and what is a name.
 SILENT = [

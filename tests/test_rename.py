@@ -1,6 +1,5 @@
 """The move to another address: tools/rename.py, on a copy of the course."""
 
-import importlib
 import json
 import shutil
 import subprocess
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools import rename
+
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-rename = importlib.import_module("rename")
 
 NEW = "https://github.com/someone/course"
 
@@ -38,8 +37,8 @@ def copy(tmp_path):
 def test_one_command_moves_the_course(copy):
     before = {path: path.read_text() for path in copy.rglob("*") if path.is_file()}
     old = yaml.safe_load(before[copy / "_config.yml"])["repository"]["url"]
-    command = [sys.executable, str(copy / "tools/rename.py"), "someone/course"]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [sys.executable, "-m", "tools.rename", "someone/course"]
+    subprocess.run(command, check=True, capture_output=True, cwd=copy)
     changed = set()
     for path, text in before.items():
         assert path.read_text() == text.replace(old, NEW)

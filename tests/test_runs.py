@@ -5,8 +5,6 @@ epoch.
 """
 
 import ast
-import importlib
-import sys
 import warnings
 from pathlib import Path
 
@@ -17,10 +15,9 @@ import pytest
 import course_lib
 from course_lib import Split
 from course_lib.data import FashionMNIST
+from tools import notebooks
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-notebooks = importlib.import_module("notebooks")
 
 TEXTS = [path for path in notebooks.texts() if "RUNS[RUN]" in path.read_text()]
 

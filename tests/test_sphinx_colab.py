@@ -1,19 +1,19 @@
 """Chapters link to their exercises, and the book opens them on Colab."""
 
-import importlib
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from tools import sphinx_colab as colab
+from tools.exercises import texts
+
 pytest.importorskip("sphinx")  # where only the library is tested
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-colab = importlib.import_module("sphinx_colab")
-TEXTS = importlib.import_module("exercises").texts()
+
+TEXTS = texts()
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
@@ -38,9 +38,11 @@ def test_the_address_is_made_of_the_configuration(folder):
     )
 
 
-def test_a_link_gets_a_button_and_becomes_a_download(tmp_path):
+def test_a_link_gets_a_button_and_becomes_a_download(tmp_path, monkeypatch):
     """A book of one page, beside a notebook that is none."""
     from sphinx.application import Sphinx
+
+    monkeypatch.syspath_prepend(ROOT / "tools")  # as _config.yml says
 
     (tmp_path / "page.ipynb").write_text("{}")
     source = "# Title\n\nMore in [a notebook](page.ipynb) and [here](index.md).\n"

@@ -106,16 +106,16 @@ def test_momentum_that_cannot_be(sample, momentum):
 
 
 def test_the_test_set_is_read_once_and_at_the_end(sample, monkeypatch):
-    import course_lib.training as training
+    from course_lib.training import loop
 
     seen = []
-    original = training.evaluate
+    original = loop.evaluate
 
     def watched(net, split, **kwargs):
         seen.append("test" if split is sample.test else "validation")
         return original(net, split, **kwargs)
 
-    monkeypatch.setattr(training, "evaluate", watched)
+    monkeypatch.setattr(loop, "evaluate", watched)
     trained(sample, epochs=3)
     assert seen == ["validation"] * 3 + ["test"]
 

@@ -1,12 +1,12 @@
 """Make the notebooks of the exercises from their texts, book/exercises/NAME.md:
 
-    python tools/exercises.py              book/exercises/NAME.ipynb, for students, and
+    python -m tools.exercises              book/exercises/NAME.ipynb, for students, and
                                            book/solutions/NAME.ipynb, executed
-    python tools/exercises.py NAME ...     these, changed or not
-    python tools/exercises.py --keep       execute none: see notebooks.py
-    python tools/exercises.py --check [NAME ...]
+    python -m tools.exercises NAME ...     these, changed or not
+    python -m tools.exercises --keep       execute none: see notebooks.py
+    python -m tools.exercises --check [NAME ...]
                                            none; fail if one is not its text
-    python tools/exercises.py --nbgrader FOLDER
+    python -m tools.exercises --nbgrader FOLDER
                                            FOLDER/NAME/NAME.ipynb, for nbgrader
 
 A solution stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION``; students get
@@ -27,7 +27,9 @@ if __name__ == "__main__":  # see notebooks.py
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 import nbformat
-from notebooks import (
+from tqdm import tqdm
+
+from tools.notebooks import (
     BOOK,
     code_cells,
     execute,
@@ -39,7 +41,6 @@ from notebooks import (
     tidy,
     write,
 )
-from tqdm import tqdm
 
 EXERCISES, SOLUTIONS = BOOK / "exercises", BOOK / "solutions"
 

@@ -1,7 +1,7 @@
 """Write book/_static/networks.js: the plans and the drawings of the networks that
 readers explore on the page of the comparison.
 
-    python tools/explorer.py
+    python -m tools.explorer
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from course_lib.diagram import draw
-from course_lib.explorer import NETWORKS, Entry, stages
+from course_lib.summary.explorer import NETWORKS, Entry, stages
 
 TARGET = Path(__file__).parents[1] / "book/_static/networks.js"
 

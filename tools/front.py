@@ -1,7 +1,7 @@
 """Draw what the first page shows: book/front/block.html and book/front/bubbles.html.
 
-python tools/front.py            write them
-python tools/front.py --check    fail if they are not what would be written
+python -m tools.front            write them
+python -m tools.front --check    fail if they are not what would be written
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def main() -> None:
             path.write_text(html, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != html:
             stale.append(path.name)
-    sys.exit(f"{', '.join(stale)}: run python tools/front.py" if stale else 0)
+    sys.exit(f"{', '.join(stale)}: run python -m tools.front" if stale else 0)
 
 
 if __name__ == "__main__":

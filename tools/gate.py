@@ -1,7 +1,7 @@
 """What `make test` does: run the parts of the gate, and say how long each took.
 
-    python tools/gate.py lint unit book     these targets of make, in this order
-    python tools/gate.py --record           put its times into benchmarks/gate.csv
+    python -m tools.gate lint unit book     these targets of make, in this order
+    python -m tools.gate --record           put its times into benchmarks/gate.csv
 
 Each part is a target of the Makefile. What an earlier part has made is not made again.
 The first part that fails ends the run, and the table says which it was. The standard
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import json
 import os
 import resource
@@ -73,8 +72,7 @@ def record() -> None:
     """Put the times of the last run, with the machine, into the table: in the place of
     the rows of the same part on the same kind of machine.
     """
-    sys.path.append(str(ROOT / "benchmarks"))
-    here = importlib.import_module("measure").here
+    from benchmarks.measure import here  # it imports torch
 
     keys = ("part", "machine", "processor")
     rows = {}

@@ -1,10 +1,10 @@
 """Make the notebooks from their texts: book/NAME.md -> book/NAME.ipynb, executed.
 
-    python tools/notebooks.py            those whose code changed
-    python tools/notebooks.py lenet      these, changed or not
-    python tools/notebooks.py --keep     none; write what changed apart from the code
-    python tools/notebooks.py --check    none; fail if one is not its text, executed
-    python tools/notebooks.py --check lenet    look at these only
+    python -m tools.notebooks            those whose code changed
+    python -m tools.notebooks lenet      these, changed or not
+    python -m tools.notebooks --keep     none; write what changed apart from the code
+    python -m tools.notebooks --check    none; fail if one is not its text, executed
+    python -m tools.notebooks --check lenet    look at these only
 
 The code of the texts is formatted on the way. A text whose code cells did not change
 keeps its outputs, whatever became of the setup cell, which no text has. What

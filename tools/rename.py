@@ -1,8 +1,8 @@
 """Move the course to another repository. Its address stands in _config.yml, and is
 written from there into the setup cell of every notebook; nothing is executed.
 
-    python tools/rename.py OWNER/NAME
-    python tools/rename.py https://HOST/OWNER/NAME
+    python -m tools.rename OWNER/NAME
+    python -m tools.rename https://HOST/OWNER/NAME
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def main() -> None:
     config, address = ROOT / "_config.yml", full(sys.argv[1])
     text = config.read_text(encoding="utf-8")
     config.write_text(URL.sub(lambda m: m[1] + address, text), encoding="utf-8")
-    for tool in ("notebooks.py", "exercises.py"):
-        subprocess.run([sys.executable, ROOT / "tools" / tool, "--keep"], check=True)
+    for tool in ("tools.notebooks", "tools.exercises"):
+        subprocess.run([sys.executable, "-m", tool, "--keep"], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

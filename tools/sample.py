@@ -1,7 +1,7 @@
 """Write the sample that comes with course_lib: 64 pictures a class of Fashion-MNIST, 40
 + 8 for training, 16 for test.
 
-python tools/sample.py
+python -m tools.sample
 """
 
 from pathlib import Path

@@ -1,10 +1,10 @@
 /* The X-ray of a network for any picture, width and batch. The plans and the drawings are
  * in networks.js, which tools/explorer.py writes. What is counted, and how, is said in
- * course_lib/summary; tests/test_explorer.py compares the two, to the integer. */
+ * course_lib/summary; tests/test_summary_explorer.py compares the two, to the integer. */
 "use strict";
 
 /** Follow a picture of `size` pixels a side through a network (`plan` in
- * course_lib/explorer.py says what its steps are), all channels but the classes multiplied
+ * course_lib/summary/explorer.py says what its steps are), all channels but the classes multiplied
  * by `width`. Returns a row for each stage; memory is in bytes. Throws a RangeError if the
  * network cannot take such a picture. */
 function xray({ stages, classes, input }, size, width = 1) {

@@ -10,6 +10,7 @@ import pkgutil
 import traceback
 from dataclasses import dataclass, field
 
+from course_lib.checks import keys
 from course_lib.checks.compare import Wrong
 from course_lib.checks.exercises import EXERCISES, Answer, Exercise, brief
 from course_lib.checks.limits import SECONDS, TimeUp, as_it_was
@@ -49,21 +50,15 @@ class Check:
 def _find(name: object) -> Exercise | str:
     """The exercise of that name, or what to say if there is none."""
     chapter = str(name).split(".")[0]
-    here = __package__ or ""
-    path = importlib.import_module(here).__path__
-    known = {module.name for module in pkgutil.iter_modules(path)} - OURS
+    known = {module.name for module in pkgutil.iter_modules(keys.__path__)}
     if chapter in known:
-        importlib.import_module(f"{here}.{chapter}")
+        importlib.import_module(f"{keys.__name__}.{chapter}")
     if str(name) in EXERCISES:
         return EXERCISES[str(name)]
     names = [each for each in EXERCISES if each.startswith(f"{chapter}.")]
     close = difflib.get_close_matches(str(name), names or sorted(known), n=3)
     meant = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     return f"there is no exercise {name!r}.{meant}"
-
-
-#: The modules beside those of the chapters.
-OURS = {"compare", "core", "exercises", "limits", "report"}
 
 
 def _judge(asked: Exercise, answer: object) -> Result:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from course_lib.blocks import check_one_of
+from course_lib.arguments import check_one_of
 from course_lib.diagram.alt import tell
 from course_lib.diagram.flow import lay_out
 from course_lib.diagram.marks import Group, Mark, Words, bounds

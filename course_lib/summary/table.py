@@ -9,7 +9,7 @@ from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from course_lib.blocks import check_one_of
+from course_lib.arguments import check_one_of
 from course_lib.summary.sights import Field
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from course_lib.history import Epoch, History, Score
+from course_lib.training.history import Epoch, History, Score
 
 RUN = History(
     [Epoch(1.5, Score(1.25, 0.6), 2.0), Epoch(1.0, Score(0.95, 0.7125), 4.5)],

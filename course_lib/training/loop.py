@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from course_lib.checkpoint import resume, save
-from course_lib.history import Epoch, History, Score
-from course_lib.runtime import Runtime, runtime
+from course_lib.training.checkpoint import resume, save
+from course_lib.training.history import Epoch, History, Score
+from course_lib.training.runtime import Runtime, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,8 +100,8 @@ def fit(
     evaluation mode. With `compiled`, torch generates code for the net first: some ten
     seconds, and on a CPU few small nets are faster for it (benchmarks/compiled.py).
     With a `checkpoint`, that file is written after each epoch, and a run that was cut
-    off goes on from there. In a process group (`course_lib.train`), every process takes
-    its part of each batch.
+    off goes on from there. In a process group (`course_lib.training.__main__`), every
+    process takes its part of each batch.
 
     Raises: ValueError if `epochs` is less than 1 or `batch_size` less than the number
         of processes, `momentum` is neither 0 nor in [0.05, 0.95), a split is empty,

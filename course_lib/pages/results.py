@@ -11,8 +11,8 @@ from pathlib import Path
 
 #: Where the tables are: in an installed package, and in the repository.
 FOLDERS = (
-    Path(__file__).with_name("_results"),
-    Path(__file__).parents[1] / "book" / "results",
+    Path(__file__).parents[1] / "_results",
+    Path(__file__).parents[2] / "book" / "results",
 )
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.checkpoint import resume, save
-from course_lib.history import Epoch, History, Score
+from course_lib.training.checkpoint import resume, save
+from course_lib.training.history import Epoch, History, Score
 
 SETTINGS = {"net": "Linear", "epochs": 3, "lr": 0.1, "size": None}
 HISTORY = History([Epoch(1.5, Score(1.25, 0.5), 2.0)], [1.0, 2.0])

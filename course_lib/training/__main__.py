@@ -1,8 +1,8 @@
 """Train a network of the course from the command line, on as many processes as wanted.
 
-    python -m course_lib.train ResNet small --epochs 4 --lr 0.2
-    torchrun --nproc-per-node=2 -m course_lib.train ResNet small --epochs 4 --lr 0.2
-    torchrun --nproc-per-node=8 -m course_lib.train ResNet 50 --data FOLDER --augment
+    python -m course_lib.training ResNet small --epochs 4 --lr 0.2
+    torchrun --nproc-per-node=2 -m course_lib.training ResNet small --epochs 4 --lr 0.2
+    torchrun --nproc-per-node=8 -m course_lib.training ResNet 50 --data FOLDER --augment
 
 It is the `fit` of the chapters. Under torchrun each process takes its part of every
 batch, and PyTorch's DistributedDataParallel means their gradients: over NCCL on GPUs,
@@ -24,8 +24,8 @@ from torch import nn
 import course_lib
 from course_lib.blocks import Network
 from course_lib.data import DataError, fashion_mnist
-from course_lib.runtime import PRECISIONS, Runtime, runtime
 from course_lib.training import Data, TrainingError, fit
+from course_lib.training.runtime import PRECISIONS, Runtime, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ NETS: dict[str, Any] = {
 def parser() -> argparse.ArgumentParser:
     """What can be said on the command line."""
     made = argparse.ArgumentParser(
-        prog="python -m course_lib.train",
+        prog="python -m course_lib.training",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

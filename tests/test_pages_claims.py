@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import Network, claims, expressions
-from course_lib.claims import MARKS, NETS, VERDICTS, Claim, evaluate, load_claims
+from course_lib import Network
 from course_lib.normalization import local_response_norm
+from course_lib.pages import claims, expressions
+from course_lib.pages.claims import MARKS, NETS, VERDICTS, Claim, evaluate, load_claims
 
 BIBLIOGRAPHY = (Path(__file__).parents[1] / "book" / "references.bib").read_text()
 LEDGER, ERRORS = load_claims(), load_claims("errors")

@@ -2,8 +2,8 @@
 
 ``book/claims.yml`` has every checkable claim of four articles, and a second part with
 errors of widely used code, books and papers. Each claim has a verdict, and either an
-expression that computes it (`course_lib.expressions`) or the place where it can be
-read. Chapter: The ledger.
+expression that computes it (`course_lib.pages.expressions`) or the place where it can
+be read. Chapter: The ledger.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from course_lib.expressions import evaluate as evaluate
+from course_lib.pages.expressions import evaluate as evaluate
 
 #: Where the ledger is: in an installed package, and in the repository.
 FILES = (
-    Path(__file__).parent / "_book" / "claims.yml",
-    Path(__file__).parents[1] / "book" / "claims.yml",
+    Path(__file__).parents[1] / "_book" / "claims.yml",
+    Path(__file__).parents[2] / "book" / "claims.yml",
 )
 
 VERDICTS = ("right", "imprecise", "wrong", "unsupported", "unseen")

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_lib import Runtime, fashion_mnist, train
+from course_lib import Runtime, fashion_mnist
+from course_lib.training import __main__ as program
+from course_lib.training.__main__ import NETS, main
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {
@@ -81,7 +83,7 @@ def test_torchrun(tmp_path):
     """As `test_batch_norm_in_two_processes_ends_as_one_network`, by its command."""
     path = tmp_path / "run.pt"
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "course_lib.train", "ResNet", "small", "--checkpoint", path]
+    command += ["-m", "course_lib.training", "ResNet", "small", "--checkpoint", path]
     done = run(*command, "--epochs", "1", "--batch-size", "100")
     assert done.returncode == 0, done.stderr
     ends_as_one(done.stderr + done.stdout, path)
@@ -141,15 +143,15 @@ SHORT = ["--epochs", "1", "--batch-size", "100"]
 @pytest.mark.filterwarnings("ignore:using the sample")
 def test_options_reach_the_network(monkeypatch, capsys):
     built = []
-    fit = train.fit
+    fit = program.fit
 
     def spy(net, *args, **kwargs):
         built.append(net)
         return fit(net, *args, **kwargs)
 
-    monkeypatch.setattr(train, "fit", spy)
+    monkeypatch.setattr(program, "fit", spy)
     command = ["NiN", "small", "--with", "batch_norm=True", *SHORT]
-    train.main([*command, "--device", "cpu", "--size", "32"])
+    main([*command, "--device", "cpu", "--size", "32"])
     assert any(isinstance(each, torch.nn.BatchNorm2d) for each in built[0].modules())
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0].startswith("epoch  train loss")
@@ -173,7 +175,7 @@ def test_options_reach_the_network(monkeypatch, capsys):
 )
 def test_what_cannot_be_run(command, message):
     with pytest.raises(SystemExit, match=message):
-        train.main(command)
+        main(command)
 
 
 def test_on_gpus_as_far_as_it_goes_without(monkeypatch, capsys):
@@ -185,19 +187,19 @@ def test_on_gpus_as_far_as_it_goes_without(monkeypatch, capsys):
     monkeypatch.setattr(
         torch.distributed, "init_process_group", lambda backend: calls.append(backend)
     )
-    monkeypatch.setattr(train, "fashion_mnist", lambda: fashion_mnist(sample=True))
+    monkeypatch.setattr(program, "fashion_mnist", lambda: fashion_mnist(sample=True))
     monkeypatch.setattr(
-        train,
+        program,
         "runtime",
         lambda device, _: Runtime(
             torch.device(device or "cuda"), torch.float32, torch.channels_last, 1, 8
         ),
     )
-    monkeypatch.setattr(train, "fit", lambda net, *_, **kw: nets.append((net, kw)))
+    monkeypatch.setattr(program, "fit", lambda net, *_, **kw: nets.append((net, kw)))
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("LOCAL_RANK", "3")
     with pytest.warns(UserWarning, match="sample"):
-        train.main(["ResNet", "small", "--sync-batch-norm"])
+        main(["ResNet", "small", "--sync-batch-norm"])
     assert calls == [3, "nccl"]
     ((net, arguments),) = nets
     assert any(isinstance(each, torch.nn.SyncBatchNorm) for each in net.modules())
@@ -206,16 +208,16 @@ def test_on_gpus_as_far_as_it_goes_without(monkeypatch, capsys):
 
 
 def test_every_network_can_be_asked_for():
-    assert set(train.NETS) == {
+    assert set(NETS) == {
         *("LeNet", "AlexNet", "ZFNet", "VGG", "NiN", "GoogLeNet", "ResNet")
     }
     with pytest.raises(SystemExit):
-        train.main(["MLP", "small"])
+        main(["MLP", "small"])
 
 
 @pytest.mark.usefixtures("_sample")
 @pytest.mark.filterwarnings("ignore:using the sample")
 def test_as_a_program(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py", "ResNet", "19"])
+    monkeypatch.setattr("sys.argv", ["course_lib.training", "ResNet", "19"])
     with pytest.raises(SystemExit, match="19"):
-        runpy.run_path(train.__file__, run_name="__main__")
+        runpy.run_path(main.__code__.co_filename, run_name="__main__")

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 import torchvision
 
-from course_lib.cheatsheet import SHEET, CheatSheet, _short
+from course_lib.pages.cheatsheet import SHEET, CheatSheet, _short
 
 SHEET_NOW = CheatSheet()
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 
 from course_lib.diagram import Drawing, draw_side_by_side
-from course_lib.explorer import NETWORKS
 from course_lib.googlenet import TABLE_1, Inception
 from course_lib.nin import nin_block
 from course_lib.resnet import Residual, basic_block
 from course_lib.summary import Summary, summarize
+from course_lib.summary.explorer import NETWORKS
 from course_lib.vgg import vgg_block
 
 
@@ -32,9 +32,9 @@ class Entry(NamedTuple):
     how: str
 
 
-#: By their names in `course_lib.explorer`. Sections of the papers: LeCun et al. II and
-#: III, Krizhevsky et al. 3 to 5, Zeiler and Fergus 3 and 4, Lin et al. 3 and 4,
-#: Simonyan and Zisserman 2 and 3, Szegedy et al. 4 to 6, He et al. 3.
+#: By their names in `course_lib.summary.explorer`. Sections of the papers: LeCun et
+#: al. II and III, Krizhevsky et al. 3 to 5, Zeiler and Fergus 3 and 4, Lin et al. 3 and
+#: 4, Simonyan and Zisserman 2 and 3, Szegedy et al. 4 to 6, He et al. 3.
 SHEET = {
     "LeNet-5": Entry(
         1998,

@@ -4,7 +4,7 @@ import torchvision
 from torch import nn
 
 from course_lib import AlexNet, GoogLeNet, LeNet, ResNet, summarize
-from course_lib.expressions import COURSE, cost, evaluate, kernels, layers, values
+from course_lib.pages.expressions import COURSE, cost, evaluate, kernels, layers, values
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 engine for JavaScript that comes as a package.
 """
 
-import importlib
 import json
 import re
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,13 +13,13 @@ import torch
 from torch import nn
 
 from course_lib import Network, alexnet, googlenet, nin, resnet, summarize, vgg, zfnet
-from course_lib.explorer import NETWORKS, Explorer, plan, stages
+from course_lib.summary.explorer import NETWORKS, Explorer, plan, stages
+from tools import explorer as tool
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "book/_static"
 SCRIPT = (STATIC / "explorer.js").read_text(encoding="utf-8")
-sys.path.append(str(ROOT / "tools"))
-tool = importlib.import_module("explorer")
+
 tool.network = cache(tool.network)  # it is asked for the file, and one by one
 
 
@@ -169,7 +167,7 @@ def test_a_network_whose_channels_cannot_be_scaled_is_marked():
 
 def test_the_file_of_networks_is_that_of_the_library():
     content = (STATIC / "networks.js").read_text(encoding="utf-8")
-    assert content == tool.content(), "run: python tools/explorer.py"
+    assert content == tool.content(), "run: python -m tools.explorer"
 
 
 @pytest.mark.parametrize("name", NETWORKS)

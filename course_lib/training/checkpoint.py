@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from course_lib.history import Epoch, History, Score
+from course_lib.training.history import Epoch, History, Score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from course_lib import recorded, results
+from course_lib import recorded
+from course_lib.pages import results
 
 BOOK = Path(__file__).parents[1] / "book"
 

@@ -1,0 +1,1 @@
+"""The answer keys, one module a chapter: what is asked of an answer to an exercise."""

@@ -1,0 +1,24 @@
+"""Training: the loop, what it runs on, what it saw, and where it goes on.
+
+    history = fit(net, fashion_mnist(), epochs=4, lr=0.1)
+
+``python -m course_lib.training`` does the same from the command line, on as many
+processes as wanted. Chapters: LeNet, Scaling.
+"""
+
+from course_lib.training.history import Epoch, History, Score
+from course_lib.training.loop import Data, Pictures, TrainingError, evaluate, fit
+from course_lib.training.runtime import Runtime, runtime
+
+__all__ = [
+    "Data",
+    "Epoch",
+    "History",
+    "Pictures",
+    "Runtime",
+    "Score",
+    "TrainingError",
+    "evaluate",
+    "fit",
+    "runtime",
+]

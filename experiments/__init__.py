@@ -1,0 +1,1 @@
+"""Experiments that cost more than a chapter may, recorded row by row."""

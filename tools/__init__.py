@@ -1,0 +1,1 @@
+"""What the makers of the course run: each module is a command."""
