@@ -15,7 +15,7 @@ from benchmarks.formats import NETS, Step
 from benchmarks.measure import Result, main, side_by_side, take_turns, timed
 from course_lib import runtime
 
-CASES = ("LeNet modern", "VGG small, normalised", "ResNet small")
+CASES = ("LeNet modern", "VGG small", "ResNet small")
 ROUNDS = 15
 
 

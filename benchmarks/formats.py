@@ -19,17 +19,12 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from course_lib import VGG, AlexNet, GoogLeNet, LeNet, NiN, ResNet, Runtime, runtime
+from course_lib import Runtime, runtime
+from course_lib.catalog import NETWORKS
 
+#: The networks for Fashion-MNIST.
 NETS = {
-    "LeNet modern": lambda: LeNet("modern"),
-    "LeNet small": lambda: LeNet("small"),
-    "AlexNet small": lambda: AlexNet("small"),
-    "VGG small, normalised": lambda: VGG("small", batch_norm=True),
-    "NiN small, normalised": lambda: NiN("small", batch_norm=True),
-    "GoogLeNet small": lambda: GoogLeNet("small"),
-    "ResNet small": lambda: ResNet("small"),
-    "ResNet small-20": lambda: ResNet("small-20"),
+    name: entry.build for name, entry in NETWORKS.items() if entry.data == "fashion"
 }
 FORMATS = {"contiguous": torch.contiguous_format, "last": torch.channels_last}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}

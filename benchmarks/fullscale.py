@@ -7,7 +7,7 @@ in the runtime's precision and memory format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -16,19 +16,17 @@ from torch import nn
 from torchvision import models
 
 from benchmarks.measure import Result, main, side_by_side, take_turns, timed
-from course_lib import VGG, AlexNet, GoogLeNet, ResNet, Runtime, runtime
+from course_lib import Runtime, runtime
+from course_lib.catalog import NETWORKS
 
-#: Case -> ours and torchvision's. The auxiliary classifiers are left out of both.
-CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
-    "AlexNet": (partial(AlexNet, "torchvision"), models.alexnet),
-    "VGG-16": (partial(VGG, 16), models.vgg16),
-    "GoogLeNet": (
-        partial(GoogLeNet, "torchvision"),
-        partial(models.googlenet, aux_logits=False, init_weights=False),
-    ),
-    "ResNet-18": (partial(ResNet, 18), models.resnet18),
-    "ResNet-50": (partial(ResNet, 50), models.resnet50),
-}
+#: The networks that torchvision has, too, by their names in the catalog.
+CASES = (
+    "AlexNet of torchvision",
+    "VGG-16",
+    "GoogLeNet of torchvision",
+    "ResNet-18",
+    "ResNet-50",
+)
 BATCH, ROUNDS = 8, 9
 
 
@@ -44,13 +42,19 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     }
     x = torch.randn(batch, 3, 224, 224)
     y = torch.randint(0, 1000, (batch,))
-    nets = [build() for build in CASES[case]]
+    nets = [NETWORKS[case].build(), theirs(NETWORKS[case].torchvision)]
     weights = zip(nets[1].state_dict(), nets[0].state_dict().values(), strict=True)
     nets[1].load_state_dict(dict(weights))
     for run_on, against in names.items():
         steps = [timed(partial(step, run_on, run_on.host(net), x, y)) for net in nets]
         seconds = take_turns(rounds, *steps, warm_up=not quick)
         yield side_by_side(*seconds, against=against, unit="pictures/s", amount=batch)
+
+
+def theirs(name: str) -> nn.Module:
+    """Torchvision's network, without the auxiliary classifiers, as ours."""
+    more = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    return models.get_model(name, **more)
 
 
 def step(run_on: Runtime, net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import replace
 
 import torch
 
@@ -21,37 +21,26 @@ from benchmarks.d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
 from benchmarks.measure import Result, main, side_by_side, take_turns
 from benchmarks.training import EFFORTS, Effort
 from course_lib import fashion_mnist, fit
-from experiments import accuracy
+from course_lib.catalog import NETWORKS
 
-#: What the chapters train.
-NETS = accuracy.RECIPES
-
-
-class Recipe(NamedTuple):
-    """One of our small nets, by its name in experiments/accuracy.py, and how it is
-    trained here.
-    """
-
-    net: str
-    training: dict[str, Any]
-
-
-#: For each of d2l's families, ours.
+#: For each of d2l's families, our network by its name in the catalog, and the epochs
+#: that it needs here; all else is its "laptop" settings.
 RECIPES = {
-    "LeNet": Recipe("LeNet modern", {"epochs": 1, "lr": 0.1}),
-    "AlexNet": Recipe("AlexNet small", {"epochs": 2, "lr": 0.05}),
-    "VGG": Recipe("VGG small", {"epochs": 8, "lr": 0.1}),
-    "NiN": Recipe("NiN small", {"epochs": 2, "lr": 0.1}),
-    "GoogLeNet": Recipe("GoogLeNet small", {"epochs": 2, "lr": 0.2}),
-    "LeNet, normalised": Recipe("LeNet batch norm", {"epochs": 2, "lr": 0.3}),
-    "ResNet": Recipe("ResNet small", {"epochs": 3, "lr": 0.2}),
+    "LeNet": ("LeNet modern", 1),
+    "AlexNet": ("AlexNet small", 2),
+    "VGG": ("VGG small", 8),
+    "NiN": ("NiN small", 2),
+    "GoogLeNet": ("GoogLeNet small", 2),
+    "LeNet, normalised": ("LeNet batch norm", 2),
+    "ResNet": ("ResNet small", 3),
 }
 ROUNDS = 3
 
 
 def measure(case: str, quick: bool) -> Iterator[Result]:
     """Time some steps of d2l's, and all of ours, in each round with another seed."""
-    family, recipe = FAMILIES[case], RECIPES[case]
+    family, (name, epochs) = FAMILIES[case], RECIPES[case]
+    entry = NETWORKS[name]
     effort = Effort(0, 1, 1) if quick else EFFORTS[family.size]
     rounds = 1 if quick else ROUNDS
     net = family.build()
@@ -67,8 +56,8 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     def ours() -> float:
         seed = len(accuracies)
         torch.manual_seed(seed)
-        ours = NETS[recipe.net][0]()
-        history = fit(ours, data, seed=seed, progress=False, **recipe.training)
+        settings = replace(entry.settings["laptop"], epochs=epochs, seed=seed)
+        history = fit(entry.build(), data, settings, progress=False)
         assert history.test is not None
         accuracies.append(history.test.accuracy)
         return history.seconds
@@ -79,7 +68,6 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
             f"{case} came to {min(accuracies):.3f}, not to {family.accuracy}: its"
             " recipe needs more epochs"
         )
-    epochs = recipe.training["epochs"]
     yield side_by_side(
         *seconds,
         against="d2l",

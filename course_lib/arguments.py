@@ -18,7 +18,12 @@ def check_variant(net: str, variant: object, variants: Iterable[object]) -> None
 
 
 #: What the nets were made for -> classes and channels.
-DATA = {"imagenet": (1000, 3), "cifar": (10, 3), "fashion": (10, 1)}
+DATA = {
+    "imagenet": (1000, 3),
+    "mnist": (10, 1),
+    "cifar": (10, 3),
+    "fashion": (10, 1),
+}
 
 
 def data_shape(

@@ -151,12 +151,15 @@ class LeNet(Network):
     ``output``.
 
     `activation` and `pool` are for ``"modern"`` and ``"small"``: classes like `nn.Tanh`
-    and `nn.AvgPool2d`.
+    and `nn.AvgPool2d`. So is `batch_norm`, which normalizes what comes out of each
+    layer with weights before its activation (Ioffe and Szegedy 2015, section 3.2),
+    except for the last.
 
     Shape: (N, in_channels, 32, 32) for ``"paper"``, (N, in_channels, 28, 28) for the
         others, whose first convolution pads by 2 -> (N, num_classes), logits.
     Raises: ValueError for an unknown variant, for less than one class or channel, or
-        for an `activation` or a `pool` with ``"paper"``, which has its own.
+        for an `activation`, a `pool` or `batch_norm` with ``"paper"``, which has its
+        own.
     """
 
     def __init__(
@@ -167,19 +170,35 @@ class LeNet(Network):
         in_channels: int | None = None,
         activation: Callable[[], nn.Module] | None = None,
         pool: Callable[[int], nn.Module] | None = None,
+        batch_norm: bool = False,
     ) -> None:
         check_variant("LeNet", variant, VARIANTS)
         num_classes, in_channels = data_shape("fashion", num_classes, in_channels)
-        if variant == "paper" and (activation or pool):
+        if variant == "paper" and (activation or pool or batch_norm):
             raise ValueError(
-                "LeNet('paper') has its own activation and pool: they cannot be chosen"
+                "LeNet('paper') has its own activation and pool: they cannot be chosen,"
+                " nor can batch_norm"
             )
         if variant == "paper":
             super().__init__(_paper(num_classes, in_channels))
         else:
             parts = activation or nn.ReLU, pool or nn.MaxPool2d
             super().__init__(_modern(variant, num_classes, in_channels, *parts))
+            if batch_norm:
+                self._normalize()
             he_init(self)
+
+    def _normalize(self) -> None:
+        for stage, norm in {
+            "c1": nn.BatchNorm2d,
+            "c3": nn.BatchNorm2d,
+            "c5": nn.BatchNorm1d,
+            "f6": nn.BatchNorm1d,
+        }.items():
+            *layers, activation = getattr(self, stage)
+            features = layers[-1].weight.shape[0]
+            normalized = nn.Sequential(*layers, norm(features), activation)
+            setattr(self, stage, normalized)
 
 
 def _paper(num_classes: int, in_channels: int) -> OrderedDict[str, nn.Module]:

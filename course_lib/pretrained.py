@@ -1,8 +1,7 @@
 """torchvision's trained weights in our networks, by name.
 
 `torchvision_names` says which of our weights is which of theirs; `load_torchvision`
-moves them. torchvision has AlexNet ("torchvision"), VGG (11, 13, 16 and 19, with and
-without batch normalisation), GoogLeNet ("torchvision") and ResNet (18 to 152).
+moves them. torchvision has those networks for which `course_lib.catalog` says so.
 
 The weights are torchvision's, from https://download.pytorch.org, and were trained on
 ImageNet. torchvision's code has the BSD 3-clause licence; of the weights it says that
@@ -24,21 +23,17 @@ from torch import Tensor, nn
 
 from course_lib.alexnet import AlexNet
 from course_lib.blocks import Network
+from course_lib.catalog import FAMILIES, NETWORKS
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.resnet import Residual, ResNet
 from course_lib.vgg import VGG
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-#: Family -> mean and standard deviation, of red, green and blue, by which pictures are
-#: normalised for torchvision's weights. Those of its GoogLeNet come from TensorFlow,
-#: and its net changes normalised pictures into these first (``transform_input``); ours
-#: does not.
+#: Class -> mean and standard deviation, of red, green and blue, by which pictures are
+#: normalised for torchvision's weights.
 NORMALIZATION = {
-    AlexNet: IMAGENET,
-    VGG: IMAGENET,
-    ResNet: IMAGENET,
-    GoogLeNet: ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    entry.network: FAMILIES[entry.family].normalization
+    for entry in NETWORKS.values()
+    if entry.torchvision
 }
 
 

@@ -12,51 +12,21 @@ grow many times over.
 
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import torch
-from torch import nn
 
-from course_lib import (
-    VGG,
-    AlexNet,
-    GoogLeNet,
-    LeNet,
-    NiN,
-    ResNet,
-    ZFNet,
-    evaluate,
-    fashion_mnist,
-    fit,
-)
+from course_lib import evaluate, fashion_mnist, fit
+from course_lib.catalog import NETWORKS
 from experiments.record import Experiment, Row, main
 
-
-def normalised_lenet() -> LeNet:
-    """LeNet as the chapter on normalisation changes it."""
-    net = LeNet("modern")
-    for stage in (net.c1, net.c3):
-        stage.insert(1, nn.BatchNorm2d(stage[0].out_channels))
-    for stage in (net.c5, net.f6):
-        stage.insert(len(stage) - 1, nn.BatchNorm1d(stage[-2].out_features))
-    return net
-
-
-#: Net -> how it is built, and the arguments with which its chapter trains it.
-RECIPES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
-    "LeNet modern": (lambda: LeNet("modern"), {"epochs": 5, "lr": 0.1}),
-    "LeNet batch norm": (normalised_lenet, {"epochs": 3, "lr": 0.3}),
-    "AlexNet small": (lambda: AlexNet("small"), {"epochs": 4, "lr": 0.05}),
-    "ZFNet small": (lambda: ZFNet("small"), {"epochs": 3, "lr": 0.05}),
-    "VGG small": (
-        lambda: VGG("small", batch_norm=True, dropout=0.2),
-        {"epochs": 5, "lr": 0.1},
-    ),
-    "NiN small": (lambda: NiN("small", batch_norm=True), {"epochs": 4, "lr": 0.1}),
-    "GoogLeNet small": (lambda: GoogLeNet("small"), {"epochs": 4, "lr": 0.2}),
-    "ResNet small": (lambda: ResNet("small"), {"epochs": 4, "lr": 0.2}),
-}
+#: The networks with settings for a laptop, each as its chapter trains it; the deep ones
+#: of the chapter on degradation have an experiment of their own.
+NETS = [
+    name
+    for name, entry in NETWORKS.items()
+    if "laptop" in entry.settings and not name.startswith("ResNet small-")
+]
 
 #: On a processor held to AVX2, one run each: it is there for the time.
 LIMITED = "ONEDNN_MAX_CPU_ISA" in os.environ
@@ -67,11 +37,12 @@ def measure(key: Row) -> Row:
     """Train one net with one seed; inference is the fastest of three passes over the
     10,000 pictures for testing.
     """
-    build, arguments = RECIPES[key["net"]]
-    seed, data = int(key["seed"]), fashion_mnist()
+    entry, seed = NETWORKS[key["net"]], int(key["seed"])
+    data = fashion_mnist()
     torch.manual_seed(seed)
-    net = build()
-    history = fit(net, data, seed=seed, progress=False, **arguments)
+    net = entry.build()
+    settings = replace(entry.settings["laptop"], seed=seed)
+    history = fit(net, data, settings, progress=False)
     assert history.test is not None
     passes = []
     for _ in range(3):
@@ -87,7 +58,7 @@ def measure(key: Row) -> Row:
 
 EXPERIMENT = Experiment(
     table="accuracy",
-    keys=[{"net": net, "seed": str(seed)} for seed in range(SEEDS) for net in RECIPES],
+    keys=[{"net": net, "seed": str(seed)} for seed in range(SEEDS) for net in NETS],
     measure=measure,
     modules=(
         "course_lib/alexnet.py",

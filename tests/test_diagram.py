@@ -22,21 +22,18 @@ from matplotlib.ft2font import FT2Font
 from torch import nn
 
 from course_lib import (
-    VGG,
-    AlexNet,
     GoogLeNet,
     Inception,
     LeNet,
-    NiN,
     Residual,
     ResNet,
-    ZFNet,
     basic_block,
     bottleneck,
     diagram,
     nin_block,
     vgg_block,
 )
+from course_lib.catalog import NETWORKS
 from course_lib.diagram import draw, draw_side_by_side
 from course_lib.diagram.marks import text_width
 from course_lib.diagram.ops import Op
@@ -56,24 +53,17 @@ def residual(kind, body, in_channels, out_channels, stride):
 
 
 #: Everything that a chapter draws, and what it takes.
+#: Two networks of a family are drawn alike: one of each kind, the first in the catalog.
+NETS = {
+    (entry.family, entry.data, entry.compared): (name, entry)
+    for name, entry in reversed(NETWORKS.items())
+}
 MODULES = {
-    "LeNet paper": (lambda: LeNet("paper"), (1, 32, 32)),
-    "LeNet modern": (lambda: LeNet("modern"), (1, 28, 28)),
-    "AlexNet paper": (lambda: AlexNet("paper"), (3, 227, 227)),
-    "AlexNet merged": (lambda: AlexNet("merged"), (3, 227, 227)),
-    "AlexNet torchvision": (lambda: AlexNet("torchvision"), (3, 224, 224)),
-    "AlexNet small": (lambda: AlexNet("small"), (1, 28, 28)),
-    "ZFNet": (lambda: ZFNet("paper"), (3, 224, 224)),
-    "VGG-16": (lambda: VGG(16), (3, 224, 224)),
-    "VGG small": (lambda: VGG("small", batch_norm=True), (1, 28, 28)),
-    "NiN": (lambda: NiN("imagenet"), (3, 224, 224)),
-    "NiN cifar": (lambda: NiN("cifar"), (3, 32, 32)),
-    "GoogLeNet": (lambda: GoogLeNet("paper", aux=True), (3, 224, 224)),
-    "GoogLeNet small": (lambda: GoogLeNet("small", aux=True), (1, 28, 28)),
-    "ResNet-18": (lambda: ResNet(18), (3, 224, 224)),
+    **{name: (entry.build, entry.input_size) for name, entry in NETS.values()},
+    "GoogLeNet, aux": (lambda: GoogLeNet("paper", aux=True), (3, 224, 224)),
+    "GoogLeNet small, aux": (lambda: GoogLeNet("small", aux=True), (1, 28, 28)),
     "ResNet-50": (lambda: ResNet(50), (3, 224, 224)),
     "ResNet-34 C": (lambda: ResNet(34, shortcut="C"), (3, 224, 224)),
-    "ResNet-20 A": (lambda: ResNet("cifar-20"), (3, 32, 32)),
     "plain": (lambda: ResNet("small-20", shortcut="none"), (1, 28, 28)),
     "vgg_block": (lambda: vgg_block(2, 64, 128), (64, 56, 56)),
     "nin_block": (lambda: nin_block(3, 96, 11, 4), (3, 224, 224)),
@@ -88,8 +78,8 @@ MODULES = {
         for kind in "ABC"
     },
     "SqueezeNet": (torchvision.models.squeezenet1_1, (3, 224, 224)),
-    "ResNet-18 of torchvision": (torchvision.models.resnet18, (3, 224, 224)),
-    "GoogLeNet of torchvision": (
+    "torchvision's ResNet-18": (torchvision.models.resnet18, (3, 224, 224)),
+    "torchvision's GoogLeNet": (
         lambda: torchvision.models.googlenet(init_weights=False),
         (3, 224, 224),
     ),
@@ -312,7 +302,7 @@ def test_every_other_layer(name, level, direction):
         for kind, text in boxes
         if kind == "pool" and text[0].isdigit() and "subsampling" not in text
     )
-    towers = 2 if name == "AlexNet paper" else 1  # that of conv5 is in both
+    towers = 2 if name == "AlexNet" else 1  # that of conv5 is in both
     expected = Counter(
         (layer.kernel_size, layer.stride)
         for path, layer in net.named_modules()
@@ -328,7 +318,7 @@ def measured(name):
     net, size = module(name)
     # Whatever numbers there are: it is about shapes. LeNet's tables matter, though.
     empty = copy.deepcopy(net).to_empty(device="cpu")
-    net = LeNet("paper") if name == "LeNet paper" else empty
+    net = LeNet("paper") if name == "LeNet-5" else empty
     shapes = {}
 
     def record(path):
@@ -345,7 +335,9 @@ def measured(name):
     return shapes
 
 
-OURS = [name for name in list(MODULES)[:-6] if name not in ("VGG-16", "ResNet-34 C")]
+#: Their fully connected layers take seconds to be filled.
+LARGE = ("VGG-11", "VGG-13")
+OURS = [name for name in list(MODULES)[:-6] if name not in (*LARGE, "ResNet-34 C")]
 
 
 @every_form
@@ -353,7 +345,7 @@ OURS = [name for name in list(MODULES)[:-6] if name not in ("VGG-16", "ResNet-34
 def test_shapes_on_the_edges_are_those_of_real_numbers(name, level, direction):
     _, size = module(name)
     real = {size, *measured(name).values()}
-    if name == "AlexNet paper":
+    if name == "AlexNet":
         real |= {(channels // 2, *pixels) for channels, *pixels in real}
     found = labels(drawn(name, level, direction).svg)
     assert found[0] == size
@@ -377,7 +369,7 @@ def nodes(chain):
             yield from nodes(part)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "VGG-16"])
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in LARGE])
 def test_every_shape_of_a_plan_is_that_of_real_numbers(name):
     shapes = measured(name)
     ops = [node for node in nodes(plan(name)) if isinstance(node, Op)]
@@ -400,7 +392,7 @@ def test_lenet_in_words():
 
 
 def test_lenet_of_1998_is_drawn_with_its_parts():
-    kinds = Counter(layers(drawn("LeNet paper").svg))
+    kinds = Counter(layers(drawn("LeNet-5").svg))
     assert kinds == {
         ("conv", f"5{TIMES}5 conv, 6"): 1,
         ("pool", f"2{TIMES}2 subsampling, /2"): 2,
@@ -410,11 +402,11 @@ def test_lenet_of_1998_is_drawn_with_its_parts():
         ("full", "full layer, 84"): 1,
         ("full", "RBF, 10"): 1,
     }
-    assert drawn("LeNet paper").alt.count("scaled tanh") == 6
+    assert drawn("LeNet-5").alt.count("scaled tanh") == 6
 
 
 def test_towers_of_alexnet():
-    svg = drawn("AlexNet paper", "blocks", "down").svg
+    svg = drawn("AlexNet", "blocks", "down").svg
     root = parse(svg)
     stages = {
         group.get("id").rpartition("-")[2]: [
@@ -827,7 +819,7 @@ def test_legend():
     assert found[-4:] == ["convolution", "pooling", "activation", "join"]
     without = draw(*module("Inception"), legend=False)
     assert "convolution" not in without.svg
-    assert "/2: stride 2" in drawn("VGG-16").svg
+    assert "/2: stride 2" in drawn("VGG-11").svg
 
 
 def luminance(colour):
@@ -967,7 +959,7 @@ def test_ids_of_two_drawings_do_not_clash():
 
 
 def test_groups_have_the_names_of_modules():
-    ids = re.findall(r' id="bb-\w{8}-([^"]*)"', drawn("AlexNet paper", "blocks").svg)
+    ids = re.findall(r' id="bb-\w{8}-([^"]*)"', drawn("AlexNet", "blocks").svg)
     assert ids[2:9] == [
         "conv1",
         "conv1.0",
@@ -997,7 +989,7 @@ def test_the_same_bytes_in_another_process():
         text=True,
         check=True,
     )
-    pages = [drawn(name)._repr_html_() for name in ("GoogLeNet small", "plain")]
+    pages = [drawn(name)._repr_html_() for name in ("GoogLeNet small, aux", "plain")]
     assert json.loads(result.stdout) == [
         hashlib.sha256(page.encode()).hexdigest() for page in pages
     ]

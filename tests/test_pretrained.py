@@ -10,6 +10,7 @@ from torchvision.models._api import Weights, WeightsEnum
 
 from course_lib import LeNet, ResNet
 from course_lib.alexnet import AlexNet
+from course_lib.catalog import NETWORKS
 from course_lib.googlenet import GoogLeNet
 from course_lib.pretrained import (
     NORMALIZATION,
@@ -23,17 +24,7 @@ models = torchvision.models
 
 #: torchvision's name -> how to build ours.
 NETS = {
-    "alexnet": lambda: AlexNet("torchvision"),
-    **{
-        f"vgg{depth}{'_bn' * bn}": lambda depth=depth, bn=bn: VGG(depth, batch_norm=bn)
-        for depth in (11, 13, 16, 19)
-        for bn in (False, True)
-    },
-    "googlenet": lambda: GoogLeNet("torchvision"),
-    **{
-        f"resnet{depth}": lambda depth=depth: ResNet(depth)
-        for depth in (18, 34, 50, 101, 152)
-    },
+    entry.torchvision: entry.build for entry in NETWORKS.values() if entry.torchvision
 }
 
 

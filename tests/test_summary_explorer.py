@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from course_lib import Network, alexnet, googlenet, nin, resnet, summarize, vgg, zfnet
-from course_lib.summary.explorer import NETWORKS, Explorer, plan, stages
+from course_lib.catalog import FAMILIES, NETWORKS
+from course_lib.summary.explorer import EXPLORED, Explorer, plan, stages
 from tools import explorer as tool
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +78,7 @@ DEEP = ("ResNet-101", "ResNet-152")
 @pytest.mark.parametrize(
     ("name", "one"),
     [
-        *((name, name in DEEP) for name in NETWORKS),
+        *((name, name in DEEP) for name in EXPLORED),
         *(pytest.param(name, False, marks=pytest.mark.slow) for name in DEEP),
     ],
 )
@@ -92,7 +93,7 @@ def test_every_number_is_that_of_summarize(call, name, one):
         assert rows == of_summarize(net, channels, pixels)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EXPLORED)
 def test_the_sizes_that_a_network_takes(call, name):
     net = nn.Sequential(*built(name))  # does not search for words for its errors
     channels = NETWORKS[name].input_size[0]
@@ -161,8 +162,8 @@ def test_half_as_many_channels(call, monkeypatch, name, module, variant, halve):
 
 
 def test_a_network_whose_channels_cannot_be_scaled_is_marked():
-    fixed = {name for name, entry in NETWORKS.items() if not entry.scalable}
-    assert fixed == {"LeNet-5", "LeNet, modern"}
+    fixed = {name for name, family in FAMILIES.items() if not family.scalable}
+    assert fixed == {"LeNet"}
 
 
 def test_the_file_of_networks_is_that_of_the_library():
@@ -170,7 +171,7 @@ def test_the_file_of_networks_is_that_of_the_library():
     assert content == tool.content(), "run: python -m tools.explorer"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EXPLORED)
 def test_every_stage_is_drawn(name):
     """The script finds the drawing of a stage by its number."""
     with torch.device("meta"):
@@ -191,8 +192,8 @@ def test_the_script_is_small_and_asks_no_other_host():
 def test_without_the_script_it_is_a_table():
     explorer = Explorer()
     html = explorer._repr_html_()
-    assert repr(explorer) == f"Explorer of {len(NETWORKS)} networks"
-    assert html.count("<tr>") == 1 + len(NETWORKS)
+    assert repr(explorer) == f"Explorer of {len(EXPLORED)} networks"
+    assert html.count("<tr>") == 1 + len(EXPLORED)
     assert '<th scope="row">VGG-16</th><td>3×224×224</td><td>138,357,544</td>' in html  # noqa: RUF001
     assert not re.search(r"<script|\son\w+\s*=", html)
 

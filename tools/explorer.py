@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
+from course_lib.catalog import FAMILIES, CatalogEntry
 from course_lib.diagram import draw
-from course_lib.summary.explorer import NETWORKS, Entry, stages
+from course_lib.summary.explorer import EXPLORED, stages
 
 TARGET = Path(__file__).parents[1] / "book/_static/networks.js"
 
@@ -23,7 +24,7 @@ def content() -> str:
     with torch.device("meta"):
         lines = [
             f"{json.dumps(name)}: {_compact(network(entry))}"
-            for name, entry in NETWORKS.items()
+            for name, entry in EXPLORED.items()
         ]
     return (
         "/* Made by tools/explorer.py. */\nxray.networks = {\n"
@@ -32,14 +33,14 @@ def content() -> str:
     )
 
 
-def network(entry: Entry) -> dict[str, object]:
+def network(entry: CatalogEntry) -> dict[str, object]:
     """What explorer.js wants to know of a network."""
     net = entry.build()
     drawing = draw(net, entry.input_size, direction="right", legend=False).svg
     return {
         "input": entry.input_size,
-        "classes": entry.classes,
-        "scalable": entry.scalable,
+        "classes": entry.num_classes,
+        "scalable": FAMILIES[entry.family].scalable,
         "stages": stages(net),
         "svg": _slim(drawing),
     }

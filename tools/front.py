@@ -8,43 +8,44 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
-import torchvision
 
-from course_lib import (
-    VGG,
-    AlexNet,
-    GoogLeNet,
-    Network,
-    Residual,
-    ResNet,
-    basic_block,
-    draw,
-    summarize,
-)
+from course_lib import Residual, basic_block, draw, summarize
+from course_lib.catalog import NETWORKS
 from course_lib.diagram import Drawing
 from course_lib.diagram.marks import Circle, Line, Mark, Words
 from course_lib.diagram.svg import svg
 
 FRONT = Path(__file__).parents[1] / "book/front"
 
-#: Name -> the net, the pixels of its pictures, its colour, and on which side its name
-#: stands.
-NETS: dict[str, tuple[Callable[..., Network], object, int, str, str]] = {
-    "AlexNet": (AlexNet, "paper", 227, "full", "right"),
-    "VGG-11": (VGG, 11, 224, "pool", "below"),
-    "VGG-16": (VGG, 16, 224, "pool", "below"),
-    "VGG-19": (VGG, 19, 224, "pool", "above"),
-    "GoogLeNet": (GoogLeNet, "paper", 224, "norm", "left"),
-    "ResNet-18": (ResNet, 18, 224, "conv", "right"),
-    "ResNet-34": (ResNet, 34, 224, "conv", "right"),
-    "ResNet-50": (ResNet, 50, 224, "conv", "left"),
-    "ResNet-101": (ResNet, 101, 224, "conv", "below"),
-    "ResNet-152": (ResNet, 152, 224, "conv", "above"),
+#: The networks of the chart, with their accuracy on ImageNet.
+NETS = {
+    name: (entry, accuracy)
+    for name, entry in NETWORKS.items()
+    if entry.compared and (accuracy := entry.imagenet_accuracy())
+}
+
+#: Family -> the color of its bubbles, as drawings have it.
+COLORS = dict(
+    zip(
+        dict.fromkeys(entry.family for entry, _ in NETS.values()),
+        ("full", "pool", "norm", "conv", "join", "drop"),
+        strict=False,
+    )
+)
+
+#: Where a bubble's name does not stand on its right, because another one is there.
+SIDES = {
+    "VGG-11": "below",
+    "VGG-16": "below",
+    "VGG-19": "above",
+    "GoogLeNet": "left",
+    "ResNet-50": "left",
+    "ResNet-101": "below",
+    "ResNet-152": "above",
 }
 ALT = (
     "ImageNet accuracy against operations, each network a bubble as large as its"
@@ -55,18 +56,12 @@ LEFT, RIGHT = math.log10(0.55), math.log10(32)  # GMAC
 BOTTOM, TOP = 54, 81  # percent
 
 
-def top1(name: str) -> float:
-    """The accuracy on ImageNet that torchvision reports for its first weights."""
-    weights = torchvision.models.get_model_weights(name.lower().replace("-", ""))
-    return float(weights.IMAGENET1K_V1.meta["_metrics"]["ImageNet-1K"]["acc@1"])
-
-
 @cache
 def costs(name: str) -> tuple[float, float]:
     """Operations and parameters, both in thousand millions."""
-    family, variant, size, *_ = NETS[name]
+    entry, _ = NETS[name]
     with torch.device("meta"):
-        summary = summarize(family(variant), (3, size, size))
+        summary = summarize(entry.build(), entry.input_size)
     return summary.macs / 1e9, summary.parameters / 1e9
 
 
@@ -96,9 +91,9 @@ def bubbles(width: float, height: float) -> tuple[Mark, ...]:
     scale = 60 + width / 30
     for name in sorted(NETS, key=lambda name: -costs(name)[1]):
         gmac, parameters = costs(name)
-        x, y = place(gmac, top1(name))
+        x, y = place(gmac, NETS[name][1])
         radius = scale * math.sqrt(parameters)
-        marks.append(Circle(x, y, radius, NETS[name][3]))
+        marks.append(Circle(x, y, radius, COLORS[NETS[name][0].family]))
         names.append(beside(x, y, radius, name))
     return (*marks, *names)
 
@@ -111,7 +106,7 @@ def beside(x: float, y: float, radius: float, name: str) -> Words:
         "right": (away, 0.0, "start"),
         "above": (0.0, -away - 5, "middle"),
         "below": (0.0, away + 6, "middle"),
-    }[NETS[name][4]]
+    }[SIDES.get(name, "right")]
     return Words(x + dx, y + dy, name, 12, anchor=anchor)
 
 

@@ -9,64 +9,47 @@ from pathlib import Path
 import torch
 
 from course_lib import (
-    VGG,
-    AlexNet,
-    GoogLeNet,
     Inception,
-    LeNet,
-    NiN,
     Residual,
-    ResNet,
-    ZFNet,
     basic_block,
     bottleneck,
     nin_block,
     vgg_block,
 )
+from course_lib.catalog import NETWORKS
 from course_lib.diagram import Drawing, draw, draw_side_by_side
 from course_lib.googlenet import TABLE_1
+from course_lib.pages.cheatsheet import blocks
 from course_lib.resnet import make_shortcut
 
 ROOT = Path(__file__).parents[1]
-PHOTO = (3, 224, 224)
 
 
 def drawings() -> dict[str, Drawing]:
-    """What the chapters draw."""
-    blocks = {
-        "VGG block": vgg_block(2, 192, 192),
-        "NiN block": nin_block(192, 192, 3, padding=1),
-        "Inception": Inception(192, TABLE_1["3a"]),
-        "Residual block": Residual(basic_block(192, 192, stride=1)),
-    }
+    """The blocks as chapters draw them, and every network: in stages, and the smaller
+    ones in all their blocks.
+    """
     shortcuts = {
         f"Shortcut {kind}": Residual(
             basic_block(64, 128, stride=2), make_shortcut(kind, 64, 128, 2)
         )
         for kind in "AB"
     }
-    alexnet, vgg = AlexNet("paper"), VGG(16)
-    return {
-        "LeNet-5": draw(LeNet("paper"), (1, 32, 32)),
-        "LeNet": draw(LeNet("modern"), (1, 28, 28)),
-        "AlexNet": draw(alexnet, (3, 227, 227), level="blocks"),
-        "AlexNet in stages": draw(alexnet, (3, 227, 227)),
-        "ZFNet": draw(ZFNet("paper"), PHOTO),
+    made = {
+        "Four blocks": blocks(),
         "VGG block": draw(vgg_block(2, 64, 128), (64, 112, 112)),
-        "VGG-16": draw(vgg, PHOTO),
-        "VGG-16, all of it": draw(vgg, PHOTO, level="blocks"),
-        "NiN block": draw(nin_block(3, 96, 11, 4), PHOTO),
-        "NiN": draw(NiN("imagenet"), PHOTO),
+        "NiN block": draw(nin_block(3, 96, 11, 4), (3, 224, 224)),
         "Inception": draw(Inception(192, TABLE_1["3a"]), (192, 28, 28)),
-        "GoogLeNet": draw(GoogLeNet("paper", aux=True), PHOTO),
         "Residual block": draw(Residual(basic_block(64, 64, stride=1)), (64, 56, 56)),
         "Bottleneck": draw(Residual(bottleneck(256, 64, stride=1)), (256, 56, 56)),
         "Shortcuts": draw_side_by_side(shortcuts, (64, 56, 56)),
-        "ResNet-18": draw(ResNet(18), PHOTO),
-        "ResNet-18, all of it": draw(ResNet(18), PHOTO, level="blocks"),
-        "ResNet-50": draw(ResNet(50), PHOTO),
-        "Four blocks": draw_side_by_side(blocks, (192, 28, 28)),
     }
+    for name, entry in NETWORKS.items():
+        net, size = entry.build(), entry.input_size
+        made[name] = draw(net, size)
+        if len([*net.modules()]) < 80:
+            made[f"{name}, all of it"] = draw(net, size, level="blocks")
+    return made
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from course_lib.catalog import IMAGENET
 from course_lib.data.files import DataError
-from course_lib.pretrained import IMAGENET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from course_lib.catalog import FAMILIES
 from course_lib.pages.expressions import evaluate as evaluate
 
 #: Where the ledger is: in an installed package, and in the repository.
@@ -28,7 +29,8 @@ VERDICTS = ("right", "imprecise", "wrong", "unsupported", "unseen")
 #: How a claim can be checked: by its expression, or in one of two ways by citation.
 MARKS = ("computed", "read", "from-memory")
 
-NETS = ("LeNet", "AlexNet", "ZFNet", "VGG", "NiN", "GoogLeNet", "ResNet", "basics")
+#: What a claim can be about.
+NETS = (*FAMILIES, "basics")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import summary
-from course_lib.alexnet import AlexNet
 from course_lib.blocks import conv_bn, linear_relu_dropout, response_norm
+from course_lib.catalog import FAMILIES
 from course_lib.convolution import (
     cross_correlate,
     max_pool2d,
@@ -26,16 +26,12 @@ from course_lib.googlenet import (
     AUX_WEIGHT,
     PAPER_TABLE_1,
     TABLE_1,
-    GoogLeNet,
     Inception,
 )
-from course_lib.lenet import LeNet
-from course_lib.nin import NiN, nin_block
+from course_lib.nin import nin_block
 from course_lib.normalization import local_response_norm
-from course_lib.resnet import ResNet, basic_block, bottleneck, make_shortcut
+from course_lib.resnet import basic_block, bottleneck, make_shortcut
 from course_lib.summary import count_parameters, summarize
-from course_lib.vgg import VGG
-from course_lib.zfnet import ZFNet
 
 #: (C, H, W); an integer is the side of a colour picture.
 Size = int | tuple[int, ...]
@@ -93,17 +89,22 @@ def values(*numbers: float) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float, device="cpu")[None, :, None, None]
 
 
-#: What an expression may use of this library.
+#: The functions and blocks that an expression may use of this library.
+FUNCTIONS: tuple[Any, ...] = (
+    *(Inception, basic_block, bottleneck, conv_bn, linear_relu_dropout, nin_block),
+    *(make_shortcut, response_norm, local_response_norm, cross_correlate, max_pool2d),
+    *(output_size, receptive_field, count_parameters, summarize),
+    *(layers, cost, kernels, values),
+)
+
+#: What it may use of this library: these, the networks, and tables.
 COURSE: dict[str, Any] = {
-    thing.__name__: thing
-    for thing in (
-        *(AlexNet, GoogLeNet, Inception, LeNet, NiN, ResNet, VGG, ZFNet),
-        *(basic_block, bottleneck, conv_bn, linear_relu_dropout, nin_block),
-        *(make_shortcut, response_norm, local_response_norm, cross_correlate),
-        *(max_pool2d, output_size, receptive_field, count_parameters, summarize),
-        *(layers, cost, kernels, values),
-    )
-} | {"TABLE_1": TABLE_1, "PAPER_TABLE_1": PAPER_TABLE_1, "AUX_WEIGHT": AUX_WEIGHT}
+    **{function.__name__: function for function in FUNCTIONS},
+    **{name: family.network for name, family in FAMILIES.items()},
+    "TABLE_1": TABLE_1,
+    "PAPER_TABLE_1": PAPER_TABLE_1,
+    "AUX_WEIGHT": AUX_WEIGHT,
+}
 
 #: What it may use of Python.
 PYTHON = {

@@ -10,61 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from course_lib import lenet
-from course_lib.alexnet import AlexNet
 from course_lib.blocks import Network
-from course_lib.googlenet import GoogLeNet, Inception
-from course_lib.lenet import LeNet
-from course_lib.nin import NiN
-from course_lib.resnet import Residual, ResNet, ZeroPad
+from course_lib.catalog import NETWORKS
+from course_lib.googlenet import Inception
+from course_lib.resnet import Residual, ZeroPad
 from course_lib.summary import Summary, summarize
-from course_lib.vgg import VGG
-from course_lib.zfnet import ZFNet
 
 #: What a layer or a block does: its kind, and its numbers or the plans of its parts.
 Step = list[Any]
 
 
-class Entry(NamedTuple):
-    """A network of the explorer: how it is built, the size of picture and the classes
-    that it was made for, whether its channels can be scaled.
-    """
-
-    build: Callable[[], Network]
-    input_size: tuple[int, int, int] = (3, 224, 224)
-    classes: int = 1000
-    scalable: bool = True
-
-
-#: The networks by the names that readers choose from. The widths of LeNet are no
-#: numbers of a table: Table I and the codes of the output come with them.
-NETWORKS = {
-    "LeNet-5": Entry(lambda: LeNet("paper"), (1, 32, 32), 10, scalable=False),
-    "LeNet, modern": Entry(lambda: LeNet("modern"), (1, 28, 28), 10, scalable=False),
-    "AlexNet": Entry(lambda: AlexNet("paper"), (3, 227, 227)),
-    "AlexNet of torchvision": Entry(lambda: AlexNet("torchvision")),
-    "ZFNet": Entry(lambda: ZFNet("paper")),
-    "NiN": Entry(lambda: NiN("imagenet")),
-    "NiN for CIFAR-10": Entry(lambda: NiN("cifar"), (3, 32, 32), 10),
-    "VGG-11": Entry(lambda: VGG(11)),
-    "VGG-13": Entry(lambda: VGG(13)),
-    "VGG-16": Entry(lambda: VGG(16)),
-    "VGG-19": Entry(lambda: VGG(19)),
-    "GoogLeNet": Entry(lambda: GoogLeNet("paper")),
-    "GoogLeNet of torchvision": Entry(lambda: GoogLeNet("torchvision")),
-    "ResNet-18": Entry(lambda: ResNet(18)),
-    "ResNet-34": Entry(lambda: ResNet(34)),
-    "ResNet-50": Entry(lambda: ResNet(50)),
-    "ResNet-50 of the paper": Entry(lambda: ResNet(50, stride_in="1x1")),
-    "ResNet-101": Entry(lambda: ResNet(101)),
-    "ResNet-152": Entry(lambda: ResNet(152)),
-    "ResNet-20 for CIFAR-10": Entry(lambda: ResNet("cifar-20"), (3, 32, 32), 10),
-}
+#: The networks that readers choose from.
+EXPLORED = {name: entry for name, entry in NETWORKS.items() if entry.explored}
 
 
 class Explorer:
@@ -76,7 +39,7 @@ class Explorer:
         with torch.device("meta"):
             self.summaries = {
                 name: summarize(entry.build(), entry.input_size)
-                for name, entry in NETWORKS.items()
+                for name, entry in EXPLORED.items()
             }
 
     def __repr__(self) -> str:

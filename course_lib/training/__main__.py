@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-import course_lib
-from course_lib.blocks import Network
+from course_lib.catalog import FAMILIES
 from course_lib.data import DataError, fashion_mnist
 from course_lib.training import Data, TrainingError, fit
 from course_lib.training.runtime import PRECISIONS, Runtime, runtime
@@ -30,14 +29,8 @@ from course_lib.training.runtime import PRECISIONS, Runtime, runtime
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The networks by name.
-NETS: dict[str, Any] = {
-    name: value
-    for name in course_lib.__all__
-    if isinstance(value := getattr(course_lib, name), type)
-    and issubclass(value, Network)
-    and value is not Network
-}
+#: The families by name.
+NETS: dict[str, Any] = {name: family.network for name, family in FAMILIES.items()}
 
 
 def parser() -> argparse.ArgumentParser:
