@@ -415,7 +415,7 @@ def run(folder, *options):
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-v"]
     # No summary: where CI is set, pytest repeats every message in it.
     command += ["-p", "tests.notebooks.plugin", "--color", "no", "-r", "N"]
-    command += ["--rootdir", ROOT]
+    command += ["--rootdir", ROOT, "-p", "no:randomly"]  # cells have an order
     command += [*options, folder]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return done.stdout
