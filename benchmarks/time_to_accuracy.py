@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -20,7 +21,7 @@ from benchmarks import d2l_here
 from benchmarks.d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
 from benchmarks.measure import Result, main, side_by_side, take_turns
 from benchmarks.training import EFFORTS, Effort
-from course_lib import fashion_mnist, fit
+from course_lib import Settings, fashion_mnist, fit
 from experiments import accuracy
 
 #: What the chapters train.
@@ -33,18 +34,18 @@ class Recipe(NamedTuple):
     """
 
     net: str
-    training: dict[str, Any]
+    settings: Settings
 
 
 #: For each of d2l's families, ours.
 RECIPES = {
-    "LeNet": Recipe("LeNet modern", {"epochs": 1, "lr": 0.1}),
-    "AlexNet": Recipe("AlexNet small", {"epochs": 2, "lr": 0.05}),
-    "VGG": Recipe("VGG small", {"epochs": 8, "lr": 0.1}),
-    "NiN": Recipe("NiN small", {"epochs": 2, "lr": 0.1}),
-    "GoogLeNet": Recipe("GoogLeNet small", {"epochs": 2, "lr": 0.2}),
-    "LeNet, normalised": Recipe("LeNet batch norm", {"epochs": 2, "lr": 0.3}),
-    "ResNet": Recipe("ResNet small", {"epochs": 3, "lr": 0.2}),
+    "LeNet": Recipe("LeNet modern", Settings(epochs=1, lr=0.1)),
+    "AlexNet": Recipe("AlexNet small", Settings(epochs=2, lr=0.05)),
+    "VGG": Recipe("VGG small", Settings(epochs=8, lr=0.1)),
+    "NiN": Recipe("NiN small", Settings(epochs=2, lr=0.1)),
+    "GoogLeNet": Recipe("GoogLeNet small", Settings(epochs=2, lr=0.2)),
+    "LeNet, normalised": Recipe("LeNet batch norm", Settings(epochs=2, lr=0.3)),
+    "ResNet": Recipe("ResNet small", Settings(epochs=3, lr=0.2)),
 }
 ROUNDS = 3
 
@@ -68,7 +69,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
         seed = len(accuracies)
         torch.manual_seed(seed)
         ours = NETS[recipe.net][0]()
-        history = fit(ours, data, seed=seed, progress=False, **recipe.training)
+        history = fit(ours, data, replace(recipe.settings, seed=seed), progress=False)
         assert history.test is not None
         accuracies.append(history.test.accuracy)
         return history.seconds
@@ -79,7 +80,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
             f"{case} came to {min(accuracies):.3f}, not to {family.accuracy}: its"
             " recipe needs more epochs"
         )
-    epochs = recipe.training["epochs"]
+    epochs = recipe.settings.epochs
     yield side_by_side(
         *seconds,
         against="d2l",

@@ -13,7 +13,7 @@ grow many times over.
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from course_lib import (
     LeNet,
     NiN,
     ResNet,
+    Settings,
     ZFNet,
     evaluate,
     fashion_mnist,
@@ -43,19 +44,19 @@ def normalised_lenet() -> LeNet:
     return net
 
 
-#: Net -> how it is built, and the arguments with which its chapter trains it.
-RECIPES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
-    "LeNet modern": (lambda: LeNet("modern"), {"epochs": 5, "lr": 0.1}),
-    "LeNet batch norm": (normalised_lenet, {"epochs": 3, "lr": 0.3}),
-    "AlexNet small": (lambda: AlexNet("small"), {"epochs": 4, "lr": 0.05}),
-    "ZFNet small": (lambda: ZFNet("small"), {"epochs": 3, "lr": 0.05}),
+#: Net -> how it is built, and the settings with which its chapter trains it.
+RECIPES: dict[str, tuple[Callable[[], nn.Module], Settings]] = {
+    "LeNet modern": (lambda: LeNet("modern"), Settings(epochs=5, lr=0.1)),
+    "LeNet batch norm": (normalised_lenet, Settings(epochs=3, lr=0.3)),
+    "AlexNet small": (lambda: AlexNet("small"), Settings(epochs=4, lr=0.05)),
+    "ZFNet small": (lambda: ZFNet("small"), Settings(epochs=3, lr=0.05)),
     "VGG small": (
         lambda: VGG("small", batch_norm=True, dropout=0.2),
-        {"epochs": 5, "lr": 0.1},
+        Settings(epochs=5, lr=0.1),
     ),
-    "NiN small": (lambda: NiN("small", batch_norm=True), {"epochs": 4, "lr": 0.1}),
-    "GoogLeNet small": (lambda: GoogLeNet("small"), {"epochs": 4, "lr": 0.2}),
-    "ResNet small": (lambda: ResNet("small"), {"epochs": 4, "lr": 0.2}),
+    "NiN small": (lambda: NiN("small", batch_norm=True), Settings(epochs=4, lr=0.1)),
+    "GoogLeNet small": (lambda: GoogLeNet("small"), Settings(epochs=4, lr=0.2)),
+    "ResNet small": (lambda: ResNet("small"), Settings(epochs=4, lr=0.2)),
 }
 
 #: On a processor held to AVX2, one run each: it is there for the time.
@@ -67,11 +68,11 @@ def measure(key: Row) -> Row:
     """Train one net with one seed; inference is the fastest of three passes over the
     10,000 pictures for testing.
     """
-    build, arguments = RECIPES[key["net"]]
+    build, settings = RECIPES[key["net"]]
     seed, data = int(key["seed"]), fashion_mnist()
     torch.manual_seed(seed)
     net = build()
-    history = fit(net, data, seed=seed, progress=False, **arguments)
+    history = fit(net, data, replace(settings, seed=seed), progress=False)
     assert history.test is not None
     passes = []
     for _ in range(3):
