@@ -19,7 +19,7 @@ from torchvision import datasets, transforms
 from benchmarks import d2l_here
 from benchmarks.d2l_here import FAMILIES, Batch, Stretch
 from benchmarks.measure import Result, main, side_by_side, take_turns
-from course_lib import FashionMNIST, Split, fashion_mnist, fit
+from course_lib import FashionMNIST, Settings, Split, fashion_mnist, fit
 from course_lib.data import MEAN, STD
 
 BATCH, LR = 128, 0.01
@@ -48,6 +48,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     nets = [net, deepcopy(net), deepcopy(net)]  # `fit` changes the memory format
     data = few(fashion_mnist(), effort.steps * batch)
     resize = None if family.size == 28 else family.size
+    settings = Settings(epochs=1, lr=LR, batch_size=batch, size=resize)
     theirs, _ = d2l_here.load(batch, family.size)
     usual = usual_loader(batch, family.size)
 
@@ -55,16 +56,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
         return Stretch(loader, effort.warm_up, effort.steps)
 
     def ours() -> float:
-        history = fit(
-            nets[0],
-            data,
-            epochs=1,
-            lr=LR,
-            batch_size=batch,
-            size=resize,
-            progress=False,
-        )
-        return history.seconds
+        return fit(nets[0], data, settings, progress=False).seconds
 
     def d2l_loop() -> float:
         return d2l_here.train(nets[1], stretch(theirs), LR)

@@ -18,6 +18,7 @@ from course_lib.resnet import Residual, ResNet, basic_block, bottleneck
 from course_lib.training.history import History, Score
 from course_lib.training.loop import TrainingError, evaluate, fit
 from course_lib.training.runtime import Runtime, runtime
+from course_lib.training.settings import Settings
 from course_lib.vgg import VGG, vgg_block
 from course_lib.zfnet import ZFNet
 
@@ -41,6 +42,7 @@ __all__ = [
     "Residual",
     "Runtime",
     "Score",
+    "Settings",
     "Split",
     "Summary",
     "TrainingError",

@@ -6,28 +6,29 @@ The activations are compared as in figure 1 of the paper: nothing regularises, a
 has a learning rate of its own, the best of three in trials at which no seed diverges.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from course_lib import AlexNet, Split, evaluate, fashion_mnist, fit
+from course_lib import AlexNet, Settings, Split, evaluate, fashion_mnist, fit
 from experiments.record import Experiment, Row, main
 
 #: What `fit` is told: as in the chapter but shorter, and with nothing that regularises.
-SHORT: dict[str, Any] = {"epochs": 2, "lr": 0.05}
-BARE: dict[str, Any] = {"epochs": 1, "weight_decay": 0.0, "label_smoothing": 0.0}
+SHORT = Settings(epochs=2, lr=0.05)
+BARE = Settings(epochs=1, weight_decay=0.0, label_smoothing=0.0)
 
 #: What is changed -> how the net is built and trained.
-CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+CHANGES: dict[str, tuple[dict[str, Any], Settings]] = {
     "none": ({}, SHORT),
     "normalised responses": ({"lrn": True}, SHORT),
     "pools side by side": ({"overlapping": False}, SHORT),
-    "augmentation": ({}, SHORT | {"augment": True}),
+    "augmentation": ({}, replace(SHORT, augment=True)),
     "no dropout": ({"dropout": 0.0}, SHORT),
-    "bare ReLU": ({"dropout": 0.0}, BARE | {"lr": 0.02}),
-    "bare tanh": ({"dropout": 0.0, "activation": nn.Tanh}, BARE | {"lr": 0.02}),
-    "bare sigmoid": ({"dropout": 0.0, "activation": nn.Sigmoid}, BARE | {"lr": 0.2}),
+    "bare ReLU": ({"dropout": 0.0}, replace(BARE, lr=0.02)),
+    "bare tanh": ({"dropout": 0.0, "activation": nn.Tanh}, replace(BARE, lr=0.02)),
+    "bare sigmoid": ({"dropout": 0.0, "activation": nn.Sigmoid}, replace(BARE, lr=0.2)),
 }
 
 SEEDS = 3
@@ -38,11 +39,11 @@ WINDOW = 10
 
 def measure(key: Row) -> Row:
     """Train the net with one change, from one seed."""
-    options, arguments = CHANGES[key["change"]]
+    options, settings = CHANGES[key["change"]]
     data, seed = fashion_mnist(), int(key["seed"])
     torch.manual_seed(seed)
     net = AlexNet("small", **options)
-    history = fit(net, data, seed=seed, progress=False, **arguments)
+    history = fit(net, data, replace(settings, seed=seed), progress=False)
     assert history.test is not None
     # As they are, neither augmented nor with dropout: what the net knows by heart.
     known = Split(data.train.images[:10_000], data.train.labels[:10_000])

@@ -10,7 +10,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_lib import GoogLeNet, Split, evaluate, fashion_mnist, fit, googlenet
+from course_lib import (
+    GoogLeNet,
+    Settings,
+    Split,
+    evaluate,
+    fashion_mnist,
+    fit,
+    googlenet,
+)
 from course_lib.degradation import watch_gradients
 from experiments.record import Experiment, Row, main
 
@@ -58,7 +66,8 @@ def measure(key: Row) -> Row:
                 nn.init.xavier_uniform_(layer.weight)
     norms = watch_gradients(net)
     data = fashion_mnist()
-    history = fit(net, data, epochs=1, lr=kind.lr, seed=seed, progress=False)
+    settings = Settings(epochs=1, lr=kind.lr, seed=seed)
+    history = fit(net, data, settings, progress=False)
     assert history.test is not None
     some = Split(data.train.images[:10_000], data.train.labels[:10_000])
     found = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from course_lib import ResNet, Split, evaluate, fashion_mnist, fit
+from course_lib import ResNet, Settings, Split, evaluate, fashion_mnist, fit
 from course_lib.degradation import identity_init, watch_gradients
 from experiments.record import Experiment, Row, main
 
@@ -54,7 +54,8 @@ def measure(key: Row) -> Row:
         "relative": watch_gradients(net, relative=True),
     }
     data = fashion_mnist()
-    history = fit(net, data, epochs=1, lr=kind.lr, seed=seed, progress=False)
+    settings = Settings(epochs=1, lr=kind.lr, seed=seed)
+    history = fit(net, data, settings, progress=False)
     assert history.test is not None
     some = Split(data.train.images[:10_000], data.train.labels[:10_000])
     found = {

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from course_lib import NiN, count_parameters, fashion_mnist, fit
+from course_lib import NiN, Settings, count_parameters, fashion_mnist, fit
 from course_lib.blocks import linear_relu_dropout
 from experiments.record import Experiment, Row, main
 
@@ -64,14 +64,8 @@ def measure(key: Row) -> Row:
     seed = int(key["seed"])
     torch.manual_seed(seed)
     net = build(key)
-    history = fit(
-        net,
-        fashion_mnist(),
-        epochs=EPOCHS[key["part"]],
-        lr=float(key["lr"]),
-        seed=seed,
-        progress=False,
-    )
+    settings = Settings(epochs=EPOCHS[key["part"]], lr=float(key["lr"]), seed=seed)
+    history = fit(net, fashion_mnist(), settings, progress=False)
     assert history.test is not None
     return {
         "parameters": str(count_parameters(net)),

@@ -10,7 +10,14 @@ compares also without, as it did.
 import torch
 from torch import nn
 
-from course_lib import count_parameters, fashion_mnist, fit, he_init, vgg_block
+from course_lib import (
+    Settings,
+    count_parameters,
+    fashion_mnist,
+    fit,
+    he_init,
+    vgg_block,
+)
 from course_lib.blocks import linear_relu_dropout
 from experiments.record import Experiment, Row, main
 
@@ -59,7 +66,8 @@ def measure(key: Row) -> Row:
     torch.manual_seed(seed)
     net = build(key["block"], batch_norm=key["batch_norm"] == "yes")
     lr = RATES[key["batch_norm"]]
-    history = fit(net, fashion_mnist(), epochs=3, lr=lr, seed=seed, progress=False)
+    settings = Settings(epochs=3, lr=lr, seed=seed)
+    history = fit(net, fashion_mnist(), settings, progress=False)
     assert history.test is not None
     return {
         "parameters": str(count_parameters(net)),

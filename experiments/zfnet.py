@@ -7,16 +7,18 @@ filters, frequencies that no filter looks at, and answers that change when the p
 moves by a pixel?
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from course_lib import ZFNet, evaluate, fashion_mnist, fit
+from course_lib import Settings, ZFNet, evaluate, fashion_mnist, fit
 from course_lib.data import normalize
 from experiments.record import Experiment, Row, main
 
 STEMS = ("7x7/1", "11x11/2")
 SEEDS = 3
-TRAINING = {"epochs": 3, "lr": 0.05}
+TRAINING = Settings(epochs=3, lr=0.05)
 
 
 def measure(key: Row) -> Row:
@@ -24,7 +26,7 @@ def measure(key: Row) -> Row:
     data, seed = fashion_mnist(), int(key["seed"])
     torch.manual_seed(seed)
     net = ZFNet("small", stem=key["stem"])
-    fit(net, data, seed=seed, progress=False, **TRAINING)
+    fit(net, data, replace(TRAINING, seed=seed), progress=False)
     net.to("cpu", memory_format=torch.contiguous_format)
     filters = net.conv1[0].weight.detach()
     low, middle, high = frequencies(filters)

@@ -10,6 +10,7 @@ other cells draw what they always do: what they print is compared exactly.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -41,11 +42,12 @@ def _measured() -> set[str]:
         return manual_seed(seed + _NOW["offset"])
 
     @functools.wraps(fit)  # `show(fit)` shows the original
-    def fit_with_offset(*args: Any, seed: int = 0, **kwargs: Any) -> Any:
+    def fit_with_offset(net: Any, data: Any, settings: Any, **kwargs: Any) -> Any:
         # Inside, it seeds dropout by itself: once is enough.
         before, _NOW["offset"] = _NOW["offset"], 0
         try:
-            return fit(*args, seed=seed + _OFFSET, **kwargs)
+            other = dataclasses.replace(settings, seed=settings.seed + _OFFSET)
+            return fit(net, data, other, **kwargs)
         finally:
             _NOW["offset"] = before
 

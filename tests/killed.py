@@ -16,7 +16,15 @@ from pathlib import Path
 import torch
 import torch._dynamo  # or every optimizer would, in every process anew
 
-from course_lib import AlexNet, FashionMNIST, Split, fashion_mnist, fit, runtime
+from course_lib import (
+    AlexNet,
+    FashionMNIST,
+    Settings,
+    Split,
+    fashion_mnist,
+    fit,
+    runtime,
+)
 from course_lib.training import checkpoint, loop
 
 torch.set_num_threads(1)
@@ -80,9 +88,7 @@ def train(path):
     history = fit(
         net,
         DATA,
-        epochs=3,
-        batch_size=20,
-        augment=True,
+        Settings(epochs=3, batch_size=20, augment=True),
         run_on=runtime("cpu", "float32"),
         checkpoint=path,
         progress=False,

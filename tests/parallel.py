@@ -21,8 +21,9 @@ import torch._dynamo  # or every optimizer would, in every process anew
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel  # noqa: F401
 
-from course_lib import LeNet, Runtime, fashion_mnist
+from course_lib import LeNet, fashion_mnist, runtime
 from course_lib.training.__main__ import main
+from course_lib.training.processes import processes
 
 torch.set_num_threads(1)
 COMMANDS = {
@@ -37,16 +38,13 @@ COMMANDS = {
 def difference(folder):
     """One step of two processes against one."""
     torch.distributed.init_process_group("gloo")
-    rank, processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    run_on = Runtime(
-        torch.device("cpu"), torch.float64, torch.channels_last, rank, processes
-    )
+    group, run_on = processes(), runtime("cpu", "float64")
     torch.manual_seed(0)
     net = run_on.host(LeNet("modern").double())
     alone = copy.deepcopy(net)
     data = fashion_mnist(sample=True).train
     for part, model, weight in (
-        (run_on.part, run_on.parallel(net), run_on.weight),
+        (group.shard, group.wrap(net), group.weight),
         ((0, 1), alone, lambda *_: 1),
     ):
         pictures = type(data)(data.images[:399], data.labels[:399])
@@ -56,7 +54,9 @@ def difference(folder):
         (a.grad - b.grad).abs().max().item()
         for a, b in zip(net.parameters(), alone.parameters(), strict=True)
     )
-    (folder / f"difference-{rank}.json").write_text(json.dumps([len(data), found]))
+    (folder / f"difference-{group.rank}.json").write_text(
+        json.dumps([len(data), found])
+    )
     torch.distributed.destroy_process_group()
 
 

@@ -152,6 +152,22 @@ def test_bad_batches(sample, arguments):
         sample.train.batches(**arguments)
 
 
+def test_fingerprint(sample):
+    split = sample.train
+    assert split.fingerprint() == Split(split.images, split.labels).fingerprint()
+    backwards = torch.arange(len(split)).flip(0)
+    others = [
+        split,
+        sample.test,
+        Split(split.images[backwards], split.labels[backwards]),
+        Split(split.images, split.labels[backwards]),
+        Split(split.images.transpose(2, 3), split.labels),
+        Split(split.images.view(-1, 1, 14, 56), split.labels),
+        Split(split.images[:0], split.labels[:0]),
+    ]
+    assert len({other.fingerprint() for other in others}) == len(others)
+
+
 def test_empty_split_has_no_batches():
     empty = Split(
         torch.zeros(0, 1, 28, 28, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)

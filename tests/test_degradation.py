@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib import ResNet, fit
+from course_lib import ResNet, Settings, fit
 from course_lib.degradation import identity_init, remove_batch_norm, watch_gradients
 
 
@@ -59,7 +59,7 @@ def test_relative_norms_do_not_see_a_scale_that_normalisation_takes_back(batch):
 def test_watches_training_step_by_step(sample):
     net = ResNet("small")
     norms = watch_gradients(net)
-    history = fit(net, sample, epochs=2, progress=False)
+    history = fit(net, sample, Settings(epochs=2), progress=False)
     assert {len(seen) for seen in norms.values()} == {len(history.losses)}
 
 
@@ -119,10 +119,10 @@ def test_identity_noise_and_what_is_left_alone():
 
 def test_trains_on_from_the_identity(sample):
     """What it is for: 44 plain layers learn, where drawn weights do not yet."""
-    losses = []
+    losses, settings = [], Settings(epochs=2, batch_size=32, lr=0.05)
     for init in (identity_init, lambda _: None):
         net = plain(depth=44)
         init(net[1:])
-        history = fit(net, sample, epochs=2, batch_size=32, lr=0.05, progress=False)
+        history = fit(net, sample, settings, progress=False)
         losses.append(history.epochs[-1].train_loss)
     assert losses[0] < losses[1] - 0.3

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import DataError, ResNet, fit
+from course_lib import DataError, ResNet, Settings, fit
 from course_lib.data.folder import folder
 
 
@@ -78,9 +78,30 @@ def test_fit_takes_a_folder(pictures):
     torch.manual_seed(0)
     net = ResNet("small", num_classes=3, in_channels=3)
     data = folder(pictures)
-    arguments = {"epochs": 6, "batch_size": 16, "size": 28, "progress": False}
-    history = fit(net, data, lr=0.05, **arguments)
+    settings = Settings(epochs=6, lr=0.05, batch_size=16, size=28)
+    history = fit(net, data, settings, progress=False)
     assert history.epochs[-1].train_loss < history.epochs[0].train_loss
+
+
+def test_fingerprint(pictures, tmp_path):
+    """Of names, labels and some contents, wherever the folder is."""
+    data = folder(pictures)
+    known = {data.train.fingerprint(), data.validation.fingerprint()}
+    assert len(known) == 2
+    moved = pictures.rename(tmp_path.parent / f"{tmp_path.name} moved")
+    data = folder(moved)
+    assert {data.train.fingerprint(), data.validation.fingerprint()} == known
+    assert folder(moved, workers=3).train.fingerprint() in known
+    first = moved / "train" / "class 0" / "0.png"
+    first.rename(first.with_name("00.png"))
+    assert (renamed := folder(moved).train.fingerprint()) not in known
+    first.with_name("00.png").rename(first)
+    first.write_bytes(first.read_bytes() + b"0")
+    assert folder(moved).train.fingerprint() not in known | {renamed}
+    split = folder(moved).train
+    first.unlink()
+    with pytest.raises(DataError, match=r"class 0.0\.png is not a picture"):
+        split.fingerprint()
 
 
 def test_what_is_no_picture(pictures):

@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +67,16 @@ def test_what_a_chapter_imports_is_documented(text):
             if name.isupper() or f"course_lib.{name}" in ENTRIES:
                 continue
             assert f"{module}.{name}" in ENTRIES
+
+
+def test_every_setting_is_explained():
+    entry = ENTRIES["course_lib.Settings"]
+    explained = {each.name: each for each in entry.members}
+    assert list(explained) == [field.name for field in fields(course_lib.Settings)]
+    assert {each.kind for each in explained.values()} == {"attribute"}
+    assert explained["lr"].doc.startswith("The highest learning rate, which")
+    assert explained["lr"].doc.endswith("above 0.")
+    assert "size: int | None = None" in entry.signature
 
 
 def test_a_type_that_many_modules_have_is_named_in_full():

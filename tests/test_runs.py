@@ -6,6 +6,7 @@ epoch.
 
 import ast
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -59,11 +60,11 @@ def short(sample):
     def first(split, count):
         return Split(split.images[:count], split.labels[:count])
 
-    def call(net, data, **kwargs):
-        asked.append((net, kwargs))
+    def call(net, data, settings):
+        asked.append((net, settings))
         two = first(sample.train, 2)
-        short = {"epochs": 1, "batch_size": 2, "progress": False}
-        return fit(net, FashionMNIST(two, two, two, ""), **(kwargs | short))
+        short = replace(settings, epochs=1, batch_size=2)
+        return fit(net, FashionMNIST(two, two, two, ""), short, progress=False)
 
     return call, asked
 
@@ -81,9 +82,9 @@ def test_the_run_for_a_gpu(text, sample, monkeypatch):
             exec(source.replace('RUN = "quick"', 'RUN = "gpu"'), namespace)
     plt.close("all")
     assert namespace["RUN"] == "gpu"
-    assert set(namespace["RUNS"]) == {"quick", "full", "gpu"}
-    net, arguments = asked[-1]
-    assert arguments["epochs"] == 10
+    assert set(namespace["RUNS"]) == {"quick", "laptop", "gpu"}
+    net, settings = asked[-1]
+    assert settings.epochs == 10
     assert course_lib.count_parameters(net) > 60_000
 
 

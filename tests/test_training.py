@@ -1,5 +1,6 @@
 import copy
 import os
+import re
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from course_lib import (
     GoogLeNet,
     LeNet,
     ResNet,
+    Settings,
     Split,
     TrainingError,
     evaluate,
@@ -18,18 +20,18 @@ from course_lib import (
     runtime,
 )
 from course_lib.data import FashionMNIST
+from course_lib.training import loop
+from course_lib.training.processes import Processes
 
 RUN_ON = runtime("cpu", "float32")
 
 
-def trained(sample, *, seed=0, **kwargs):
+def trained(sample, *, run_on=None, compiled=False, progress=False, **settings):
     torch.manual_seed(0)
     net = LeNet("modern")
-    return net, fit(
-        net,
-        sample,
-        **({"epochs": 2, "batch_size": 50, "seed": seed, "progress": False} | kwargs),
-    )
+    asked = Settings(**({"epochs": 2, "batch_size": 50} | settings))
+    how = {"run_on": run_on, "compiled": compiled, "progress": progress}
+    return net, fit(net, sample, asked, **how)
 
 
 def test_learns(sample):
@@ -89,25 +91,16 @@ def test_auxiliary_classifiers_count_in_training_alone(sample):
     torch.manual_seed(0)
     net = GoogLeNet("small", aux=True)
     twin = copy.deepcopy(net).train()
-    RUN_ON.seed(3, epoch=0)
+    Processes().seed(3, epoch=0)
     x, y = next(sample.train.batches(400, seed=3))
     expected = twin(x.contiguous(memory_format=torch.channels_last)).loss(y, 0.1)
-    history = fit(
-        net, sample, epochs=1, batch_size=400, seed=3, run_on=RUN_ON, progress=False
-    )
+    settings = Settings(epochs=1, batch_size=400, seed=3)
+    history = fit(net, sample, settings, run_on=RUN_ON, progress=False)
     assert history.losses == [pytest.approx(expected.item(), rel=1e-4)]
     assert history.test.loss < 10
 
 
-@pytest.mark.parametrize("momentum", [-0.1, 0.01, 0.95, 1])
-def test_momentum_that_cannot_be(sample, momentum):
-    with pytest.raises(ValueError, match=f"momentum must be 0 or .* got {momentum}"):
-        trained(sample, epochs=1, momentum=momentum)
-
-
 def test_the_test_set_is_read_once_and_at_the_end(sample, monkeypatch):
-    from course_lib.training import loop
-
     seen = []
     original = loop.evaluate
 
@@ -161,11 +154,29 @@ def test_a_loss_that_is_no_number(sample):
         trained(sample, lr=1e8)
 
 
-@pytest.mark.parametrize(("epochs", "batch_size"), [(0, 50), (1, 0)])
-def test_no_epochs_and_empty_batches(sample, epochs, batch_size):
-    message = f"epochs .* 1 and batch_size at least 1, got {epochs} and {batch_size}"
+def test_more_processes_than_images_in_a_batch(sample, monkeypatch):
+    monkeypatch.setattr(loop, "processes", lambda: Processes(0, 3))
+    message = "batch_size must be at least 3, an image for each process, got 2"
     with pytest.raises(ValueError, match=message):
-        trained(sample, epochs=epochs, batch_size=batch_size)
+        trained(sample, batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "message"),
+    [
+        ([], {"epochs": 4, "lr": 0.5}, "Settings(epochs=4, lr=0.5), after"),
+        ([{"epochs": 4, "lr": 0.5}], {}, "Settings(epochs=4, lr=0.5), after"),
+        ([Settings(epochs=4)], {"lr": 0.5}, "got {'lr': 0.5}"),
+        ([4], {}, "Settings(epochs=1), after the net and the data; got 4"),
+        ([], {}, "got None"),
+        ([], {"settings": (4, 0.5)}, "got (4, 0.5)"),
+    ],
+)
+def test_settings_are_one_object(sample, settings, more, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        fit(LeNet("modern"), sample, *settings, **more)
+    with pytest.raises(TypeError, match="takes its settings as one object"):
+        fit()
 
 
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
@@ -188,8 +199,7 @@ def test_a_net_for_other_classes(sample, classes):
         fit(
             LeNet("modern", num_classes=classes),
             sample,
-            epochs=1,
-            batch_size=50,
+            Settings(epochs=1, batch_size=50),
             progress=False,
         )
 
@@ -206,14 +216,14 @@ def test_goes_on_from_its_checkpoint_as_if_nothing_had_been(
     def train(checkpoint):
         torch.manual_seed(0)
         net = AlexNet("small")
-        arguments = {"epochs": 3, "batch_size": 100, "augment": True, "seed": 5}
+        settings = Settings(epochs=3, batch_size=100, augment=True, seed=5)
         history = fit(
             net,
             sample,
+            settings,
             checkpoint=checkpoint,
             run_on=RUN_ON,
             progress=False,
-            **arguments,
         )
         return net, history
 

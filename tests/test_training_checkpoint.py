@@ -1,11 +1,14 @@
+from dataclasses import asdict, fields, replace
+
 import pytest
 import torch
 from torch import nn
 
-from course_lib.training.checkpoint import resume, save
+from course_lib import LeNet, Settings, Split, fit
+from course_lib.training.checkpoint import identity, resume, save
 from course_lib.training.history import Epoch, History, Score
 
-SETTINGS = {"net": "Linear", "epochs": 3, "lr": 0.1, "size": None}
+RUN = {"net": "Linear", "epochs": 3, "lr": 0.1, "size": None}
 HISTORY = History([Epoch(1.5, Score(1.25, 0.5), 2.0)], [1.0, 2.0])
 
 
@@ -21,20 +24,20 @@ def path(tmp_path):
 
 def test_what_was_saved_comes_back(path):
     before, after = run(), run()
-    save(path, SETTINGS, before, HISTORY)
-    assert resume(path, SETTINGS, after) == HISTORY
+    save(path, RUN, before, HISTORY)
+    assert resume(path, RUN, after) == HISTORY
     assert torch.equal(before["net"].weight, after["net"].weight)
     assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
 
 
 def test_nothing_to_go_on_from(path):
-    assert resume(path, SETTINGS, {}) == History()
-    assert resume(None, SETTINGS, {}) == History()
-    save(None, SETTINGS, {}, HISTORY)
+    assert resume(path, RUN, {}) == History()
+    assert resume(None, RUN, {}) == History()
+    save(None, RUN, {}, HISTORY)
 
 
 def test_a_write_that_fails_leaves_the_old_one(path, monkeypatch):
-    save(path, SETTINGS, run(), HISTORY)
+    save(path, RUN, run(), HISTORY)
     old = path.read_bytes()
 
     def full(_content, file):
@@ -43,23 +46,26 @@ def test_a_write_that_fails_leaves_the_old_one(path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="no space"):
-        save(path, SETTINGS, run(), History())
+        save(path, RUN, run(), History())
     assert path.read_bytes() == old
 
 
 def test_another_run(path):
-    save(path, SETTINGS, run(), HISTORY)
-    wanted = SETTINGS | {"lr": 0.2, "size": 96}
+    save(path, RUN, run(), HISTORY)
+    wanted = RUN | {"lr": 0.2, "size": 96}
     with pytest.raises(
         ValueError, match=r"another run: lr=0\.1 there and 0\.2 here, size=None .* 96"
     ):
         resume(path, wanted, run())
 
 
-@pytest.mark.parametrize("content", [b"", b"half", "cut", {"losses": []}, [1, 2]])
+NONE = [b"", b"half", "cut", {"losses": []}, {"run": [1]}, {"run": 1}, [1, 2]]
+
+
+@pytest.mark.parametrize("content", NONE)
 def test_what_is_no_checkpoint(path, content):
     if content == "cut":
-        save(path, SETTINGS, run(), HISTORY)
+        save(path, RUN, run(), HISTORY)
         content = path.read_bytes()[:-200]
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -67,8 +73,112 @@ def test_what_is_no_checkpoint(path, content):
         torch.save(content, path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"run\.pt is not a checkpoint"):
-        resume(path, SETTINGS, run())
+        resume(path, RUN, run())
     assert path.read_bytes() == before
+
+
+# What makes a run this run
+
+
+SHORT = Settings(epochs=1, batch_size=200)
+
+
+class Nameless(nn.Module):
+    """Shown with its address, as a lambda is."""
+
+    def extra_repr(self):
+        return f"{object()}"
+
+
+def test_every_setting_is_in_it(sample):
+    run = identity(LeNet("small"), sample, SHORT)
+    assert run | asdict(SHORT) == run
+    assert {field.name for field in fields(Settings)} < set(run)
+
+
+def test_the_same_run_is_the_same_wherever_its_modules_are(sample):
+    nets = [nn.Sequential(LeNet("small"), Nameless()) for _ in range(2)]
+    assert " at 0x" in repr(nets[0])
+    one, other = (identity(net, sample, SHORT) for net in nets)
+    assert one == other
+    assert " at 0x" not in one["net"]
+
+
+def other_labels(data):
+    labels = data.train.labels.clone()
+    labels[7] = (labels[7] + 1) % 10
+    return replace(data, train=Split(data.train.images, labels))
+
+
+def one_pixel(data):
+    images = data.validation.images.clone()
+    images[-1, 0, -1, -1] ^= 1
+    return replace(data, validation=Split(images, data.validation.labels))
+
+
+def other_classes(data):
+    made = replace(data)
+    object.__setattr__(made, "classes", (*data.classes[:9], "boot"))
+    return made
+
+
+def frozen(net):
+    net.c1.requires_grad_(False)
+    return net
+
+
+OTHERS = {
+    r"lr=0\.1 there and 0\.2 here": {"settings": replace(SHORT, lr=0.2)},
+    "size=None there and 27 here, seed=0 there and 4 here": {
+        "settings": replace(SHORT, seed=4, size=27)
+    },
+    r"net='\(1\): ReLU\(\)' there and '\(1\): Tanh\(\)' here": {
+        "net": lambda: LeNet("small", activation=nn.Tanh)
+    },
+    r"net='LeNet\(' there and 'Sequential\(' here": {
+        "net": lambda: nn.Sequential(*LeNet("small"))
+    },
+    r"net='c1\.0\.weight: float32 .*, learned' there and 'c1.*\)' here": {
+        "net": lambda: frozen(LeNet("small"))
+    },
+    r"net=.* there and '\(7\): Identity\(\)' here": {
+        "net": lambda: LeNet("small").append(nn.Identity())
+    },
+    "data.train='400 images, .*' there and '400 images, .*' here": {
+        "data": other_labels
+    },
+    "data.validation='80 images, .*' there and '80 images, .*' here": {
+        "data": one_pixel
+    },
+    "data.test='160 images, .*' there and '80 images, .*' here": {
+        "data": lambda data: replace(data, test=data.validation)
+    },
+    "data.classes='ankle boot' there and 'boot' here": {"data": other_classes},
+}
+
+
+@pytest.mark.parametrize("message", OTHERS)
+def test_another_net_other_data_other_settings(message, path, sample):
+    """Nothing is lost: neither the file, nor the weights of the net."""
+    fit(LeNet("small"), sample, SHORT, checkpoint=path, progress=False)
+    content = path.read_bytes()
+    other = {"net": lambda: LeNet("small"), "data": lambda data: data} | OTHERS[message]
+    net, data = other["net"](), other["data"](sample)
+    before = [x.clone() for x in net.parameters()]
+    settings = other.get("settings", SHORT)
+    with pytest.raises(ValueError, match=f"is of another run: {message}"):
+        fit(net, data, settings, checkpoint=path, progress=False)
+    assert path.read_bytes() == content
+    assert all(map(torch.equal, before, net.parameters()))
+
+
+def test_a_setting_that_was_not_there_yet_or_is_no_more(path, sample):
+    run = identity(LeNet("small"), sample, SHORT)
+    there = {name: value for name, value in run.items() if name != "seed"}
+    save(path, there | {"decay": 3}, {}, HISTORY)
+    message = "seed='nothing' there and 0 here, decay=3 there and 'nothing' here"
+    with pytest.raises(ValueError, match=message):
+        resume(path, run, {})
 
 
 def test_no_code_is_run_by_loading(path):
@@ -76,6 +186,6 @@ def test_no_code_is_run_by_loading(path):
         def __reduce__(self):
             return print, ("run",)
 
-    torch.save({"settings": Evil()}, path)
+    torch.save({"run": Evil()}, path)
     with pytest.raises(ValueError, match="not a checkpoint"):
-        resume(path, SETTINGS, run())
+        resume(path, RUN, run())

@@ -5,9 +5,7 @@ import types
 import pytest
 import torch
 
-from course_lib import Runtime, runtime
-
-RUN_ON = torch.device("cpu"), torch.float32, torch.channels_last
+from course_lib import runtime
 
 
 def test_asked_for():
@@ -106,29 +104,6 @@ def test_preferences(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert str(runtime()) == "mps, float32"
-
-
-def test_weights_of_unequal_parts_make_the_mean_over_all():
-    """Two processes share batches of 5, 5 and 4 pictures: 3 and 2, 3 and 2, 2 and 2."""
-    losses = torch.rand(14, generator=torch.Generator().manual_seed(0))
-    for step, batch in enumerate(losses.tensor_split(3)):
-        parts = batch.tensor_split(2)
-        weighted = [
-            part.mean() * Runtime(*RUN_ON, rank, 2).weight(len(part), 14, 3, step)
-            for rank, part in enumerate(parts)
-        ]
-        torch.testing.assert_close(sum(weighted) / 2, batch.mean())
-    assert Runtime(*RUN_ON).weight(5, 14, 3, 0) == 1
-
-
-def test_dropout_is_drawn_anew_each_epoch_and_differently_in_each_process():
-    drawn = set()
-    for rank in (0, 1):
-        for seed in (0, 1):
-            for epoch in (0, 1):
-                Runtime(*RUN_ON, rank, 2).seed(seed, epoch)
-                drawn.add(torch.rand(()).item())
-    assert len(drawn) == 8
 
 
 def test_in_64_bits_weights_and_pictures_are_too():

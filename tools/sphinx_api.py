@@ -122,7 +122,7 @@ def _entry(node: ast.stmt, lines: list[str]) -> Entry | None:
         case ast.FunctionDef():
             return _function("function", node)
         case ast.ClassDef():
-            return _class(node)
+            return _class(node, lines)
         case (
             ast.Assign(targets=[ast.Name(id=name)], value=ast.expr() as value)
             | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
@@ -144,7 +144,7 @@ def _function(kind: str, node: ast.FunctionDef) -> Entry | None:
     return Entry(kind, node.name, doc, f"({ast.unparse(node.args)}){returns}")
 
 
-def _class(node: ast.ClassDef) -> Entry | None:
+def _class(node: ast.ClassDef, lines: list[str]) -> Entry | None:
     doc = ast.get_docstring(node)
     if doc is None:
         return None
@@ -160,7 +160,7 @@ def _class(node: ast.ClassDef) -> Entry | None:
         for base in node.bases
     ):
         return Entry("exception", node.name, doc)
-    members = tuple(_members(methods.values()))
+    members = (*_explained_fields(node, lines), *_members(methods.values()))
     return Entry("class", node.name, doc, signature, members=members)
 
 
@@ -170,6 +170,15 @@ def _fields(node: ast.ClassDef) -> Iterator[str]:
         if isinstance(each, ast.AnnAssign):
             default = f" = {ast.unparse(each.value)}" if each.value else ""
             yield f"{ast.unparse(each.target)}: {ast.unparse(each.annotation)}{default}"
+
+
+def _explained_fields(node: ast.ClassDef, lines: list[str]) -> Iterator[Entry]:
+    """The fields that have a comment; types and defaults are in the signature."""
+    for each in node.body:
+        if isinstance(each, ast.AnnAssign):
+            doc = _comment(lines, each.lineno - 1)
+            if doc:
+                yield Entry("attribute", ast.unparse(each.target), doc)
 
 
 def _members(methods: Any) -> Iterator[Entry]:
@@ -193,9 +202,9 @@ def _members(methods: Any) -> Iterator[Entry]:
 def _comment(lines: list[str], end: int) -> str:
     """The comment that ends above line `end`, if it begins with ``#:``."""
     start = end
-    while start and lines[start - 1].startswith("#"):
+    while start and lines[start - 1].strip().startswith("#"):
         start -= 1
-    comment = lines[start:end]
+    comment = [line.strip() for line in lines[start:end]]
     if not comment or not comment[0].startswith("#:"):
         return ""
     return "\n".join(line.lstrip("#: ") for line in comment)

@@ -1,14 +1,16 @@
 """Training: the loop, what it runs on, what it saw, and where it goes on.
 
-    history = fit(net, fashion_mnist(), epochs=4, lr=0.1)
+    history = fit(net, fashion_mnist(), Settings(epochs=4, lr=0.1))
 
 ``python -m course_lib.training`` does the same from the command line, on as many
 processes as wanted. Chapters: LeNet, Scaling.
 """
 
 from course_lib.training.history import Epoch, History, Score
-from course_lib.training.loop import Data, Pictures, TrainingError, evaluate, fit
+from course_lib.training.loop import TrainingError, evaluate, fit
+from course_lib.training.protocols import Data, Pictures
 from course_lib.training.runtime import Runtime, runtime
+from course_lib.training.settings import Settings
 
 __all__ = [
     "Data",
@@ -17,6 +19,7 @@ __all__ = [
     "Pictures",
     "Runtime",
     "Score",
+    "Settings",
     "TrainingError",
     "evaluate",
     "fit",

@@ -15,6 +15,7 @@ import argparse
 import ast
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from torch import nn
 
 from course_lib.catalog import FAMILIES
 from course_lib.data import DataError, fashion_mnist
-from course_lib.training import Data, TrainingError, fit
+from course_lib.training import Data, Settings, TrainingError, fit
+from course_lib.training.processes import processes
 from course_lib.training.runtime import PRECISIONS, Runtime, runtime
 
 if TYPE_CHECKING:
@@ -56,14 +58,15 @@ def parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=2, help="processes that read a folder's pictures"
     )
     add("--epochs", type=int, default=5)
-    add("--lr", type=float, default=0.1, help="the highest learning rate")
-    add("--batch-size", type=int, default=128, help="of all processes together")
-    add("--momentum", type=float, default=0.9)
-    add("--weight-decay", type=float, default=5e-4)
-    add("--label-smoothing", type=float, default=0.1)
+    add("--lr", type=float, default=Settings.lr, help="the highest learning rate")
+    size = Settings.batch_size
+    add("--batch-size", type=int, default=size, help="of all processes together")
+    add("--momentum", type=float, default=Settings.momentum)
+    add("--weight-decay", type=float, default=Settings.weight_decay)
+    add("--label-smoothing", type=float, default=Settings.label_smoothing)
     add("--augment", action="store_true", help="shift, cut and mirror pictures")
     add("--size", type=int, help="pixels that pictures are resized to")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=Settings.seed)
     add("--compiled", action="store_true", help="generate code for the network first")
     add("--checkpoint", type=Path, help="written each epoch; a run goes on from it")
     add("--sync-batch-norm", action="store_true", help="over all processes; GPUs only")
@@ -88,9 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(asked: dict[str, Any]) -> None:
+    settings = Settings(
+        **{each.name: asked.pop(each.name) for each in fields(Settings)}
+    )
     run_on = _runtime(asked.pop("device"), asked.pop("precision"))
     data = _data(asked.pop("data"), asked.pop("workers"))
-    torch.manual_seed(asked["seed"])  # the same weights in every process
+    torch.manual_seed(settings.seed)  # the same weights in every process
     net = _net(asked.pop("net"), asked.pop("variant"), asked.pop("options"), data)
     if asked.pop("sync_batch_norm"):
         if run_on.device.type != "cuda":
@@ -98,10 +104,11 @@ def _run(asked: dict[str, Any]) -> None:
                 "--sync-batch-norm needs GPUs: PyTorch has it for no other"
             )
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    if run_on.rank == 0:
-        print(f"{run_on.processes} processes, {run_on}", file=sys.stderr)
-    history = fit(net, data, run_on=run_on, **asked)
-    if run_on.rank == 0:
+    group = processes()
+    if group.rank == 0:
+        print(f"{group.world_size} processes, {run_on}", file=sys.stderr)
+    history = fit(net, data, settings, run_on=run_on, **asked)
+    if group.rank == 0:
         print(history)
         print(f"{history.seconds:.1f} seconds of training", file=sys.stderr)
 
@@ -116,7 +123,7 @@ def _join(device: str | None) -> None:
 
 def _runtime(device: str | None, precision: str | None) -> Runtime:
     run_on = runtime(device, precision)
-    if run_on.device.type == "cuda" and run_on.processes > 1:
+    if run_on.device.type == "cuda" and processes().world_size > 1:
         return runtime(f"cuda:{torch.cuda.current_device()}", precision)
     return run_on
 

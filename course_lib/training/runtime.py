@@ -21,14 +21,12 @@ PRECISIONS = {
 @dataclass(frozen=True)
 class Runtime:
     """A device, the precision that autocast computes in, and the order of a picture's
-    numbers in memory; and which process this is, of how many that train one network.
+    numbers in memory.
     """
 
     device: torch.device
     precision: torch.dtype
     memory_format: torch.memory_format
-    rank: int = 0
-    processes: int = 1
 
     def __str__(self) -> str:
         name = (
@@ -55,50 +53,6 @@ class Runtime:
         """`net` itself, moved onto the device and into the memory format."""
         return net.to(self.device, self.stored).to(memory_format=self.memory_format)
 
-    @property
-    def part(self) -> tuple[int, int]:
-        """Which part of every batch is this process's: `course_lib.Split.batches`."""
-        return self.rank, self.processes
-
-    def seed(self, seed: int, epoch: int) -> None:
-        """Seed what is drawn on the way, such as dropout: each epoch anew, so that a
-        run can go on from any of them, and each process differently.
-        """
-        torch.manual_seed((seed * 1_000_003 + epoch) * 1_009 + self.rank)
-
-    def weight(self, mine: int, pictures: int, steps: int, step: int) -> float:
-        """What makes the mean over processes of the mean losses over their pictures the
-        mean over all pictures of a batch: 1, unless the parts are unequal.
-
-        `mine` are the pictures of this process's part, in `step` of `steps` that go
-        through `pictures` in batches as equal as can be.
-        """
-        batch = pictures // steps + (step < pictures % steps)
-        return self.processes * mine / batch
-
-    def parallel(self, net: nn.Module) -> nn.Module:
-        """`net`, wrapped so that its gradients are means over the processes."""
-        if self.processes == 1:
-            return net
-        from torch.nn.parallel import DistributedDataParallel
-
-        # Buckets as views: one copy of the gradients instead of two.
-        return DistributedDataParallel(net, gradient_as_bucket_view=True)
-
-    def total(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` itself, summed over the processes."""
-        if self.processes > 1:
-            torch.distributed.all_reduce(x)
-        return x
-
-    def agree(self, net: nn.Module) -> None:
-        """Give every process the buffers of the first: batch norm's statistics are
-        those of the pictures that a process has seen.
-        """
-        if self.processes > 1:
-            for buffer in net.buffers():
-                torch.distributed.broadcast(buffer, src=0)
-
     def place(self, x: torch.Tensor) -> torch.Tensor:
         """A batch of pictures, on the device and in the memory format."""
         return x.to(self.device, self.stored, memory_format=self.memory_format)
@@ -114,7 +68,7 @@ def runtime(
     multiplies it, or ``"float64"``, for comparisons. The environment variables
     COURSE_DEVICE and COURSE_PRECISION ask for the same where an argument does not. The
     memory format is channels-last, which was measured to be faster for every network
-    of the course (``make bench``). In a process group, each process has its rank.
+    of the course (``make bench``).
 
     Raises: ValueError if the device is not there or the precision has no such name.
     """
@@ -133,14 +87,7 @@ def runtime(
         raise ValueError(
             f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
         )
-    return Runtime(chosen, PRECISIONS[name], torch.channels_last, *_process())
-
-
-def _process() -> tuple[int, int]:
-    """Rank and number of the processes; ``torchrun`` starts them, `train` joins."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+    return Runtime(chosen, PRECISIONS[name], torch.channels_last)
 
 
 def _device() -> str:

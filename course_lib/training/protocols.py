@@ -1,0 +1,55 @@
+"""What training asks of the data, whatever it is: three splits that deal batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+    from torch import Tensor
+
+
+class Pictures(Protocol):
+    """What training asks of a split, such as `course_lib.Split`."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Pictures:
+        """The split, with its batches made on `device` if it can."""
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        size: int | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pictures once: see `course_lib.Split.batches`."""
+
+    def fingerprint(self) -> str:
+        """What tells these pictures and labels from others, for checkpoints."""
+
+
+class Data(Protocol):
+    """Three splits and the names of their classes: `course_lib.FashionMNIST` is one."""
+
+    @property
+    def train(self) -> Pictures:
+        """What is learnt from."""
+
+    @property
+    def validation(self) -> Pictures:
+        """What is looked at after each epoch."""
+
+    @property
+    def test(self) -> Pictures:
+        """What is looked at once."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, in the order of their labels."""
