@@ -19,11 +19,11 @@ from course_lib.diagram.marks import (
 )
 from course_lib.diagram.ops import TIMES, Op, Shape
 from course_lib.diagram.structure import (
-    Aside,
     Chain,
     Node,
     Parallel,
     Repeat,
+    SideBranch,
     Stage,
     layers,
 )
@@ -94,7 +94,7 @@ class Flow(Direction):
             sides = self.across(bounds(mark for tile in frames for mark in tile.marks))
         tiles: list[Tile] = []
         for node, given in steps:
-            if isinstance(node, Aside):
+            if isinstance(node, SideBranch):
                 tiles[-1] = self._hung(tiles[-1], node)
             else:
                 tiles.append(self._tile(node, given, size, towers, sides))
@@ -174,7 +174,7 @@ class Flow(Direction):
             leave=inner.leave - start,
         )
 
-    def _hung(self, tile: Tile, node: Aside) -> Tile:
+    def _hung(self, tile: Tile, node: SideBranch) -> Tile:
         """A chain that leaves the end of `tile` across the flow and goes on beside."""
         flow = replace(self, limit=self.limit - 2 * HANG)
         side = flow.row([*flow.tiles(node.body, node.shape), end_of(())])

@@ -28,24 +28,27 @@ RETURN, NEXT = 14, 7  # from a row to that way, and to one beside it
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a drawing. On the axis it reaches from 0 to `length`; data goes in at
-    `enter`, with an arrow if `arrow`, and `shape` comes out at `leave`, there `off` the
-    axis.
+    """A part of a drawing; all lengths are in pixels, along or across the flow."""
 
-    `lanes` are the places across where it is entered and left, none meaning anywhere.
-    An activation is `small`. Something may `hang` below: from where across, up to
-    where along.
-    """
-
+    #: What is drawn.
     marks: tuple[Mark, ...]
+    #: Where it ends on the axis; it begins at 0.
     length: float
+    #: Where data goes in, along.
     enter: float
+    #: Where data comes out, along.
     leave: float
+    #: What comes out.
     shape: Shape
+    #: Whether what goes in has an arrow.
     arrow: bool = True
+    #: How far from the axis data comes out, across.
     off: float = 0
+    #: Where it is entered and where it is left, across; nothing means anywhere.
     lanes: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    #: Whether it is an activation, which stays with what is before it.
     small: bool = False
+    #: Something hangs below: from where across, up to where along.
     hang: tuple[float, float] = (0, 0)
 
 

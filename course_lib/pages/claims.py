@@ -15,7 +15,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from course_lib.pages.expressions import evaluate as evaluate
+from course_lib.pages.expressions import (
+    evaluate_expression as evaluate_expression,
+)
 
 #: Where the ledger is: in an installed package, and in the repository.
 FILES = (

@@ -49,7 +49,7 @@ class Cost(NamedTuple):
     activations: int
 
 
-def layers(net: nn.Module, size: Size) -> list[summary.Row]:
+def layers(net: nn.Module, size: Size) -> list[summary.SummaryRow]:
     """The layers of `net` for an input of `size`, in the order in which they run: the
     rows of `summarize`.
     """
@@ -122,7 +122,7 @@ SYNTAX = (
 )
 
 
-def evaluate(expression: str) -> Any:
+def evaluate_expression(expression: str) -> Any:
     """The value of an expression over `COURSE` and `PYTHON`, its tuples as lists.
     Networks are built on the meta device, without numbers.
 
