@@ -229,6 +229,19 @@ def auxiliary_classifier(
     )
 
 
+def _auxiliary_classifiers(
+    num_classes: int, net: GoogLeNetVariant, batch_norm: bool
+) -> AuxiliaryClassifiers:
+    """One for each module of `net` that feeds one."""
+    classifiers = AuxiliaryClassifiers()
+    for name in net.aux_from:
+        in_channels = net.modules[name].out_channels
+        classifiers[f"inception_{name}"] = auxiliary_classifier(
+            in_channels, num_classes, net, batch_norm
+        )
+    return classifiers
+
+
 def _conv2(
     width: int, out_channels: int, net: GoogLeNetVariant, batch_norm: bool
 ) -> nn.Sequential:
@@ -291,11 +304,7 @@ class GoogLeNet(Network):
                 channels = row.out_channels
             self._pool(stage, net)
         if aux:
-            self.aux = AuxiliaryClassifiers()
-            for name in net.aux_from:
-                wide = net.modules[name].out_channels
-                classifier = auxiliary_classifier(wide, num_classes, net, norm)
-                self.aux[f"inception_{name}"] = classifier
+            self.aux = _auxiliary_classifiers(num_classes, net, norm)
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
