@@ -287,10 +287,8 @@ def inception(answer: Answer) -> None:
         *(({"order": each}, order) for each in permutations(range(4))),
     ]
     for channels, row in ((5, (2, 3, 4, 6, 7, 8)), (3, (9, 8, 7, 4, 6, 5))):
-        want, x = (
-            Inception(channels, InceptionChannels(*row)),
-            torch.randn(2, channels, 6, 7),
-        )
+        want = Inception(channels, InceptionChannels(*row))
+        x = torch.randn(2, channels, 6, 7)
         mistakes = [(_Views(channels, row, **change), hint) for change, hint in changes]
         try:
             same_function(answer(channels, row), want, x, mistakes=mistakes)
