@@ -27,9 +27,8 @@ from course_lib.diagram.structure import (
     Stage,
     layers,
 )
-from course_lib.diagram.tiles import Direction, Tile, end_of
+from course_lib.diagram.tiles import Layout, Size, Tile, end_of
 
-Size = tuple[float, float]  # along and across the flow
 Sides = tuple[float, float]  # where something begins and ends across it
 
 TOWER = 16  # between two towers
@@ -55,13 +54,10 @@ def lay_out(
 
 
 @dataclass(frozen=True)
-class Flow(Direction):
-    """A direction, and a level: `cards`, or all that is in them. Where it is `narrow`,
-    boxes in a flow down have more than one line.
-    """
+class Flow(Layout):
+    """A direction, and a level: `cards`, or all that is in them."""
 
     cards: bool = False
-    narrow: bool = False
 
     def _lines(self, op: Op) -> list[str]:
         """What is written in a box."""

@@ -6,8 +6,10 @@ which data runs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from course_lib.diagram.marks import (
     Bounds,
@@ -19,6 +21,11 @@ from course_lib.diagram.marks import (
     text_width,
 )
 from course_lib.diagram.ops import TIMES, Shape
+
+if TYPE_CHECKING:
+    from course_lib.diagram.structure import Chain
+
+Size = tuple[float, float]  # along and across the flow
 
 LABEL = 10.5  # the size of letters on an edge
 EDGE = 22  # the length of an edge without a label
@@ -206,3 +213,24 @@ class Direction:
             rows[0].arrow,
             y + rows[-1].off,
         )
+
+
+@dataclass(frozen=True)
+class Layout(Direction, ABC):
+    """A direction in which chains are laid out, for those who lay out what is around
+    them. Where it is `narrow`, boxes in a flow down have more than one line.
+    """
+
+    narrow: bool = False
+
+    @abstractmethod
+    def inside(
+        self, chain: Chain, shape: Shape, size: Size = (0, 0), towers: int = 1
+    ) -> Tile:
+        """A chain within another, where `shape` was written already; in rows if it is
+        too long for one.
+        """
+
+    @abstractmethod
+    def size(self, chain: Chain, towers: int = 1) -> Size:
+        """The length and breadth that suffice for all layers of a chain."""
