@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_lib import summary
 from course_lib.alexnet import AlexNet
 from course_lib.blocks import conv_bn, linear_relu_dropout, response_norm
 from course_lib.convolution import (
@@ -33,7 +32,7 @@ from course_lib.lenet import LeNet
 from course_lib.nin import NiN, nin_block
 from course_lib.normalization import local_response_norm
 from course_lib.resnet import ResNet, basic_block, bottleneck, make_shortcut
-from course_lib.summary import count_parameters, summarize
+from course_lib.summary import SummaryRow, count_parameters, summarize
 from course_lib.vgg import VGG
 from course_lib.zfnet import ZFNet
 
@@ -49,7 +48,7 @@ class Cost(NamedTuple):
     activations: int
 
 
-def layers(net: nn.Module, size: Size) -> list[summary.SummaryRow]:
+def layers(net: nn.Module, size: Size) -> list[SummaryRow]:
     """The layers of `net` for an input of `size`, in the order in which they run: the
     rows of `summarize`.
     """
@@ -139,7 +138,10 @@ def evaluate_expression(expression: str) -> Any:
             or (isinstance(node, ast.Name) and node.id not in known)
             or (isinstance(node, ast.Attribute) and node.attr.startswith("_"))
         ):
-            raise ValueError(f"{ast.unparse(node)!r} cannot stand in an expression")
+            raise ValueError(
+                f"{ast.unparse(node)!r} cannot stand in an expression; its names are"
+                f" {', '.join(sorted(known))}"
+            )
     namespace = {"__builtins__": {}, **PYTHON, **COURSE}
     with torch.device("meta"):
         return _plain(eval(compile(tree, "expression", "eval"), namespace))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class RunningModule:
     #: Whether it has called no other module.
     alone: bool = True
 
-    def add(self, what: str, amount: int) -> None:
+    def add(self, what: Literal["macs", "activations", "kept"], amount: int) -> None:
         """Count for the layer and for the stage."""
         for tally in (self.layer, self.stage):
             setattr(tally, what, getattr(tally, what) + amount)
