@@ -20,18 +20,15 @@ from course_lib.summary.explorer import NETWORKS
 from course_lib.vgg import vgg_block
 
 
-class SheetEntry(NamedTuple):
-    """What is said about one network."""
+class Entry(NamedTuple):
+    """One network: year and address of its paper, the problem that it was made for, the
+    idea, how it was trained.
+    """
 
-    #: Of its paper.
     year: int
-    #: The address of its paper.
     url: str
-    #: The problem that it was made for.
     why: str
-    #: The idea.
     what: str
-    #: How it was trained.
     how: str
 
 
@@ -39,7 +36,7 @@ class SheetEntry(NamedTuple):
 #: al. II and III, Krizhevsky et al. 3 to 5, Zeiler and Fergus 3 and 4, Lin et al. 3 and
 #: 4, Simonyan and Zisserman 2 and 3, Szegedy et al. 4 to 6, He et al. 3.
 SHEET = {
-    "LeNet-5": SheetEntry(
+    "LeNet-5": Entry(
         1998,
         "https://doi.org/10.1109/5.726791",
         "Recognise digits without features made by hand",
@@ -47,7 +44,7 @@ SHEET = {
         " smaller maps, more of them",
         "Gradient descent, picture by picture; tanh; codes of the digits as targets",
     ),
-    "AlexNet": SheetEntry(
+    "AlexNet": Entry(
         2012,
         "https://papers.nips.cc/paper/2012/hash/"
         "c399862d3b9d6b76c8436e924a68c45b-Abstract.html",
@@ -57,7 +54,7 @@ SHEET = {
         "SGD with momentum and weight decay, the rate cut by hand; random crops,"
         " reflections and colours",
     ),
-    "ZFNet": SheetEntry(
+    "ZFNet": Entry(
         2013,
         "https://arxiv.org/abs/1311.2901",
         "See what the layers of AlexNet respond to",
@@ -65,7 +62,7 @@ SHEET = {
         " repair what is seen",
         "As AlexNet, on one GPU, without towers",
     ),
-    "NiN": SheetEntry(
+    "NiN": Entry(
         2013,
         "https://arxiv.org/abs/1312.4400",
         "Better features at each pixel, and no full layers that overfit",
@@ -73,7 +70,7 @@ SHEET = {
         " the answer",
         "As AlexNet, with dropout between the blocks",
     ),
-    "VGG-16": SheetEntry(
+    "VGG-16": Entry(
         2014,
         "https://arxiv.org/abs/1409.1556",
         "What depth alone does",
@@ -82,7 +79,7 @@ SHEET = {
         "As AlexNet; the deeper nets begin with layers of a shallow one; photographs"
         " at several scales",
     ),
-    "GoogLeNet": SheetEntry(
+    "GoogLeNet": Entry(
         2014,
         "https://arxiv.org/abs/1409.4842",
         "Accuracy within a budget of operations",
@@ -91,7 +88,7 @@ SHEET = {
         "SGD with momentum on many machines; two auxiliary classifiers, which are"
         " thrown away",
     ),
-    "ResNet-50": SheetEntry(
+    "ResNet-50": Entry(
         2015,
         "https://arxiv.org/abs/1512.03385",
         "Deeper nets became worse, even in training",
@@ -132,7 +129,7 @@ class CheatSheet:
             f"{self.blocks._repr_html_()}</div>"
         )
 
-    def _row(self, name: str, entry: SheetEntry) -> str:
+    def _row(self, name: str, entry: Entry) -> str:
         link = f'<a href="{entry.url}">{entry.year}</a>'
         words = "".join(f"<td>{escape(text)}</td>" for text in entry[2:])
         return (

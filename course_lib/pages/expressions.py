@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from course_lib import summary
 from course_lib.alexnet import AlexNet
 from course_lib.blocks import conv_bn, linear_relu_dropout, response_norm
 from course_lib.convolution import (
@@ -32,7 +33,7 @@ from course_lib.lenet import LeNet
 from course_lib.nin import NiN, nin_block
 from course_lib.normalization import local_response_norm
 from course_lib.resnet import ResNet, basic_block, bottleneck, make_shortcut
-from course_lib.summary import SummaryRow, count_parameters, summarize
+from course_lib.summary import count_parameters, summarize
 from course_lib.vgg import VGG
 from course_lib.zfnet import ZFNet
 
@@ -48,7 +49,7 @@ class Cost(NamedTuple):
     activations: int
 
 
-def layers(net: nn.Module, size: Size) -> list[SummaryRow]:
+def layers(net: nn.Module, size: Size) -> list[summary.SummaryRow]:
     """The layers of `net` for an input of `size`, in the order in which they run: the
     rows of `summarize`.
     """

@@ -27,11 +27,12 @@ def recorded(table: str, **wanted: str) -> list[dict[str, str]]:
     tables = {path.stem: path for folder in FOLDERS for path in folder.glob("*.csv")}
     check_one_of(tuple(sorted(tables)), table=table)
     with tables[table].open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        rows = list(reader)
     found = [row for row in rows if wanted.items() <= row.items()]
     if not found:
         for column, value in wanted.items():
-            check_one_of(tuple(rows[0]), column=column)
+            check_one_of(tuple(reader.fieldnames or ()), column=column)
             check_one_of(tuple({row[column]: None for row in rows}), **{column: value})
         raise ValueError(f"the table {table!r} has no row with {wanted}")
     return found

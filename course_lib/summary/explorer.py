@@ -31,15 +31,13 @@ Step = list[Any]
 
 
 class Entry(NamedTuple):
-    """A network of the explorer."""
+    """A network of the explorer: how it is built, the size of picture and the classes
+    that it was made for, whether its channels can be scaled.
+    """
 
-    #: How it is built.
     build: Callable[[], Network]
-    #: The picture that it was made for: (C, H, W), in pixels.
     input_size: tuple[int, int, int] = (3, 224, 224)
-    #: The number of classes that it was made for.
     classes: int = 1000
-    #: Whether its channels can be multiplied.
     scalable: bool = True
 
 
