@@ -11,7 +11,7 @@ Chapter: AlexNet.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
@@ -22,27 +22,35 @@ from course_lib.blocks import Network, he_init, response_norm
 class Conv(NamedTuple):
     """One convolution, in the words of `nn.Conv2d`."""
 
+    #: Feature maps that leave it.
     out_channels: int
+    #: Side of the square window, in pixels.
     kernel_size: int
+    #: From one window to the next, in pixels.
     stride: int = 1
+    #: Zeros on each side of the picture, in pixels.
     padding: int = 0
+    #: Parts of the channels that do not see each other.
     groups: int = 1
 
 
-class Row(NamedTuple):
-    """One net: its convolutions, the side of the maps that reach the full layers, the
-    units of the first two of these; whether it averages maps of another size to `side`,
-    normalises responses, and drops what enters the full layers or what leaves them; the
-    data.
-    """
+class AlexNetVariant(NamedTuple):
+    """One net of the family."""
 
+    #: conv1 ... conv5.
     convs: tuple[Conv, ...]
+    #: Side of the maps that reach the full layers, in pixels.
     side: int
+    #: Units of fc6 and of fc7.
     hidden: int
-    adaptive: bool
-    lrn: bool
-    drops: str
+    #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
+    #: Whether maps of another size are averaged to `side`.
+    adaptive: bool = False
+    #: Whether responses are normalised after conv1 and conv2.
+    lrn: bool = False
+    #: Whether dropout is of what enters fc6 and fc7, or of what leaves them.
+    drops: Literal["inputs", "outputs"] = "outputs"
 
 
 def _convs_of_figure_2(groups: int) -> tuple[Conv, ...]:
@@ -62,9 +70,13 @@ def _convs_of_figure_2(groups: int) -> tuple[Conv, ...]:
 #: where maps are large and time goes into moving them. It does not normalise, which on
 #: a CPU would take longer than all the rest.
 VARIANTS = {
-    "paper": Row(_convs_of_figure_2(2), 6, 4096, False, True, "outputs", "imagenet"),
-    "merged": Row(_convs_of_figure_2(1), 6, 4096, False, True, "outputs", "imagenet"),
-    "torchvision": Row(
+    "paper": AlexNetVariant(
+        _convs_of_figure_2(groups=2), side=6, hidden=4096, lrn=True, data="imagenet"
+    ),
+    "merged": AlexNetVariant(
+        _convs_of_figure_2(groups=1), side=6, hidden=4096, lrn=True, data="imagenet"
+    ),
+    "torchvision": AlexNetVariant(
         (
             Conv(64, 11, stride=4, padding=2),
             Conv(192, 5, padding=2),
@@ -75,11 +87,10 @@ VARIANTS = {
         side=6,
         hidden=4096,
         adaptive=True,
-        lrn=False,
         drops="inputs",
         data="imagenet",
     ),
-    "small": Row(
+    "small": AlexNetVariant(
         (
             Conv(16, 6),
             Conv(64, 5, padding=2),
@@ -89,9 +100,6 @@ VARIANTS = {
         ),
         side=2,
         hidden=256,
-        adaptive=False,
-        lrn=False,
-        drops="outputs",
         data="fashion",
     ),
 }
@@ -161,7 +169,10 @@ class AlexNet(Network):
 
 
 def _full(
-    in_features: int, row: Row, activation: Callable[[], nn.Module], dropout: float
+    in_features: int,
+    row: AlexNetVariant,
+    activation: Callable[[], nn.Module],
+    dropout: float,
 ) -> nn.Sequential:
     """One of the first two full layers, with the dropout before or behind it."""
     layers = [nn.Linear(in_features, row.hidden), _activate(activation)]

@@ -31,8 +31,9 @@ def data_shape(
 ) -> tuple[int, int]:
     """`num_classes` and `in_channels`, those of `data` where they are None.
 
-    Raises: ValueError if one of them is less than 1.
+    Raises: ValueError for other `data`, or if one of them is less than 1.
     """
+    check_one_of(tuple(DATA), data=data)
     num_classes = DATA[data][0] if num_classes is None else num_classes
     in_channels = DATA[data][1] if in_channels is None else in_channels
     for name, value in {"num_classes": num_classes, "in_channels": in_channels}.items():

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from course_lib.arguments import check_one_of
+
 
 class Network(nn.Sequential):
     """The base of every network of the course: a `nn.Sequential` whose children are the
@@ -148,7 +150,10 @@ def he_init(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> N
     Convolutions get a normal distribution with variance 2 / (channels x kernel area),
     the channels being `mode`'s, and `nn.Linear` with 2 / in_features; biases start at
     zero.
+
+    Raises: ValueError for another `mode`.
     """
+    check_one_of(("fan_in", "fan_out"), mode=mode)
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             fan = mode if isinstance(layer, nn.Conv2d) else "fan_in"

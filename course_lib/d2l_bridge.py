@@ -52,10 +52,15 @@ class Batches:
     through once an epoch, shuffled anew each time if there is a `seed`.
     """
 
+    #: What they are batches of.
     split: Pictures
+    #: Pictures a batch, at most.
     batch_size: int
+    #: Side to which pictures are resized, in pixels; None leaves them as they are.
     size: int | None = None
+    #: What the order is drawn from; None for no shuffling.
     seed: int | None = None
+    #: Times that they were gone through.
     epoch: int = 0
 
     def __len__(self) -> int:

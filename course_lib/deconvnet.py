@@ -166,19 +166,7 @@ def occlusion(
     Raises: ValueError if `x` is not one picture, the square is larger than it or empty,
         `stride` or `batch_size` is less than 1, or `net` has no class `label`.
     """
-    if x.dim() not in (3, 4) or (x.dim() == 4 and len(x) != 1):
-        raise ValueError(
-            f"x must be one picture, (C, H, W) or (1, C, H, W), got {tuple(x.shape)}"
-        )
-    height, width = x.shape[-2:]
-    if not 1 <= size <= min(height, width):
-        raise ValueError(
-            f"size must be from 1 to {min(height, width)}, for the square to fit in the"
-            f" picture, got {size}"
-        )
-    for name, number in {"stride": stride, "batch_size": batch_size}.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+    height, width = _check_occlusion(x, size, stride=stride, batch_size=batch_size)
     rows = torch.arange(0, height - size + 1, stride, device=x.device)
     columns = torch.arange(0, width - size + 1, stride, device=x.device)
     probabilities = []
@@ -196,6 +184,24 @@ def occlusion(
                 )
             probabilities.append(logits.softmax(dim=1)[:, label])
     return torch.cat(probabilities).view(len(rows), len(columns))
+
+
+def _check_occlusion(x: Tensor, size: int, **least_one: int) -> tuple[int, int]:
+    """The height and width of the one picture `x`, in which a square of `size` fits."""
+    if x.dim() not in (3, 4) or (x.dim() == 4 and len(x) != 1):
+        raise ValueError(
+            f"x must be one picture, (C, H, W) or (1, C, H, W), got {tuple(x.shape)}"
+        )
+    height, width = x.shape[-2:]
+    if not 1 <= size <= min(height, width):
+        raise ValueError(
+            f"size must be from 1 to {min(height, width)}, for the square to fit in the"
+            f" picture, got {size}"
+        )
+    for name, number in least_one.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    return height, width
 
 
 def _within(starts: Tensor, size: int, length: int) -> Tensor:

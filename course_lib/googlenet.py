@@ -19,14 +19,20 @@ from course_lib.arguments import check_variant, data_shape
 from course_lib.blocks import Network, he_init
 
 
-class Row(NamedTuple):
+class InceptionChannels(NamedTuple):
     """The channels of one Inception module: the columns of Table 1."""
 
+    #: Of the 1x1 convolution alone: "#1x1".
     c1x1: int
+    #: Of the 1x1 convolution before the 3x3: "#3x3 reduce".
     c3x3_reduce: int
+    #: Of the 3x3 convolution: "#3x3".
     c3x3: int
+    #: Of the 1x1 convolution before the 5x5: "#5x5 reduce".
     c5x5_reduce: int
+    #: Of the 5x5 convolution: "#5x5".
     c5x5: int
+    #: Of the 1x1 convolution behind the pooling: "pool proj".
     pool_proj: int
 
     @property
@@ -37,15 +43,15 @@ class Row(NamedTuple):
 
 #: Table 1: the nine modules.
 TABLE_1 = {
-    "3a": Row(64, 96, 128, 16, 32, 32),
-    "3b": Row(128, 128, 192, 32, 96, 64),
-    "4a": Row(192, 96, 208, 16, 48, 64),
-    "4b": Row(160, 112, 224, 24, 64, 64),
-    "4c": Row(128, 128, 256, 24, 64, 64),
-    "4d": Row(112, 144, 288, 32, 64, 64),
-    "4e": Row(256, 160, 320, 32, 128, 128),
-    "5a": Row(256, 160, 320, 32, 128, 128),
-    "5b": Row(384, 192, 384, 48, 128, 128),
+    "3a": InceptionChannels(64, 96, 128, c5x5_reduce=16, c5x5=32, pool_proj=32),
+    "3b": InceptionChannels(128, 128, 192, c5x5_reduce=32, c5x5=96, pool_proj=64),
+    "4a": InceptionChannels(192, 96, 208, c5x5_reduce=16, c5x5=48, pool_proj=64),
+    "4b": InceptionChannels(160, 112, 224, c5x5_reduce=24, c5x5=64, pool_proj=64),
+    "4c": InceptionChannels(128, 128, 256, c5x5_reduce=24, c5x5=64, pool_proj=64),
+    "4d": InceptionChannels(112, 144, 288, c5x5_reduce=32, c5x5=64, pool_proj=64),
+    "4e": InceptionChannels(256, 160, 320, c5x5_reduce=32, c5x5=128, pool_proj=128),
+    "5a": InceptionChannels(256, 160, 320, c5x5_reduce=32, c5x5=128, pool_proj=128),
+    "5b": InceptionChannels(384, 192, 384, c5x5_reduce=48, c5x5=128, pool_proj=128),
 }
 
 #: The last two columns of Table 1 as printed, thousands of parameters and millions of
@@ -69,32 +75,39 @@ PAPER_TABLE_1 = {
 AUX_WEIGHT = 0.3
 
 
-class Variant(NamedTuple):
-    """One net: the kernel size of its first convolution and the channels of its first
-    two stages; its modules; the kernel size of the pooling behind a stage; the modules
-    that feed the auxiliary classifiers, and the channels and units of those; the kernel
-    size of the modules. `modern` nets have torchvision's normalisation, dropout and
-    auxiliary pooling.
-    """
+class GoogLeNetVariant(NamedTuple):
+    """One net of the family."""
 
+    #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
+    #: Kernel size of the first convolution; channels of the first and second stage.
     stem: tuple[int, int, int]
-    modules: dict[str, Row]
+    #: The Inception modules by name, the number of their stage first.
+    modules: dict[str, InceptionChannels]
+    #: Stage -> kernel size of the pooling behind it, in pixels.
     pools: dict[int, int]
+    #: The modules that feed the auxiliary classifiers.
     aux_from: tuple[str, str]
+    #: Channels of the convolution of an auxiliary classifier, units of its full layer.
     aux_units: tuple[int, int] = (128, 1024)
+    #: Side of the largest window of the modules, in pixels.
     kernel_size: int = 5
+    #: Whether it has torchvision's normalisation, dropout and auxiliary pooling.
     modern: bool = True
 
 
-_PAPER = Variant(
-    "imagenet", (7, 64, 192), TABLE_1, {1: 3, 2: 3, 3: 3, 4: 3}, ("4a", "4d")
+_PAPER = GoogLeNetVariant(
+    "imagenet",
+    (7, 64, 192),
+    TABLE_1,
+    pools={1: 3, 2: 3, 3: 3, 4: 3},
+    aux_from=("4a", "4d"),
 )
 _SMALL = {
-    "3a": Row(16, 16, 32, 16, 16, 16),
-    "3b": Row(32, 32, 48, 16, 16, 16),
-    "4a": Row(48, 32, 64, 16, 32, 16),
-    "4b": Row(64, 48, 96, 16, 32, 32),
+    "3a": InceptionChannels(16, 16, 32, c5x5_reduce=16, c5x5=16, pool_proj=16),
+    "3b": InceptionChannels(32, 32, 48, c5x5_reduce=16, c5x5=16, pool_proj=16),
+    "4a": InceptionChannels(48, 32, 64, c5x5_reduce=16, c5x5=32, pool_proj=16),
+    "4b": InceptionChannels(64, 48, 96, c5x5_reduce=16, c5x5=32, pool_proj=32),
 }
 
 #: "small" is for 28x28 pixels on a laptop: four modules, at 7x7 and 3x3 pixels. There,
@@ -103,8 +116,13 @@ _SMALL = {
 VARIANTS = {
     "paper": _PAPER._replace(modern=False),
     "torchvision": _PAPER._replace(pools={1: 3, 2: 3, 3: 3, 4: 2}, kernel_size=3),
-    "small": Variant(
-        "fashion", (5, 16, 48), _SMALL, {2: 3, 3: 3}, ("3b", "4a"), (32, 128)
+    "small": GoogLeNetVariant(
+        "fashion",
+        (5, 16, 48),
+        _SMALL,
+        pools={2: 3, 3: 3},
+        aux_from=("3b", "4a"),
+        aux_units=(32, 128),
     ),
 }
 
@@ -139,7 +157,11 @@ class Inception(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, row: Row, kernel_size: int = 5, batch_norm: bool = False
+        self,
+        in_channels: int,
+        row: InceptionChannels,
+        kernel_size: int = 5,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         conv = partial(conv_relu, batch_norm=batch_norm)
@@ -176,8 +198,9 @@ class Outputs(NamedTuple):
         return loss + AUX_WEIGHT * (aux2 + aux1)
 
 
-class Aside(nn.ModuleDict):
-    """Modules that data only passes by: as a stage of a net, it changes nothing.
+class AuxiliaryClassifiers(nn.ModuleDict):
+    """By the names of the modules that feed them. As a stage of a net they change
+    nothing: data only passes by.
 
     Shape: any -> the same.
     """
@@ -188,7 +211,7 @@ class Aside(nn.ModuleDict):
 
 
 def auxiliary_classifier(
-    in_channels: int, num_classes: int, net: Variant, batch_norm: bool
+    in_channels: int, num_classes: int, net: GoogLeNetVariant, batch_norm: bool
 ) -> nn.Sequential:
     """A classifier for what leaves a module halfway: section 5.
 
@@ -204,6 +227,35 @@ def auxiliary_classifier(
         nn.Dropout(0.7),
         nn.Linear(hidden, num_classes),
     )
+
+
+def _auxiliary_classifiers(
+    num_classes: int, net: GoogLeNetVariant, batch_norm: bool
+) -> AuxiliaryClassifiers:
+    """One for each module of `net` that feeds one."""
+    classifiers = AuxiliaryClassifiers()
+    for name in net.aux_from:
+        in_channels = net.modules[name].out_channels
+        classifiers[f"inception_{name}"] = auxiliary_classifier(
+            in_channels, num_classes, net, batch_norm
+        )
+    return classifiers
+
+
+def _conv2(
+    width: int, out_channels: int, net: GoogLeNetVariant, batch_norm: bool
+) -> nn.Sequential:
+    """The second stage: a 1x1 and a 3x3 convolution, in the paper between two
+    normalisations of responses.
+    """
+    stage = nn.Sequential(
+        conv_relu(width, width, 1, batch_norm=batch_norm),
+        conv_relu(width, out_channels, 3, batch_norm=batch_norm),
+    )
+    if not net.modern:
+        stage.insert(0, nn.LocalResponseNorm(5))
+        stage.append(nn.LocalResponseNorm(5))
+    return stage
 
 
 class GoogLeNet(Network):
@@ -223,7 +275,7 @@ class GoogLeNet(Network):
         an average over 4x4 pixels in the place of 5x5.
     """
 
-    aux: Aside
+    aux: AuxiliaryClassifiers
 
     def __init__(
         self,
@@ -238,16 +290,12 @@ class GoogLeNet(Network):
         net = VARIANTS[variant]
         num_classes, in_channels = data_shape(net.data, num_classes, in_channels)
         norm = net.modern if batch_norm is None else batch_norm
-        conv = partial(conv_relu, batch_norm=norm)
         module = partial(Inception, kernel_size=net.kernel_size, batch_norm=norm)
         super().__init__()
         kernel_size, width, channels = net.stem
-        self.conv1 = conv(in_channels, width, kernel_size, 2)
+        self.conv1 = conv_relu(in_channels, width, kernel_size, 2, norm)
         self._pool(1, net)
-        self.conv2 = nn.Sequential(conv(width, width, 1), conv(width, channels, 3))
-        if not net.modern:
-            self.conv2.insert(0, nn.LocalResponseNorm(5))
-            self.conv2.append(nn.LocalResponseNorm(5))
+        self.conv2 = _conv2(width, channels, net, norm)
         self._pool(2, net)
         for stage, names in groupby(net.modules, key=lambda name: int(name[0])):
             for name in names:
@@ -256,11 +304,7 @@ class GoogLeNet(Network):
                 channels = row.out_channels
             self._pool(stage, net)
         if aux:
-            self.aux = Aside()
-            for name in net.aux_from:
-                wide = net.modules[name].out_channels
-                classifier = auxiliary_classifier(wide, num_classes, net, norm)
-                self.aux[f"inception_{name}"] = classifier
+            self.aux = _auxiliary_classifiers(num_classes, net, norm)
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
@@ -271,7 +315,7 @@ class GoogLeNet(Network):
         # the outputs a module would double its input.
         he_init(self, mode="fan_in")
 
-    def _pool(self, stage: int, net: Variant) -> None:
+    def _pool(self, stage: int, net: GoogLeNetVariant) -> None:
         if stage in net.pools:
             # Rounded up, as in Table 1: 112 -> 56 -> 28 -> 14 -> 7.
             pool = nn.MaxPool2d(net.pools[stage], 2, ceil_mode=True)

@@ -10,7 +10,7 @@ the authors released. Chapter: NiN.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
@@ -25,47 +25,53 @@ POOLS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-class Row(NamedTuple):
-    """One stage: kernel size, stride and padding of its first convolution, the channels
-    of its three, and the pooling and dropout behind it. The last stage leaves out the
-    last number of channels, which is that of the classes.
+class NiNStage(NamedTuple):
+    """One stage: its three convolutions, of which the last two are 1x1, and what
+    follows them.
     """
 
+    #: Side of the window of the first convolution, in pixels.
     kernel_size: int
+    #: Stride of the first convolution, in pixels.
     stride: int
+    #: Padding of the first convolution, in pixels.
     padding: int
+    #: Output channels of the three; the last stage leaves out the last number, which is
+    #: that of the classes.
     channels: tuple[int, ...]
-    pool: str | None = None
+    #: The pooling at its end, a key of `POOLS`; None for no pooling.
+    pool: Literal["max", "average"] | None = None
+    #: Share of the outputs that are dropped in training.
     dropout: float = 0.0
 
 
 #: Variant -> data and stages. "cifar" is the net of the paper, "imagenet" the one that
 #: the authors released for Caffe; "small" is for 28x28 pixels on a laptop, with a
 #: stride in the first convolution.
-VARIANTS: dict[str, tuple[str, tuple[Row, ...]]] = {
+VARIANTS: dict[str, tuple[str, tuple[NiNStage, ...]]] = {
     "cifar": (
         "cifar",
         (
-            Row(5, 1, 2, (192, 160, 96), "max", 0.5),
-            Row(5, 1, 2, (192, 192, 192), "average", 0.5),
-            Row(3, 1, 1, (192, 192)),
+            NiNStage(5, 1, 2, channels=(192, 160, 96), pool="max", dropout=0.5),
+            NiNStage(5, 1, 2, channels=(192, 192, 192), pool="average", dropout=0.5),
+            NiNStage(3, 1, 1, channels=(192, 192)),
         ),
     ),
     "imagenet": (
         "imagenet",
         (
-            Row(11, 4, 0, (96, 96, 96), "max"),
-            Row(5, 1, 2, (256, 256, 256), "max"),
-            Row(3, 1, 1, (384, 384, 384), "max", 0.5),
-            Row(3, 1, 1, (1024, 1024)),
+            NiNStage(11, 4, 0, channels=(96, 96, 96), pool="max"),
+            NiNStage(5, 1, 2, channels=(256, 256, 256), pool="max"),
+            NiNStage(3, 1, 1, channels=(384, 384, 384), pool="max", dropout=0.5),
+            NiNStage(3, 1, 1, channels=(1024, 1024)),
         ),
     ),
     "small": (
         "fashion",
         (
-            Row(5, 2, 2, (48, 48, 48), "max"),
-            Row(5, 1, 2, (64, 64, 64), "average"),
-            Row(3, 1, 1, (96, 96)),
+            NiNStage(5, 2, 2, channels=(48, 48, 48), pool="max"),
+            NiNStage(5, 1, 2, channels=(64, 64, 64), pool="average"),
+            NiNStage(3, 1, 1, channels=(96, 96)),
         ),
     ),
 }

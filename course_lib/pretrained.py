@@ -13,6 +13,7 @@ whoever uses them has to find out whether they may. Nothing is downloaded unless
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -49,7 +50,16 @@ def download_torchvision(name: str, *, progress: bool = True) -> dict[str, Tenso
     try:
         weights = models.get_weight(name)
     except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"torchvision has no weights of the name {name!r}") from error
+        known = [
+            str(weight)
+            for model in models.list_models(module=models)
+            if re.fullmatch(r"alexnet|googlenet|vgg\d+(_bn)?|resnet\d+", model)
+            for weight in models.get_model_weights(model)
+        ]
+        raise ValueError(
+            f"torchvision has no weights of the name {name!r}; for networks of the"
+            f" course it has {', '.join(known)}"
+        ) from error
     state: dict[str, Tensor] = weights.get_state_dict(
         progress=progress, check_hash=True, map_location="cpu", weights_only=True
     )

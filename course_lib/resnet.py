@@ -20,6 +20,9 @@ from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 #: Section 3.3 and 4.1: what goes around a body. "none" makes the paper's plain nets.
 SHORTCUTS = ("A", "B", "C", "none")
 
+#: Which convolution of a bottleneck strides: the paper's choice, and torchvision's.
+STRIDES_IN = ("1x1", "3x3")
+
 
 def basic_block(in_channels: int, channels: int, stride: int) -> nn.Sequential:
     """Two 3x3 convolutions: figure 5, left.
@@ -40,7 +43,9 @@ def bottleneck(
     accurate: `stride_in`.
 
     Shape: (N, in_channels, H, W) -> (N, 4 * channels, ceil(H/stride), ceil(W/stride)).
+    Raises: ValueError for an unknown `stride_in`.
     """
+    check_one_of(STRIDES_IN, stride_in=stride_in)
     first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
     return nn.Sequential(
         conv_bn_relu(in_channels, channels, 1, first),
@@ -49,38 +54,43 @@ def bottleneck(
     )
 
 
-class Row(NamedTuple):
-    """One net: its block, how many of them in each stage, the channels of the first
-    stage, the shortcut, the data.
-    """
+class ResNetVariant(NamedTuple):
+    """One net of the family."""
 
+    #: What builds the body of a block: `basic_block` or `bottleneck`.
     block: Callable[..., nn.Sequential]
+    #: Number of blocks in each stage.
     blocks: tuple[int, ...]
+    #: Channels of the first stage, inside its blocks; each further stage has twice as
+    #: many.
     channels: int
+    #: The paper's choice for this net, one of `SHORTCUTS`.
     shortcut: str
+    #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
 
 
-def _six_n_plus_two(depth: int, data: str) -> Row:
+def _six_n_plus_two(depth: int, data: str) -> ResNetVariant:
     """Section 4.2: three stages of n blocks of two layers, one layer before and one
     behind.
     """
-    return Row(basic_block, (depth // 6,) * 3, 16, "A", data)
+    blocks = (depth // 6,) * 3
+    return ResNetVariant(basic_block, blocks, 16, shortcut="A", data=data)
 
 
 #: Table 1 by depth; the nets of section 4.2; and nets for 28x28 pixels on a laptop,
 #: with a stride in the stem.
-VARIANTS: dict[int | str, Row] = {
-    18: Row(basic_block, (2, 2, 2, 2), 64, "B", "imagenet"),
-    34: Row(basic_block, (3, 4, 6, 3), 64, "B", "imagenet"),
-    50: Row(bottleneck, (3, 4, 6, 3), 64, "B", "imagenet"),
-    101: Row(bottleneck, (3, 4, 23, 3), 64, "B", "imagenet"),
-    152: Row(bottleneck, (3, 8, 36, 3), 64, "B", "imagenet"),
+VARIANTS: dict[int | str, ResNetVariant] = {
+    18: ResNetVariant(basic_block, (2, 2, 2, 2), 64, shortcut="B", data="imagenet"),
+    34: ResNetVariant(basic_block, (3, 4, 6, 3), 64, shortcut="B", data="imagenet"),
+    50: ResNetVariant(bottleneck, (3, 4, 6, 3), 64, shortcut="B", data="imagenet"),
+    101: ResNetVariant(bottleneck, (3, 4, 23, 3), 64, shortcut="B", data="imagenet"),
+    152: ResNetVariant(bottleneck, (3, 8, 36, 3), 64, shortcut="B", data="imagenet"),
     **{
         f"cifar-{depth}": _six_n_plus_two(depth, "cifar")
         for depth in (20, 32, 44, 56, 110)
     },
-    "small": Row(basic_block, (1, 1, 1), 32, "B", "fashion"),
+    "small": ResNetVariant(basic_block, (1, 1, 1), 32, shortcut="B", data="fashion"),
     **{
         f"small-{depth}": _six_n_plus_two(depth, "fashion")
         for depth in (20, 32, 44, 56)
@@ -96,10 +106,18 @@ class ZeroPad(nn.Module):
     has nothing to learn.
 
     Shape: (N, C, H, W) -> (N, C + new_channels, ceil(H/stride), ceil(W/stride)).
+    Raises: ValueError for less than no new channel, or a `stride` of less than 1.
     """
 
     def __init__(self, new_channels: int, stride: int) -> None:
         super().__init__()
+        if new_channels < 0:
+            raise ValueError(
+                f"new_channels must be at least 0, got {new_channels}: zeros can be"
+                " added, and no channel taken away"
+            )
+        if stride < 1:
+            raise ValueError(f"stride must be at least 1, got {stride}")
         self.new_channels, self.stride = new_channels, stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,11 +162,47 @@ def make_shortcut(
     with zeros and "B" projects with a 1x1 convolution. "C" projects everywhere.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)).
+    Raises: ValueError for another `kind`, or if "A" would have to take channels away.
     """
+    check_one_of(SHORTCUTS[:-1], kind=kind)
+    if kind == "A" and out_channels < in_channels:
+        raise ValueError(
+            f"shortcut 'A' cannot make {out_channels} channels of {in_channels}: it"
+            " pads with zeros, and takes nothing away"
+        )
     changes = stride != 1 or in_channels != out_channels
     if kind == "C" or (kind == "B" and changes):
         return conv_bn(in_channels, out_channels, 1, stride)
     return ZeroPad(out_channels - in_channels, stride) if changes else nn.Identity()
+
+
+def residual_stage(
+    block: Callable[..., nn.Sequential],
+    blocks: int,
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    shortcut: str,
+) -> nn.Sequential:
+    """`blocks` residual blocks, of which the first changes channels and size; with the
+    `shortcut` "none", the same bodies one after the other.
+
+    ``block(in_channels, stride=stride)`` is a body with `out_channels`.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)).
+    Raises: ValueError for an unknown `shortcut`, and as `make_shortcut` does.
+    """
+    check_one_of(SHORTCUTS, shortcut=shortcut)
+    stage = nn.Sequential()
+    for _ in range(blocks):
+        body = block(in_channels, stride=stride)
+        if shortcut == "none":
+            stage.append(nn.Sequential(*body, nn.ReLU(inplace=True)))
+        else:
+            around = make_shortcut(shortcut, in_channels, out_channels, stride)
+            stage.append(Residual(body, around))
+        in_channels, stride = out_channels, 1
+    return stage
 
 
 class ResNet(Network):
@@ -180,31 +234,22 @@ class ResNet(Network):
         shortcut = row.shortcut if shortcut is None else shortcut
         num_classes, in_channels = data_shape(row.data, num_classes, in_channels)
         check_one_of(SHORTCUTS, shortcut=shortcut)
-        check_one_of(("1x1", "3x3"), stride_in=stride_in)
+        check_one_of(STRIDES_IN, stride_in=stride_in)
         super().__init__()
         self.stem = conv_bn_relu(in_channels, row.channels, *STEMS[row.data])
-        width, expansion = row.channels, 4 if row.block is bottleneck else 1
-        block = (
-            partial(bottleneck, stride_in=stride_in)
-            if row.block is bottleneck
-            else row.block
-        )
+        block, expansion = row.block, 1
+        if block is bottleneck:
+            block, expansion = partial(bottleneck, stride_in=stride_in), 4
+        width = row.channels
         for number, blocks in enumerate(row.blocks):
-            stage = nn.Sequential()
-            if row.data == "imagenet" and number == 0:
-                stage.append(nn.MaxPool2d(3, 2, padding=1))
             channels = row.channels * 2**number
-            for index in range(blocks):
-                stride = 2 if number > 0 and index == 0 else 1
-                body, out = block(width, channels, stride), channels * expansion
-                if shortcut == "none":
-                    stage.append(nn.Sequential(*body, nn.ReLU(inplace=True)))
-                else:
-                    stage.append(
-                        Residual(body, make_shortcut(shortcut, width, out, stride))
-                    )
-                width = out
+            stride = 1 if number == 0 else 2
+            body, out = partial(block, channels=channels), channels * expansion
+            stage = residual_stage(body, blocks, width, out, stride, shortcut)
+            if row.data == "imagenet" and number == 0:
+                stage.insert(0, nn.MaxPool2d(3, 2, padding=1))
             self.add_module(f"conv{number + 2}_x", stage)
+            width = out
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)
         )

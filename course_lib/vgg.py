@@ -14,36 +14,39 @@ from course_lib.arguments import check_variant, data_shape
 from course_lib.blocks import Network, he_init, linear_relu_dropout, response_norm
 
 
-class Row(NamedTuple):
-    """One column of Table 1: the convolutions and the channels of each block; whether
-    the last convolution of the blocks from the third on is 1x1; whether responses are
-    normalised after the first; the side of the maps that reach the full layers, the
-    units of the first two of these; the data.
-    """
+class VGGVariant(NamedTuple):
+    """One column of Table 1."""
 
+    #: Number of convolutions and output channels of each block.
     blocks: tuple[tuple[int, int], ...]
+    #: Whether the last convolution of each block from the third on is 1x1.
     pointwise: bool = False
+    #: Whether responses are normalised after the first convolution.
     lrn: bool = False
+    #: Side of the maps that reach the full layers, in pixels.
     side: int = 7
+    #: Units of fc6 and of fc7.
     hidden: int = 4096
+    #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str = "imagenet"
 
 
 _A = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))
+_B = ((2, 64), (2, 128), (2, 256), (2, 512), (2, 512))
 _D = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+_E = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+_SMALL = ((1, 16), (1, 32), (2, 64), (2, 128))
 
 #: Table 1 by letter and, where torchvision has the net, by depth. "small" is A with a
 #: quarter of the channels and without its last block, for 28x28 pixels.
-VARIANTS: dict[int | str, Row] = {
-    "A": Row(_A),
-    "A-LRN": Row(_A, lrn=True),
-    "B": Row(((2, 64), (2, 128), (2, 256), (2, 512), (2, 512))),
-    "C": Row(_D, pointwise=True),
-    "D": Row(_D),
-    "E": Row(((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))),
-    "small": Row(
-        ((1, 16), (1, 32), (2, 64), (2, 128)), side=1, hidden=256, data="fashion"
-    ),
+VARIANTS: dict[int | str, VGGVariant] = {
+    "A": VGGVariant(_A),
+    "A-LRN": VGGVariant(_A, lrn=True),
+    "B": VGGVariant(_B),
+    "C": VGGVariant(_D, pointwise=True),
+    "D": VGGVariant(_D),
+    "E": VGGVariant(_E),
+    "small": VGGVariant(_SMALL, side=1, hidden=256, data="fashion"),
 }
 VARIANTS |= {
     depth: VARIANTS[letter]

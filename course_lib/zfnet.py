@@ -16,24 +16,33 @@ from course_lib.arguments import check_one_of, check_variant, data_shape
 from course_lib.blocks import Network, he_init, linear_relu_dropout, response_norm
 
 
-class Row(NamedTuple):
-    """One net: the channels of its five convolutions, the stem, the paddings of pool1,
-    pool2 and pool5 (None for no pooling), the units of fc6 and fc7, the data.
-    """
+class ZFNetVariant(NamedTuple):
+    """One net of the family."""
 
+    #: Output channels of conv1 ... conv5.
     channels: tuple[int, int, int, int, int]
+    #: Kernel size and stride of conv1, a key of `STEMS`.
     stem: str
+    #: Paddings of pool1, pool2 and pool5, in pixels; None for no pooling.
     pools: tuple[int | None, int | None, int]
+    #: Units of fc6 and of fc7.
     units: int
+    #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
 
 
 #: Figure 3; the net of Table 3 with "512, 1024, 512 maps"; and one for 28x28 pixels on
 #: a laptop, with a sixth of the channels, in multiples of sixteen, and no pool2.
 VARIANTS = {
-    "paper": Row((96, 256, 384, 384, 256), "7x7/2", (1, 1, 0), 4096, "imagenet"),
-    "wide": Row((96, 256, 512, 1024, 512), "7x7/2", (1, 1, 0), 4096, "imagenet"),
-    "small": Row((16, 48, 64, 64, 48), "7x7/1", (1, None, 0), 256, "fashion"),
+    "paper": ZFNetVariant(
+        (96, 256, 384, 384, 256), "7x7/2", (1, 1, 0), units=4096, data="imagenet"
+    ),
+    "wide": ZFNetVariant(
+        (96, 256, 512, 1024, 512), "7x7/2", (1, 1, 0), units=4096, data="imagenet"
+    ),
+    "small": ZFNetVariant(
+        (16, 48, 64, 64, 48), "7x7/1", (1, None, 0), units=256, data="fashion"
+    ),
 }
 
 #: Kernel size and stride of conv1 -> kernel size, stride and padding of conv1 and

@@ -63,7 +63,7 @@ EXPERIMENT = Experiment(
     modules=(
         "course_lib/alexnet.py",
         "course_lib/blocks.py",
-        "course_lib/data/__init__.py",
+        "course_lib/data/fashion.py",
         "course_lib/googlenet.py",
         "course_lib/training/history.py",
         "course_lib/lenet.py",

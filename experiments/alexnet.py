@@ -66,7 +66,7 @@ EXPERIMENT = Experiment(
     modules=(
         "course_lib/alexnet.py",
         "course_lib/blocks.py",
-        "course_lib/data/__init__.py",
+        "course_lib/data/fashion.py",
         "course_lib/training/loop.py",
         "experiments/alexnet.py",
     ),

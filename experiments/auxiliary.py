@@ -24,7 +24,7 @@ from experiments.record import Experiment, Row, main
 
 NINE = googlenet.VARIANTS["small"]._replace(
     modules={
-        name: googlenet.Row(*(max(8, channels // 8) for channels in row))
+        name: googlenet.InceptionChannels(*(max(8, channels // 8) for channels in row))
         for name, row in googlenet.TABLE_1.items()
     },
     aux_from=("4a", "4d"),
@@ -98,7 +98,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     modules=(
         "course_lib/blocks.py",
-        "course_lib/data/__init__.py",
+        "course_lib/data/fashion.py",
         "course_lib/degradation.py",
         "course_lib/googlenet.py",
         "course_lib/training/loop.py",

@@ -90,7 +90,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     modules=(
         "course_lib/blocks.py",
-        "course_lib/data/__init__.py",
+        "course_lib/data/fashion.py",
         "course_lib/degradation.py",
         "course_lib/resnet.py",
         "course_lib/training/loop.py",

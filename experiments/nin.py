@@ -91,7 +91,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     modules=(
         "course_lib/blocks.py",
-        "course_lib/data/__init__.py",
+        "course_lib/data/fashion.py",
         "course_lib/nin.py",
         "course_lib/training/loop.py",
         "experiments/nin.py",

@@ -71,7 +71,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     modules=(
         "course_lib/blocks.py",
-        "course_lib/data/__init__.py",
+        "course_lib/data/fashion.py",
         "course_lib/training/loop.py",
         "course_lib/zfnet.py",
         "experiments/zfnet.py",

@@ -1,6 +1,17 @@
-import pytest
+import ast
+import re
+from pathlib import Path
 
+import pytest
+import torch
+from torch import nn
+
+import course_lib
+from course_lib import diagram, resnet
 from course_lib.arguments import check_one_of, check_variant, data_shape
+from course_lib.diagram import marks
+from course_lib.diagram.svg import svg
+from course_lib.pages import claims, expressions
 
 
 def test_a_known_variant_passes():
@@ -36,3 +47,156 @@ def test_no_classes():
         data_shape("fashion", 0, None)
     with pytest.raises(ValueError, match="in_channels must be at least 1, got -1"):
         data_shape("fashion", None, -1)
+
+
+LEDGER = claims.load_claims()
+SUMMARY = course_lib.summarize(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 8, 8))
+LENET = course_lib.LeNet("small")
+PICTURE = torch.zeros(1, 1, 28, 28)
+
+#: Argument -> a call with a value for it, and one of the values that there are.
+CHOICES = {
+    "alexnet.AlexNet.variant": (course_lib.AlexNet, "torchvision"),
+    "arguments.data_shape.data": (lambda x: data_shape(x, None, None), "cifar"),
+    "blocks.he_init.mode": (lambda x: course_lib.he_init(LENET, x), "fan_in"),
+    "deconvnet.deconvnet.layer": (
+        lambda x: course_lib.deconvnet(LENET, PICTURE, x),
+        "f6",
+    ),
+    "diagram.draw.level": (
+        lambda x: diagram.draw(LENET, (1, 28, 28), level=x),
+        "blocks",
+    ),
+    "diagram.draw.direction": (
+        lambda x: diagram.draw(LENET, (1, 28, 28), direction=x),
+        "down",
+    ),
+    "diagram.marks.Words.anchor": (
+        lambda x: marks.Words(0, 0, "text", 12, anchor=x),
+        "middle",
+    ),
+    "diagram.marks.Circle.style": (
+        lambda x: svg((marks.Circle(0, 0, 1, x),), "", ""),
+        "conv",
+    ),
+    "diagram.marks.Bounds.box.style": (
+        lambda x: svg((marks.Bounds(0, 0, 1, 1).box(x, 0),), "", ""),
+        "conv",
+    ),
+    "googlenet.GoogLeNet.variant": (course_lib.GoogLeNet, "torchvision"),
+    "lenet.LeNet.variant": (course_lib.LeNet, "modern"),
+    "nin.NiN.variant": (course_lib.NiN, "cifar"),
+    "pages.claims.Ledger.where.net": (lambda x: LEDGER.where(net=x), "VGG"),
+    "pages.claims.Ledger.where.verdict": (lambda x: LEDGER.where(verdict=x), "wrong"),
+    "pages.claims.Ledger.where.source": (lambda x: LEDGER.where(source=x), "S0"),
+    "pages.claims.load_claims.part": (claims.load_claims, "errors"),
+    "pages.expressions.evaluate_expression.expression": (
+        expressions.evaluate_expression,
+        "count_parameters",
+    ),
+    "pages.results.recorded.table": (course_lib.recorded, "accuracy"),
+    "pages.results.recorded.wanted": (
+        lambda x: course_lib.recorded("notebooks", notebook=x),
+        "book/lenet.ipynb",
+    ),
+    "pretrained.download_torchvision.name": (
+        course_lib.download_torchvision,
+        "ResNet18_Weights.IMAGENET1K_V1",
+    ),
+    "resnet.bottleneck.stride_in": (
+        lambda x: course_lib.bottleneck(1, 1, 1, stride_in=x),
+        "1x1",
+    ),
+    "resnet.make_shortcut.kind": (lambda x: resnet.make_shortcut(x, 3, 8, 1), "A"),
+    "resnet.residual_stage.shortcut": (
+        lambda x: resnet.residual_stage(resnet.basic_block, 0, 1, 1, 1, x),
+        "none",
+    ),
+    "resnet.ResNet.variant": (course_lib.ResNet, "small-20"),
+    "resnet.ResNet.shortcut": (lambda x: course_lib.ResNet(18, shortcut=x), "none"),
+    "resnet.ResNet.stride_in": (lambda x: course_lib.ResNet(50, stride_in=x), "3x3"),
+    "summary.table.Summary.__getitem__.name": (SUMMARY.__getitem__, "0"),
+    "summary.table.Summary.html.rows": (SUMMARY.html, "layers"),
+    "summary.table.Summary.table.rows": (SUMMARY.table, "stages"),
+    "summary.table.Summary.to_pandas.rows": (SUMMARY.to_pandas, "layers"),
+    "summary.table.Summary.plot.rows": (
+        lambda x: SUMMARY.plot(None, "macs", rows=x),
+        "stages",
+    ),
+    "summary.table.Summary.plot.what": (lambda x: SUMMARY.plot(None, x), "kept"),
+    "vgg.VGG.variant": (course_lib.VGG, "A-LRN"),
+    "zfnet.ZFNet.variant": (course_lib.ZFNet, "wide"),
+    "zfnet.ZFNet.stem": (lambda x: course_lib.ZFNet("small", stem=x), "11x11/2"),
+}
+
+#: Arguments that may be any text, and what they are.
+FREE = {
+    "arguments.check_variant.net": "a name for the message",
+    "arguments.check_one_of.values": "what is checked",
+    "data.fashion.Split.to.device": "PyTorch's to judge",
+    "data.folder.FolderSplit.to.device": "PyTorch's to judge",
+    "data.fashion.fashion_mnist.url": "an address",
+    "data.files.find_files.url": "an address",
+    "data.folder.folder.path": "a path",
+    "diagram.Drawing.save.path": "a path",
+    "diagram.marks.text_width.text": "words",
+    "diagram.ops.describe.target": "a function that is not known is named",
+    "diagram.ops.describe.path": "the name of a module",
+    "diagram.svg.svg.title": "words",
+    "diagram.svg.svg.text": "words",
+    "diagram.tiles.Direction.gap.text": "words",
+    "diagram.tiles.Direction.label.text": "words",
+    "pages.expressions.cost.kinds": "parts of names, of which there may be none",
+    "pages.expressions.kernels.kind": "a part of names, of which there may be none",
+    "plotting.plot_seeds.label": "words",
+    "pretrained.load_torchvision.source": "a path",
+    "summary.tracer.RunningModule.add.what": "the tracer's own, checked by mypy",
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_an_unknown_choice(name):
+    call, known = CHOICES[name]
+    with pytest.raises(ValueError, match="'nonsense'") as error:
+        call("nonsense")
+    argument = name.rpartition(".")[2].replace("wanted", "notebook")
+    assert argument in str(error.value)
+    assert known in str(error.value).partition("; got")[0]
+
+
+def parameters(module, path):
+    """The arguments of public functions and methods that take a text."""
+    owners = [("", ast.parse(path.read_text()))]
+    owners += [(f"{n.name}.", n) for n in owners[0][1].body if is_public(n, "Class")]
+    for owner, node in owners:
+        for function in node.body:
+            if is_public(function, "Function"):
+                given = [a for a in ast.walk(function.args) if isinstance(a, ast.arg)]
+                for each in given:
+                    kinds = ast.unparse(each.annotation or each).split(" | ")
+                    if "str" in kinds or kinds[0].startswith("Literal"):
+                        name = f"{module}.{owner}{function.name}.{each.arg}"
+                        yield name.replace(".__init__", "").removeprefix("course_lib.")
+
+
+def is_public(node, kind):
+    wanted = type(node).__name__.startswith(kind)
+    return wanted and (node.name[0] != "_" or node.name in ("__init__", "__getitem__"))
+
+
+def test_every_text_that_can_be_passed_was_thought_of():
+    """The rooms of training and of checks have tests of their own."""
+    root = Path(course_lib.__file__).parent
+    found = {
+        name
+        for path in root.rglob("*.py")
+        if path.relative_to(root).parts[0] not in ("training", "checks")
+        for name in parameters(
+            re.sub(r"\W", ".", str(path.relative_to(root).with_suffix(""))), path
+        )
+    }
+    assert len(found) > 40
+    missing = found - CHOICES.keys() - FREE.keys()
+    assert not missing, f"add to CHOICES, or to FREE with a reason: {sorted(missing)}"
+    assert not FREE.keys() - found, "take out what there is no longer"
+    assert not CHOICES.keys() & FREE.keys()

@@ -15,8 +15,8 @@ from course_lib.googlenet import (
     VARIANTS,
     GoogLeNet,
     Inception,
+    InceptionChannels,
     Outputs,
-    Row,
 )
 
 WEIGHTS = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
@@ -217,7 +217,10 @@ def test_22_layers():
 def test_inception_is_four_branches(kernel_size, batch_norm):
     """Written out with PyTorch's functions."""
     block = Inception(
-        8, Row(2, 3, 4, 5, 6, 7), kernel_size=kernel_size, batch_norm=batch_norm
+        8,
+        InceptionChannels(2, 3, 4, 5, 6, 7),
+        kernel_size=kernel_size,
+        batch_norm=batch_norm,
     ).eval()
     x = torch.randn(2, 8, 9, 11)
 
@@ -232,7 +235,11 @@ def test_inception_is_four_branches(kernel_size, batch_norm):
         conv(block.pool_proj[1], F.max_pool2d(x, 3, 1, 1)),
     ]
     torch.testing.assert_close(block(x.clone()), torch.cat(views, dim=1))
-    assert block(x).shape[1] == Row(2, 3, 4, 5, 6, 7).out_channels == 2 + 4 + 6 + 7
+    assert (
+        block(x).shape[1]
+        == InceptionChannels(2, 3, 4, 5, 6, 7).out_channels
+        == 2 + 4 + 6 + 7
+    )
     assert block.conv5x5[1][0].kernel_size == (kernel_size, kernel_size)
 
 

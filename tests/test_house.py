@@ -254,9 +254,3 @@ def test_lock_has_everything_that_is_required():
     assert set(requirements("requirements.txt")) | set(
         requirements("book/requirements.txt")
     ) <= set(locked)
-
-
-def test_short_modules():
-    """A module reads in one sitting."""
-    for path in (ROOT / "course_lib").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 300, path

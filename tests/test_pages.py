@@ -79,9 +79,48 @@ def test_every_setting_is_explained():
     assert "size: int | None = None" in entry.signature
 
 
-def test_a_type_that_many_modules_have_is_named_in_full():
-    assert "row: course_lib.googlenet.Row" in ENTRIES["course_lib.Inception"].signature
-    assert "History" in ENTRIES["course_lib.fit"].signature
+def test_a_type_that_is_not_exported_is_named_in_full():
+    full = "row: course_lib.googlenet.InceptionChannels"
+    assert full in ENTRIES["course_lib.Inception"].signature
+    assert " -> History" in ENTRIES["course_lib.fit"].signature
+    rows = ENTRIES["course_lib.Summary"].members[2]
+    assert rows.options["type"] == "tuple[course_lib.summary.table.SummaryRow, ...]"
+
+
+def test_fields_are_documented():
+    entry = ENTRIES["course_lib.summary.SummaryRow"]
+    assert entry.options["canonical"] == "course_lib.summary.table.SummaryRow"
+    fields = {member.name: member for member in entry.members}
+    assert fields["kept"].kind == "attribute"
+    assert fields["kept"].options["type"] == "int | None"
+    assert fields["kept"].doc == "What training keeps of it, in bytes; None if unknown."
+    assert ":type: int | None" in entry.markdown()
+
+
+def test_where_a_field_can_be_documented():
+    source = """
+class Record(NamedTuple):
+    #: Above,
+    #: on two lines.
+    above: int
+    # No documentation.
+    none: int = 1
+    beside: str = ""  #: At its end.
+    below: float
+    \"\"\"In a string.\"\"\"
+"""
+    (node,) = ast.parse(source).body
+    assert [*api.field_docs(node, source.splitlines())] == [
+        ("above", "int", "Above,\non two lines."),
+        ("none", "int", ""),
+        ("beside", "str", "At its end."),
+        ("below", "float", "In a string."),
+    ]
+
+
+def test_a_package_hands_on_what_its_parts_define():
+    assert ENTRIES["course_lib.data.normalize"].kind == "function"
+    assert "course_lib.data.fashion.normalize" not in ENTRIES
 
 
 def test_the_book_needs_no_torch():
@@ -102,8 +141,8 @@ OBJECTS = dict(
         documented("course_lib.fit"),
         documented("course_lib.resnet.make_shortcut"),
         documented("course_lib.pages.expressions.layers"),
-        documented("course_lib.nin.Row", "class"),
-        documented("course_lib.vgg.Row", "class"),
+        documented("course_lib.summary.rules.shape_of"),
+        documented("course_lib.diagram.ops.shape_of"),
         documented("course_lib.Summary.to_markdown", "method"),
     ]
 )
@@ -122,8 +161,8 @@ OBJECTS = dict(
         ("layers", None),
         ("layers()", "course_lib.pages.expressions.layers"),
         ("course_lib.pages.expressions.layers", "course_lib.pages.expressions.layers"),
-        ("Row", None),
-        ("course_lib.vgg.Row", "course_lib.vgg.Row"),
+        ("shape_of", None),
+        ("course_lib.diagram.ops.shape_of", "course_lib.diagram.ops.shape_of"),
         ("to_markdown", None),
     ],
 )

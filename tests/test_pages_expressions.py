@@ -4,7 +4,14 @@ import torchvision
 from torch import nn
 
 from course_lib import AlexNet, GoogLeNet, LeNet, ResNet, summarize
-from course_lib.pages.expressions import COURSE, cost, evaluate, kernels, layers, values
+from course_lib.pages.expressions import (
+    COURSE,
+    cost,
+    evaluate_expression,
+    kernels,
+    layers,
+    values,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +68,9 @@ def test_values_are_numbers_even_on_the_meta_device():
 
 
 def test_value():
-    assert evaluate('count_parameters(LeNet("paper"))') == 60_000
-    assert evaluate("{k: (k, s) for k, s in [(1, 2)]}") == {1: [1, 2]}
-    assert evaluate(" output_size(224, 7, stride=2, padding=3)\n") == 112
+    assert evaluate_expression('count_parameters(LeNet("paper"))') == 60_000
+    assert evaluate_expression("{k: (k, s) for k, s in [(1, 2)]}") == {1: [1, 2]}
+    assert evaluate_expression(" output_size(224, 7, stride=2, padding=3)\n") == 112
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,7 @@ def test_value():
 )
 def test_what_cannot_stand_in_an_expression(expression):
     with pytest.raises(ValueError, match="cannot stand in an expression"):
-        evaluate(expression)
+        evaluate_expression(expression)
 
 
 def test_names_are_those_of_the_course():

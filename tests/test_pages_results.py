@@ -24,10 +24,19 @@ def test_the_course_has_its_own():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="no recorded table 'speed'; there are acc"):
+    with pytest.raises(ValueError, match=r"table must be one of 'accu.*; got 'speed'"):
         recorded("speed")
-    with pytest.raises(ValueError, match=r"no row with \{.net"):
+    with pytest.raises(ValueError, match=r"net must be one of 'AlexNet.*; got 'MLP'"):
         recorded("accuracy", net="MLP")
+    with pytest.raises(ValueError, match=r"column must be one of .*; got 'network'"):
+        recorded("accuracy", network="MLP")
+
+
+def test_values_that_never_come_together(tmp_path, monkeypatch):
+    (tmp_path / "depth.csv").write_text("net,seed,loss\na,0,1.5\nb,1,2\n")
+    monkeypatch.setattr(results, "FOLDERS", (tmp_path,))
+    with pytest.raises(ValueError, match=r"'depth' has no row with \{'net': 'a', 'se"):
+        recorded("depth", net="a", seed="1")
 
 
 TEXTS = [path for path in BOOK.glob("*.md") if "All of it runs in" in path.read_text()]

@@ -168,6 +168,26 @@ def test_zero_padding_is_subsampling_and_zeros():
     assert y[:, 3:].abs().max() == 0
 
 
+@pytest.mark.parametrize("arguments", [(-1, 1), (0, 0)])
+def test_zeros_take_no_channel_away(arguments):
+    with pytest.raises(ValueError, match=r"at least [01], got (-1|0)"):
+        ZeroPad(*arguments)
+
+
+@pytest.mark.parametrize("kind", ["none", "nonsense"])
+def test_a_shortcut_that_there_is_not(kind):
+    with pytest.raises(ValueError, match=f"one of 'A', 'B', 'C'; got '{kind}'"):
+        make_shortcut(kind, 3, 8, 1)
+
+
+def test_shortcut_a_cannot_shrink():
+    with pytest.raises(ValueError, match="cannot make 4 channels of 8"):
+        make_shortcut("A", 8, 4, 1)
+    x = torch.randn(1, 8, 5, 5)
+    assert make_shortcut("B", 8, 4, 1)(x).shape == (1, 4, 5, 5)
+    assert make_shortcut("A", 8, 8, 2)(x).shape == (1, 8, 3, 3)
+
+
 @pytest.mark.parametrize("kind", ["A", "B", "C"])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_shortcut_fits_its_body(kind, stride):

@@ -247,7 +247,7 @@ def test_rows_by_name():
     summary = summarize(LeNet("modern"), (1, 28, 28))
     assert summary["c3"] is summary.stages[2]
     assert summary["c3.0"].kind == "Conv2d"
-    with pytest.raises(ValueError, match="no row 'c4'; the stages are c1, s2, c3"):
+    with pytest.raises(ValueError, match="the name 'c4'; the stages are c1, s2, c3"):
         summary["c4"]
 
 

@@ -117,7 +117,10 @@ def halve_alexnet(row):
 
 def halve_googlenet(row):
     first, *channels = row.stem
-    modules = {name: googlenet.Row(*half(each)) for name, each in row.modules.items()}
+    modules = {
+        name: googlenet.InceptionChannels(*half(each))
+        for name, each in row.modules.items()
+    }
     return row._replace(stem=(first, *half(channels)), modules=modules)
 
 

@@ -1,8 +1,8 @@
 """The API part of the book, from the docstrings in the sources.
 
 Nothing is imported, so the book is built without PyTorch. `{api} resnet` in a page
-stands for what `course_lib/resnet.py` defines for others: functions, classes and their
-methods, and the tables with a comment that begins with ``#:``.
+stands for what `course_lib/resnet.py` defines for others: functions, classes with their
+fields and methods, and the tables with a comment that begins with ``#:``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = Path(__file__).parents[1]
 LIBRARY = "course_lib"
 LONGEST = 60  # of a table that is shown with its value
+UNLISTED = {"no-contents-entry": ""}  # not in the margin
 
 
 @dataclass(frozen=True)
-class Entry:
+class ApiEntry:
     """What is written about one name: `kind` is the directive of Sphinx for it."""
 
     kind: str
@@ -33,7 +36,7 @@ class Entry:
     doc: str
     signature: str = ""
     options: dict[str, str] = field(default_factory=dict)
-    members: tuple[Entry, ...] = ()
+    members: tuple[ApiEntry, ...] = ()
 
     def markdown(self) -> str:
         """The entry in MyST, its members inside."""
@@ -63,60 +66,92 @@ def imports(module: str) -> dict[str, str]:
     }
 
 
-def entries(module: str) -> list[Entry]:
+def entries(module: str) -> list[ApiEntry]:
     """What `module` has for others: its definitions, and what its `__all__` adds.
 
     A name that the library exports is called after the library and comes first; all
     others are called after their module, and are not listed in the margin.
     """
     public, found = imports(LIBRARY), []
-    lines = file_of(module).read_text(encoding="utf-8").splitlines()
-    for node in _tree(module).body:
-        entry = _entry(node, lines)
-        if entry and not entry.name.startswith("_"):
-            home = LIBRARY if public.get(entry.name) == module else module
-            found.append(_at(_qualified(entry, module), home, module))
+    for entry in _defined(module):
+        home = LIBRARY if public.get(entry.name) == module else module
+        found.append(_at(entry, home, module))
+    given = _all(module)
     for name, origin in imports(module).items():
-        if public.get(name) == module:  # a package hands on what a part of it defines
-            entry = next(each for each in entries(origin) if each.name == name)
-            found.append(_at(entry, LIBRARY, origin))
+        if name in given:  # a package hands on what a part of it defines
+            home = LIBRARY if public.get(name) == module else module
+            found += [
+                _at(entry, home, origin)
+                for entry in _defined(origin)
+                if entry.name == name
+            ]
     return sorted(found, key=lambda entry: entry.options["module"] != LIBRARY)
+
+
+def _defined(module: str) -> list[ApiEntry]:
+    """The public definitions of `module`, with full names for types."""
+    lines = file_of(module).read_text(encoding="utf-8").splitlines()
+    found = (_entry(node, lines) for node in _tree(module).body)
+    return [_qualified(each) for each in found if each and each.name[0] != "_"]
+
+
+def _all(module: str) -> list[str]:
+    """The names in the `__all__` of `module`."""
+    return [
+        name
+        for node in _tree(module).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for name in ast.literal_eval(node.value)
+    ]
 
 
 def _tree(module: str) -> ast.Module:
     return ast.parse(file_of(module).read_text(encoding="utf-8"))
 
 
-def _at(entry: Entry, home: str, origin: str) -> Entry:
+def _at(entry: ApiEntry, home: str, origin: str) -> ApiEntry:
     """The entry as one of `home`, where it is imported from, defined in `origin`."""
+    options = entry.options | {"module": home}
     if home != origin:
-        options = {"module": home, "canonical": f"{origin}.{entry.name}"}
-        return replace(entry, options=entry.options | options)
-    unlisted = {"no-contents-entry": ""}
-    members = (replace(each, options=each.options | unlisted) for each in entry.members)
-    options = entry.options | unlisted | {"module": home}
-    return replace(entry, options=options, members=tuple(members))
+        options["canonical"] = f"{origin}.{entry.name}"
+    if home == LIBRARY:
+        return replace(entry, options=options)
+    members = (replace(each, options=each.options | UNLISTED) for each in entry.members)
+    return replace(entry, options=options | UNLISTED, members=tuple(members))
 
 
-def _qualified(entry: Entry, module: str) -> Entry:
-    """With full names for the types that only `module` has: each net has a `Row`."""
+def _qualified(entry: ApiEntry) -> ApiEntry:
+    """With full names for the types that the library does not export."""
 
     def full(text: str) -> str:
-        return re.sub(r"\b(" + "|".join(sorted(types)) + r")\b", rf"{module}.\1", text)
+        return re.sub(r"(?<![\w.])\w+", lambda word: types.get(word[0], word[0]), text)
 
-    types = {n.name for n in _tree(module).body if isinstance(n, ast.ClassDef)}
-    types -= imports(LIBRARY).keys()
-    if not types:
-        return entry
+    types = _types()
     return replace(
         entry,
         signature=full(entry.signature),
         options={key: full(value) for key, value in entry.options.items()},
-        members=tuple(_qualified(member, module) for member in entry.members),
+        members=tuple(map(_qualified, entry.members)),
     )
 
 
-def _entry(node: ast.stmt, lines: list[str]) -> Entry | None:
+@cache
+def _types() -> dict[str, str]:
+    """Class -> its full name, for those that the library does not export. No two have
+    the same name.
+    """
+    public = imports(LIBRARY)
+    paths = [path.relative_to(ROOT) for path in (ROOT / LIBRARY).rglob("*.py")]
+    modules = [".".join(path.with_suffix("").parts) for path in paths]
+    return {
+        node.name: f"{module}.{node.name}"
+        for module in [each.removesuffix(".__init__") for each in modules]
+        for node in _tree(module).body
+        if isinstance(node, ast.ClassDef) and node.name not in public
+    }
+
+
+def _entry(node: ast.stmt, lines: list[str]) -> ApiEntry | None:
     """The entry of a definition, or None if nothing is said about it."""
     match node:
         case ast.FunctionDef():
@@ -130,27 +165,27 @@ def _entry(node: ast.stmt, lines: list[str]) -> Entry | None:
             text = ast.unparse(value)
             doc = _comment(lines, node.lineno - 1)
             options = {"value": text} if len(text) < LONGEST else {}
-            return Entry("data", name, doc, options=options) if doc else None
+            return ApiEntry("data", name, doc, options=options) if doc else None
     return None
 
 
-def _function(kind: str, node: ast.FunctionDef) -> Entry | None:
+def _function(kind: str, node: ast.FunctionDef) -> ApiEntry | None:
     doc = ast.get_docstring(node)
     if doc is None:
         return None
     if kind == "method":
         node.args.args = node.args.args[1:]
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return Entry(kind, node.name, doc, f"({ast.unparse(node.args)}){returns}")
+    return ApiEntry(kind, node.name, doc, f"({ast.unparse(node.args)}){returns}")
 
 
-def _class(node: ast.ClassDef, lines: list[str]) -> Entry | None:
+def _class(node: ast.ClassDef, lines: list[str]) -> ApiEntry | None:
     doc = ast.get_docstring(node)
     if doc is None:
         return None
     methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
-    fields = ", ".join(_fields(node))
-    signature = f"({fields})" if fields else ""
+    passed = ", ".join(_fields(node))
+    signature = f"({passed})" if passed else ""
     if "__init__" in methods:
         arguments = methods["__init__"].args
         arguments.args = arguments.args[1:]
@@ -159,9 +194,14 @@ def _class(node: ast.ClassDef, lines: list[str]) -> Entry | None:
         "Error" in ast.unparse(base) or "Exception" in ast.unparse(base)
         for base in node.bases
     ):
-        return Entry("exception", node.name, doc)
-    members = (*_explained_fields(node, lines), *_members(methods.values()))
-    return Entry("class", node.name, doc, signature, members=members)
+        return ApiEntry("exception", node.name, doc)
+    fields = (
+        ApiEntry("attribute", name, words, options={"type": kind} | UNLISTED)
+        for name, kind, words in field_docs(node, lines)
+        if words
+    )
+    members = (*fields, *_members(methods.values()))
+    return ApiEntry("class", node.name, doc, signature, members=members)
 
 
 def _fields(node: ast.ClassDef) -> Iterator[str]:
@@ -172,16 +212,23 @@ def _fields(node: ast.ClassDef) -> Iterator[str]:
             yield f"{ast.unparse(each.target)}: {ast.unparse(each.annotation)}{default}"
 
 
-def _explained_fields(node: ast.ClassDef, lines: list[str]) -> Iterator[Entry]:
-    """The fields that have a comment; types and defaults are in the signature."""
-    for each in node.body:
-        if isinstance(each, ast.AnnAssign):
-            doc = _comment(lines, each.lineno - 1)
-            if doc:
-                yield Entry("attribute", ast.unparse(each.target), doc)
+def field_docs(node: ast.ClassDef, lines: list[str]) -> Iterator[tuple[str, str, str]]:
+    """The name, the type and the documentation of each field of a class, "" if there is
+    none: a comment above that begins with ``#:``, one at the end of its line, or a
+    string below. `lines` are those of the file.
+    """
+    for each, after in pairwise([*node.body, None]):
+        if not isinstance(each, ast.AnnAssign):
+            continue
+        assert each.end_lineno is not None
+        line = lines[each.end_lineno - 1].encode()[each.end_col_offset :].decode()
+        below = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
+        above = _comment(lines, each.lineno - 1)
+        words = above or line.strip().lstrip("#: ") or below
+        yield ast.unparse(each.target), ast.unparse(each.annotation), words
 
 
-def _members(methods: Any) -> Iterator[Entry]:
+def _members(methods: Any) -> Iterator[ApiEntry]:
     """The methods that a reader calls; `forward` is called by PyTorch."""
     for node in methods:
         if node.name.startswith("_") or node.name == "forward":
@@ -192,17 +239,17 @@ def _members(methods: Any) -> Iterator[Entry]:
             continue
         if decorators & {"property", "cached_property", "functools.cached_property"}:
             options = {"type": ast.unparse(node.returns)}
-            member = Entry("property", member.name, member.doc, options=options)
+            member = ApiEntry("property", member.name, member.doc, options=options)
         elif decorators & {"classmethod", "staticmethod"}:
             kind = (decorators & {"classmethod", "staticmethod"}).pop()
-            member = Entry(kind, member.name, member.doc, member.signature)
+            member = ApiEntry(kind, member.name, member.doc, member.signature)
         yield member
 
 
 def _comment(lines: list[str], end: int) -> str:
     """The comment that ends above line `end`, if it begins with ``#:``."""
     start = end
-    while start and lines[start - 1].strip().startswith("#"):
+    while start and lines[start - 1].lstrip().startswith("#"):
         start -= 1
     comment = [line.strip() for line in lines[start:end]]
     if not comment or not comment[0].startswith("#:"):

@@ -155,9 +155,13 @@ class _Pictures(Dataset[Any]):
 class Folder:
     """The three splits of a folder, and its classes."""
 
+    #: Pictures to learn from: the folder "train".
     train: FolderSplit
+    #: Pictures to choose by: the folder "val".
     validation: FolderSplit
+    #: Pictures for the end of a run: the folder "test", or else "val" again.
     test: FolderSplit
+    #: The names of the folders, in the order of their labels.
     classes: tuple[str, ...]
 
 

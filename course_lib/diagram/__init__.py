@@ -28,15 +28,15 @@ GAP = 12  # between two drawings
 
 @dataclass(frozen=True, repr=False)
 class Drawing:
-    """A drawing as the text of an SVG file, which a notebook shows.
+    """A drawing as the text of an SVG file, which a notebook shows."""
 
-    `alt` says in words what is on it. `narrow` is the same drawing for phones, or empty
-    if that is not needed.
-    """
-
+    #: What is drawn: the name of a class, or the titles of several blocks.
     title: str
+    #: What is on it, in words.
     alt: str
+    #: The text of the file.
     svg: str
+    #: The same drawing for phones, or empty if that is not needed.
     narrow: str = ""
 
     def __repr__(self) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from course_lib.diagram.ops import Op, Shape
-from course_lib.diagram.structure import Aside, Chain, Node, Repeat, Stage
+from course_lib.diagram.structure import Chain, Node, Repeat, SideBranch, Stage
 from course_lib.diagram.tiles import shape_text
 
 
 def tell(chain: Chain, shape: Shape) -> str:
     """What the drawing of `chain` shows, from an input of `shape` to the output."""
     separator = ". " if any(isinstance(node, Stage) for node in chain) else "; "
-    last = next(node for node in reversed(chain) if not isinstance(node, Aside))
+    last = next(node for node in reversed(chain) if not isinstance(node, SideBranch))
     parts = f"Input {shape_text(shape)}", *map(_node, chain)
     return f"{separator.join(parts)}{separator}output {shape_text(last.shape)}."
 
@@ -21,7 +21,7 @@ def _node(node: Node) -> str:
             return ", ".join([node.line(), *(name for _, name in node.tags)])
         case Stage():
             return f"{node.name}: {_chain(node.body)}"
-        case Aside():
+        case SideBranch():
             return f"leaving there, {_chain(node.body)}"
         case Repeat():
             return f"{node.count} times ({_chain(node.body)})"

@@ -58,7 +58,7 @@ def _tag_width(name: str) -> float:
     return text_width(name, SMALL) + 5
 
 
-class Row(NamedTuple):
+class CardRow(NamedTuple):
     """A row of a card: the width that it needs, its height, and how to draw it from its
     upper left corner in the width that it gets.
     """
@@ -85,8 +85,8 @@ def card(stage: Stage, width: float = 0) -> Group:
     return Group(marks, "stage", stage.name)
 
 
-def _rows(chain: Chain) -> list[Row]:
-    rows: list[Row] = []
+def _rows(chain: Chain) -> list[CardRow]:
+    rows: list[CardRow] = []
     before: Node | None = None
     for node, behind in zip(chain, (*chain[1:], None), strict=True):
         if isinstance(node, Op) and not (node.small and isinstance(before, Parallel)):
@@ -106,7 +106,7 @@ def _tag(node: Node | None) -> tuple[Tag, ...]:
     return ()
 
 
-def _branches(node: Parallel, tags: tuple[Tag, ...]) -> list[Row]:
+def _branches(node: Parallel, tags: tuple[Tag, ...]) -> list[CardRow]:
     """Branches one under the other, and what joins them."""
     sign = node.join.name
     if len(sign) > 1 or len(node.branches) > 2:
@@ -121,7 +121,7 @@ def _branches(node: Parallel, tags: tuple[Tag, ...]) -> list[Row]:
     return [_arched(_stacked([*_rows(body), *last]))]
 
 
-def _branch(chain: Chain, sign: str = "", tags: tuple[Tag, ...] = ()) -> list[Row]:
+def _branch(chain: Chain, sign: str = "", tags: tuple[Tag, ...] = ()) -> list[CardRow]:
     """A branch: in one row, if it is layer after layer."""
     ops = [node for node in chain if isinstance(node, Op)]
     if len(ops) < len(chain):
@@ -129,7 +129,7 @@ def _branch(chain: Chain, sign: str = "", tags: tuple[Tag, ...] = ()) -> list[Ro
     return [_cells(ops, sign, tags)] if ops else []
 
 
-def _cells(ops: list[Op], sign: str = "", tags: tuple[Tag, ...] = ()) -> Row:
+def _cells(ops: list[Op], sign: str = "", tags: tuple[Tag, ...] = ()) -> CardRow:
     """Layers side by side, one for each lane, with what follows as stripes at their
     ends. `sign` stands before the first, `tags` are stripes of the last.
     """
@@ -160,10 +160,10 @@ def _cells(ops: list[Op], sign: str = "", tags: tuple[Tag, ...] = ()) -> Row:
             left += wide + GAP
         return tuple(marks)
 
-    return Row(needed, ROW, draw)
+    return CardRow(needed, ROW, draw)
 
 
-def _stacked(rows: list[Row]) -> Row:
+def _stacked(rows: list[CardRow]) -> CardRow:
     """Rows one under the other, as one."""
 
     def draw(width: float) -> tuple[Mark, ...]:
@@ -175,10 +175,10 @@ def _stacked(rows: list[Row]) -> Row:
         return tuple(marks)
 
     height = sum(row.height + GAP for row in rows) - GAP
-    return Row(max(row.width for row in rows), height, draw)
+    return CardRow(max(row.width for row in rows), height, draw)
 
 
-def _arched(row: Row) -> Row:
+def _arched(row: CardRow) -> CardRow:
     """Rows with an arc around them, from above the first to the last."""
     foot = ARC_TOP + row.height - ROW / 2
     arc = Line(((ARC, 1), (2, 1), (2, foot), (ARC, foot)), radius=5)
@@ -186,10 +186,10 @@ def _arched(row: Row) -> Row:
     def draw(width: float) -> tuple[Mark, ...]:
         return (*moved(row.draw(width - ARC), ARC, ARC_TOP), arc)
 
-    return Row(row.width + ARC, row.height + ARC_TOP, draw)
+    return CardRow(row.width + ARC, row.height + ARC_TOP, draw)
 
 
-def _bracketed(row: Row, count: int) -> Row:
+def _bracketed(row: CardRow, count: int) -> CardRow:
     """Rows in a bracket that says how often they come."""
 
     def draw(width: float) -> tuple[Mark, ...]:
@@ -201,4 +201,4 @@ def _bracketed(row: Row, count: int) -> Row:
         marks = *row.draw(width - BRACKET), bracket, words
         return (Group(marks, "repeat", text),)
 
-    return Row(row.width + BRACKET, row.height, draw)
+    return CardRow(row.width + BRACKET, row.height, draw)

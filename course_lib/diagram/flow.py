@@ -19,17 +19,16 @@ from course_lib.diagram.marks import (
 )
 from course_lib.diagram.ops import TIMES, Op, Shape
 from course_lib.diagram.structure import (
-    Aside,
     Chain,
     Node,
     Parallel,
     Repeat,
+    SideBranch,
     Stage,
     layers,
 )
-from course_lib.diagram.tiles import Direction, Tile, end_of
+from course_lib.diagram.tiles import Layout, Size, Tile, end_of
 
-Size = tuple[float, float]  # along and across the flow
 Sides = tuple[float, float]  # where something begins and ends across it
 
 TOWER = 16  # between two towers
@@ -55,13 +54,10 @@ def lay_out(
 
 
 @dataclass(frozen=True)
-class Flow(Direction):
-    """A direction, and a level: `cards`, or all that is in them. Where it is `narrow`,
-    boxes in a flow down have more than one line.
-    """
+class Flow(Layout):
+    """A direction, and a level: `cards`, or all that is in them."""
 
     cards: bool = False
-    narrow: bool = False
 
     def _lines(self, op: Op) -> list[str]:
         """What is written in a box."""
@@ -94,7 +90,7 @@ class Flow(Direction):
             sides = self.across(bounds(mark for tile in frames for mark in tile.marks))
         tiles: list[Tile] = []
         for node, given in steps:
-            if isinstance(node, Aside):
+            if isinstance(node, SideBranch):
                 tiles[-1] = self._hung(tiles[-1], node)
             else:
                 tiles.append(self._tile(node, given, size, towers, sides))
@@ -174,7 +170,7 @@ class Flow(Direction):
             leave=inner.leave - start,
         )
 
-    def _hung(self, tile: Tile, node: Aside) -> Tile:
+    def _hung(self, tile: Tile, node: SideBranch) -> Tile:
         """A chain that leaves the end of `tile` across the flow and goes on beside."""
         flow = replace(self, limit=self.limit - 2 * HANG)
         side = flow.row([*flow.tiles(node.body, node.shape), end_of(())])

@@ -19,10 +19,9 @@ from course_lib.diagram.marks import (
     moved,
 )
 from course_lib.diagram.ops import Op, Shape
-from course_lib.diagram.tiles import EDGE, Tile, end_of, shape_text
+from course_lib.diagram.tiles import EDGE, Layout, Tile, end_of, shape_text
 
 if TYPE_CHECKING:
-    from course_lib.diagram.flow import Flow
     from course_lib.diagram.structure import Chain, Parallel
 
 FORK = 8  # from where a fork is entered to where it forks
@@ -32,7 +31,7 @@ BAR = 22  # the breadth of the bar of a join
 BETWEEN = 12  # between two branches, and between a body and its arc
 
 
-def fork(flow: Flow, node: Parallel, shape: Shape) -> Tile:
+def fork(flow: Layout, node: Parallel, shape: Shape) -> Tile:
     """The tile of `node`, into which `shape` goes. Nothing in it goes in rows."""
     flow = replace(flow, limit=math.inf)
     if len(node.join.name) == 1 and len(node.branches) == 2:
@@ -41,7 +40,7 @@ def fork(flow: Flow, node: Parallel, shape: Shape) -> Tile:
     return _branches(flow, node, shape)
 
 
-def _shortcut(flow: Flow, body: Chain, around: Chain, shape: Shape, join: Op) -> Tile:
+def _shortcut(flow: Layout, body: Chain, around: Chain, shape: Shape, join: Op) -> Tile:
     """`body` on the axis, and `around` in an arc: above, or right of a flow down."""
     inner = flow.inside(body, shape)
     low, high = flow.across(bounds(inner.marks))
@@ -74,7 +73,7 @@ def _shortcut(flow: Flow, body: Chain, around: Chain, shape: Shape, join: Op) ->
     return Tile(tuple(marks), length, 0, length, join.shape, arrow=False)
 
 
-def _branches(flow: Flow, node: Parallel, shape: Shape) -> Tile:
+def _branches(flow: Layout, node: Parallel, shape: Shape) -> Tile:
     """Branches side by side, up to the bar of their join."""
     flow = replace(flow, narrow=True)
     lengths, breadths = zip(*map(flow.size, node.branches), strict=True)
@@ -108,7 +107,7 @@ def _branches(flow: Flow, node: Parallel, shape: Shape) -> Tile:
 
 
 def _places(
-    flow: Flow, node: Parallel, rows: list[Tile], texts: list[str], breadth: float
+    flow: Layout, node: Parallel, rows: list[Tile], texts: list[str], breadth: float
 ) -> list[float]:
     """Where the axes of the branches are, equally far from each other."""
     labels = [flow.label(text, 0, 0) for text in texts]

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from course_lib.arguments import check_one_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,6 +27,9 @@ WIDTHS = {
 }
 BOLD = 1.15  # how much wider bold words are
 
+#: What of a line of text can be at its x.
+ANCHORS = ("start", "middle", "end")
+
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """How wide `text` is, at most."""
@@ -33,11 +38,15 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 class Bounds(NamedTuple):
-    """A rectangle by its sides."""
+    """A rectangle by its sides, in pixels from the upper left corner of the drawing."""
 
+    #: The smallest x.
     left: float
+    #: The smallest y, which grows downwards.
     top: float
+    #: The largest x.
     right: float
+    #: The largest y.
     bottom: float
 
     def grown(self, by: float) -> Bounds:
@@ -53,13 +62,19 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle around its centre; `style` is a class of the style sheet."""
+    """A rectangle around its centre."""
 
+    #: The centre, in pixels from the left.
     x: float
+    #: The centre, in pixels from the top.
     y: float
+    #: In pixels.
     width: float
+    #: In pixels.
     height: float
+    #: Its colours, a key of `course_lib.diagram.svg.PALETTE`.
     style: str
+    #: Of its corners, in pixels.
     radius: float = 4
 
     def moved(self, dx: float, dy: float) -> Box:
@@ -74,16 +89,30 @@ class Box:
 
 @dataclass(frozen=True)
 class Words:
-    """One line of text, centred on its height; `upright` reads from below."""
+    """One line of text.
 
+    Raises: ValueError for another `anchor`.
+    """
+
+    #: Where its `anchor` is, in pixels from the left.
     x: float
+    #: The middle of its height, in pixels from the top.
     y: float
+    #: What it says.
     text: str
+    #: Of the letters, in pixels.
     size: float
+    #: Its colour, a key of `course_lib.diagram.svg.PALETTE`.
     style: str = "ink"
+    #: What of it is at `x`, one of `ANCHORS`.
     anchor: str = "middle"
+    #: Whether it is printed bold.
     bold: bool = False
+    #: Whether it is turned, to be read from below.
     upright: bool = False
+
+    def __post_init__(self) -> None:
+        check_one_of(ANCHORS, anchor=self.anchor)
 
     def moved(self, dx: float, dy: float) -> Words:
         """The same elsewhere."""
@@ -103,9 +132,13 @@ class Words:
 class Line:
     """A line through points, with round corners, and a head at its end."""
 
+    #: x and y of each, in pixels.
     points: tuple[tuple[float, float], ...]
+    #: Whether it ends as an arrow.
     head: bool = True
+    #: Of its corners, in pixels, where there is room.
     radius: float = 8
+    #: Its colour, a key of `course_lib.diagram.svg.PALETTE`.
     style: str = "line"
 
     def moved(self, dx: float, dy: float) -> Line:
@@ -122,9 +155,13 @@ class Line:
 class Circle:
     """A circle around its centre."""
 
+    #: The centre, in pixels from the left.
     x: float
+    #: The centre, in pixels from the top.
     y: float
+    #: In pixels.
     radius: float
+    #: Its colours, a key of `course_lib.diagram.svg.PALETTE`.
     style: str
 
     def moved(self, dx: float, dy: float) -> Circle:

@@ -23,23 +23,27 @@ Tag = tuple[str, str]  # kind and name
 
 @dataclass(frozen=True)
 class Op:
-    """One box: its kind, which is its colour, its name, the shape that leaves it; its
-    channels or units, its stride, and what else is to be said; what follows it in the
-    same box.
+    """One box."""
 
-    `groups` are those of a convolution, `lanes` the boxes side by side in which they
-    are drawn. `path` is the module's name in the network.
-    """
-
+    #: Its colour, a key of `course_lib.diagram.svg.PALETTE`.
     kind: str
+    #: What it is called, in one or more lines.
     name: str
+    #: What leaves it, without the batch.
     shape: Shape
+    #: Channels or units that leave it; None if they are not to be written.
     size: int | None = None
+    #: In pixels: "2", or "2x1" where the sides differ.
     stride: str = "1"
+    #: What else is to be written.
     more: tuple[str, ...] = ()
+    #: Groups of a convolution.
     groups: int = 1
+    #: Boxes side by side in which the groups are drawn.
     lanes: int = 1
+    #: What follows it in the same box.
     tags: tuple[Tag, ...] = ()
+    #: The module's name in the network.
     path: str = field(default="", compare=False)
 
     @property

@@ -14,7 +14,7 @@ from torch import nn
 
 from course_lib.blocks import Network
 from course_lib.diagram.ops import Op, Shape, describe, is_layer
-from course_lib.diagram.trace import Call, trace
+from course_lib.diagram.trace import TracedCall, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Aside:
+class SideBranch:
     """What leaves behind the node before and does not come back, like an auxiliary
     classifier; `shape` is what passes by.
     """
@@ -69,7 +69,7 @@ class Aside:
     shape: Shape
 
 
-Node = Op | Parallel | Repeat | Stage | Aside
+Node = Op | Parallel | Repeat | Stage | SideBranch
 Chain = tuple[Node, ...]
 
 
@@ -96,7 +96,7 @@ class _TangledError(Exception):
     """Data goes ways that are neither a chain nor branches which all meet again."""
 
 
-def _follow(call: Call, *, top: bool = False) -> Chain:
+def _follow(call: TracedCall, *, top: bool = False) -> Chain:
     """What the module called consists of, or one box if that cannot be told. Only at
     the `top`, what comes out besides the first value is known to leave.
     """
@@ -117,9 +117,9 @@ class _Plan:
     behind the nodes where they leave, what the others come from.
     """
 
-    def __init__(self, call: Call, top: bool) -> None:
+    def __init__(self, call: TracedCall, top: bool) -> None:
         self.call, self.top = call, top
-        self.asides: dict[Call, list[Chain]] = {}
+        self.asides: dict[TracedCall, list[Chain]] = {}
         taken = main = self._made_of(call.outputs[0])
         for goal in call.outputs[1:]:
             calls = self._made_of(goal) - taken
@@ -131,9 +131,9 @@ class _Plan:
         if self.asides:  # not all of them found their place
             raise _TangledError
 
-    def _made_of(self, goal: Call) -> set[Call]:
+    def _made_of(self, goal: TracedCall) -> set[TracedCall]:
         """`goal` and the calls that it comes from."""
-        calls: set[Call] = set()
+        calls: set[TracedCall] = set()
         waiting = [goal]
         while waiting:
             step = waiting.pop()
@@ -142,15 +142,17 @@ class _Plan:
                 waiting += step.sources
         return calls
 
-    def _all(self, calls: set[Call], start: Call, goal: Call) -> Chain:
+    def _all(
+        self, calls: set[TracedCall], start: TracedCall, goal: TracedCall
+    ) -> Chain:
         """The chain of exactly `calls`, from `start` to `goal`."""
         order = [step for step in self.call.calls if step in calls]
-        self.readers: dict[Call, list[Call]] = {}
+        self.readers: dict[TracedCall, list[TracedCall]] = {}
         for step in order:
             for source in dict.fromkeys(step.sources):
                 self.readers.setdefault(source, []).append(step)
         # Each call with those that everything from there comes to, the next one first.
-        self.ahead: dict[Call, list[Call]] = {}
+        self.ahead: dict[TracedCall, list[TracedCall]] = {}
         for step in reversed(order):
             self.ahead[step] = [step, *self._meeting(self.readers.get(step, []))]
         self.placed = 0
@@ -159,12 +161,14 @@ class _Plan:
             raise _TangledError
         return chain
 
-    def _meeting(self, ways: list[Call]) -> list[Call]:
+    def _meeting(self, ways: list[TracedCall]) -> list[TracedCall]:
         """The calls that all `ways` come to."""
         first, *others = [self.ahead[way] for way in ways] or [[]]
         return [step for step in first if all(step in other for other in others)]
 
-    def _chain(self, at: Call, end: Call | None) -> tuple[Chain, Call]:
+    def _chain(
+        self, at: TracedCall, end: TracedCall | None
+    ) -> tuple[Chain, TracedCall]:
         """What follows `at`, up to the join `end`, and the last call of it."""
         steps: list[tuple[Shape, Chain]] = []
         while (ways := self.readers.get(at, [])) and ways != [end]:
@@ -176,15 +180,17 @@ class _Plan:
                 nodes = (self._fork(at, ways, step),)
             steps.append((at.shape, nodes))
             steps += [
-                (step.shape, (Aside(chain, step.shape),))
+                (step.shape, (SideBranch(chain, step.shape),))
                 for chain in self.asides.pop(step, [])
             ]
             at = step
         return _merged(_folded(steps)), at
 
-    def _fork(self, at: Call, ways: list[Call], join: Call) -> Parallel:
+    def _fork(
+        self, at: TracedCall, ways: list[TracedCall], join: TracedCall
+    ) -> Parallel:
         """Several ways from `at` to `join`."""
-        branches: dict[Call, Chain] = {}
+        branches: dict[TracedCall, Chain] = {}
         for way in ways:
             if way is join:
                 branches[at] = ()
@@ -199,7 +205,7 @@ class _Plan:
         branches_in_order = tuple(branches[source] for source in join.sources)
         return Parallel(branches_in_order, replace(box, kind="join"))
 
-    def _one(self, step: Call, *, named: bool = False) -> Chain:
+    def _one(self, step: TracedCall, *, named: bool = False) -> Chain:
         """A call that reads one value; if it is `named`, perhaps a stage."""
         if len({*step.sources}) > 1:
             raise _TangledError

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape
 
+from course_lib.arguments import check_one_of
 from course_lib.diagram.marks import (
     Box,
     Circle,
@@ -60,7 +61,10 @@ SMALLEST = 0.75  # how much a page may shrink a drawing before it scrolls
 
 
 def svg(marks: tuple[Mark, ...], title: str, text: str, legend: bool = True) -> str:
-    """The drawing as a file, with a title and a text that say what it shows."""
+    """The drawing as a file, with a title and a text that say what it shows.
+
+    Raises: ValueError for a mark of a style that is not in `PALETTE`.
+    """
     left, _, right, bottom = bounds(marks)
     if legend:
         entries = _legend(marks, max(right - left, LEGEND_WIDTH))
@@ -116,6 +120,7 @@ def _style_sheet() -> str:
 
 
 def _paint(style: str) -> str:
+    check_one_of(tuple(PALETTE), style=style)
     fill, stroke = PALETTE[style]
     dashed = ' stroke-dasharray="4 3"' if style == "repeat" else ""
     return f'class="bb-{style}" fill="{fill}" stroke="{stroke}"{dashed}'

@@ -6,8 +6,10 @@ which data runs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from course_lib.diagram.marks import (
     Bounds,
@@ -20,6 +22,11 @@ from course_lib.diagram.marks import (
 )
 from course_lib.diagram.ops import TIMES, Shape
 
+if TYPE_CHECKING:
+    from course_lib.diagram.structure import Chain
+
+Size = tuple[float, float]  # along and across the flow
+
 LABEL = 10.5  # the size of letters on an edge
 EDGE = 22  # the length of an edge without a label
 CHANNEL = 24, 14  # between two rows: above the way from one to the other, and below
@@ -28,24 +35,27 @@ RETURN, NEXT = 14, 7  # from a row to that way, and to one beside it
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a drawing. On the axis it reaches from 0 to `length`; data goes in at
-    `enter`, with an arrow if `arrow`, and `shape` comes out at `leave`, there `off` the
-    axis.
+    """A part of a drawing; all lengths are in pixels, along or across the flow."""
 
-    `lanes` are the places across where it is entered and left, none meaning anywhere.
-    An activation is `small`. Something may `hang` below: from where across, up to
-    where along.
-    """
-
+    #: What is drawn.
     marks: tuple[Mark, ...]
+    #: Where it ends on the axis; it begins at 0.
     length: float
+    #: Where data goes in, along.
     enter: float
+    #: Where data comes out, along.
     leave: float
+    #: What comes out.
     shape: Shape
+    #: Whether what goes in has an arrow.
     arrow: bool = True
+    #: How far from the axis data comes out, across.
     off: float = 0
+    #: Where it is entered and where it is left, across; nothing means anywhere.
     lanes: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    #: Whether it is an activation, which stays with what is before it.
     small: bool = False
+    #: Something hangs below: from where across, up to where along.
     hang: tuple[float, float] = (0, 0)
 
 
@@ -203,3 +213,24 @@ class Direction:
             rows[0].arrow,
             y + rows[-1].off,
         )
+
+
+@dataclass(frozen=True)
+class Layout(Direction, ABC):
+    """A direction in which chains are laid out, for those who lay out what is around
+    them. Where it is `narrow`, boxes in a flow down have more than one line.
+    """
+
+    narrow: bool = False
+
+    @abstractmethod
+    def inside(
+        self, chain: Chain, shape: Shape, size: Size = (0, 0), towers: int = 1
+    ) -> Tile:
+        """A chain within another, where `shape` was written already; in rows if it is
+        too long for one.
+        """
+
+    @abstractmethod
+    def size(self, chain: Chain, towers: int = 1) -> Size:
+        """The length and breadth that suffice for all layers of a chain."""

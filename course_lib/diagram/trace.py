@@ -21,28 +21,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Call:
-    """One call, of a module or of a function by its name.
+class TracedCall:
+    """One call, of a module or of a function."""
 
-    `sources` are the calls by the same caller that made its inputs, or the caller
-    itself for what that was given; `calls` are what a module called, `outputs` the ones
-    among them that made what it returned. `followed` is False if data took a way past
-    this record.
-    """
-
+    #: What was called: a module, or a function by its name.
     target: nn.Module | str
+    #: The module's name in the network.
     path: str = ""
-    sources: list[Call] = field(default_factory=list)
+    #: The calls by the same caller that made its inputs, or the caller itself for what
+    #: that was given.
+    sources: list[TracedCall] = field(default_factory=list)
+    #: What it returned, without the batch.
     shape: tuple[int, ...] = ()
-    calls: list[Call] = field(default_factory=list)
-    outputs: list[Call] = field(default_factory=list)
+    #: What a module called.
+    calls: list[TracedCall] = field(default_factory=list)
+    #: Those among `calls` that made what it returned.
+    outputs: list[TracedCall] = field(default_factory=list)
+    #: False if data took a way past this record.
     followed: bool = True
-    # Who made a tensor, by its id, and its version then: a tensor that was changed in
-    # place since is another one.
-    made: dict[int, tuple[Call, int]] = field(default_factory=dict)
+    #: Who made a tensor, by its id, and its version then: a tensor that was changed in
+    #: place since is another one.
+    made: dict[int, tuple[TracedCall, int]] = field(default_factory=dict)
 
 
-def trace(net: nn.Module, input_size: tuple[int, ...]) -> Call:
+def trace(net: nn.Module, input_size: tuple[int, ...]) -> TracedCall:
     """Run `net` on two inputs of `input_size` on the meta device, in the mode that it
     is in, and record its call. `net` and random numbers stay as they are.
 
@@ -74,12 +76,12 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.paths = {module: path for path, module in net.named_modules()}
-        self.open = [Call("")]
+        self.open = [TracedCall("")]
         self.known: dict[int, Tensor] = {}  # all that was made, so that ids stay unique
 
     def enter(self, module: nn.Module, args: object, kwargs: object) -> None:
         """A module was called."""
-        call = Call(module, self.paths[module], self._sources((args, kwargs)))
+        call = TracedCall(module, self.paths[module], self._sources((args, kwargs)))
         self.open.append(call)
         self._remember(call, (args, kwargs))
 
@@ -101,24 +103,24 @@ class _Recorder(TorchFunctionMode):
         within = isinstance(caller, nn.Module) and not is_layer(caller)
         if not within or name == "__get__":  # an attribute, like a shape
             return func(*args, **(kwargs or {}))
-        call = Call(name.strip("_"), sources=self._sources((args, kwargs)))
+        call = TracedCall(name.strip("_"), sources=self._sources((args, kwargs)))
         result = func(*args, **(kwargs or {}))
         if any(True for _ in _tensors(result)):
             self._add(call, result)
         return result
 
-    def _add(self, call: Call, result: object) -> None:
+    def _add(self, call: TracedCall, result: object) -> None:
         """`call` made `result` for the caller."""
         call.shape = next((tuple(value.shape[1:]) for value in _tensors(result)), ())
         self.open[-1].calls.append(call)
         self._remember(call, result)
 
-    def _remember(self, maker: Call, values: object) -> None:
+    def _remember(self, maker: TracedCall, values: object) -> None:
         for value in _tensors(values):
             self.known[id(value)] = value
             self.open[-1].made[id(value)] = maker, value._version
 
-    def _sources(self, values: object) -> list[Call]:
+    def _sources(self, values: object) -> list[TracedCall]:
         """Who made `values` for the caller. Parameters and the like have no maker."""
         sources = []
         for value in _tensors(values):

@@ -15,8 +15,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from course_lib.arguments import check_one_of
 from course_lib.catalog import FAMILIES
-from course_lib.pages.expressions import evaluate as evaluate
+from course_lib.pages.expressions import (
+    evaluate_expression as evaluate_expression,
+)
 
 #: Where the ledger is: in an installed package, and in the repository.
 FILES = (
@@ -35,32 +38,48 @@ NETS = (*FAMILIES, "basics")
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: who says it in which line, of which networks, what, and the number in
-    it; the verdict, and why; what computes it, and to what; what is cited, and where;
-    how all that was checked.
+    """One claim, its verdict, and what that rests on.
 
     Raises: ValueError for a verdict, net or check that is not known, or if the claim is
         neither computed nor cited.
     """
 
+    #: Its number in the ledger, "E1" in the second part.
     id: int | str
+    #: Who says it, a key of `Ledger.sources`.
     source: str
+    #: The networks that it is about, of `NETS`.
     nets: list[str]
+    #: What is said, in a sentence.
     claim: str
+    #: What is true of it, one of `VERDICTS`.
     verdict: str
+    #: The reason for the verdict.
     why: str
+    #: How that was checked, of `MARKS`.
     checked: list[str]
+    #: Where in the source it stands; None if that has no lines.
     line: int | None = None
+    #: The number in it, as it is written there.
     value: str = ""
+    #: What computes it, for `evaluate_expression`.
     expression: str = ""
+    #: What the expression comes to.
     computed: Any = None
+    #: What is cited, a key of `Ledger.references` -> the place in it.
     citation: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
-            raise ValueError(f"claim {self.id}: there is no verdict {self.verdict!r}")
+            raise ValueError(
+                f"claim {self.id}: verdict must be one of {', '.join(VERDICTS)}; got"
+                f" {self.verdict!r}"
+            )
         if not self.nets or not set(self.nets) <= set(NETS):
-            raise ValueError(f"claim {self.id}: its nets cannot be {self.nets}")
+            raise ValueError(
+                f"claim {self.id}: nets must be some of {', '.join(NETS)}; got"
+                f" {self.nets}"
+            )
         possible = [["computed"]] if self.expression else [[]]
         if self.citation:
             possible = [[*possible[0], mark] for mark in MARKS[1:]]
@@ -79,9 +98,13 @@ class Ledger:
     JavaScript.
     """
 
+    #: The part of the ledger, and what was asked for.
     name: str
+    #: In the order of the ledger.
     claims: tuple[Claim, ...]
+    #: Key -> label of what claims come from.
     sources: dict[str, dict[str, str]]
+    #: Key -> label and address of what they cite.
     references: dict[str, dict[str, str]]
 
     def __len__(self) -> int:
@@ -106,8 +129,14 @@ class Ledger:
     ) -> Ledger:
         """Those about that `net`, of that `verdict`, from that `source`.
 
-        Raises: ValueError if there are none.
+        Raises: ValueError for another word, and if there are none.
         """
+        if net is not None:
+            check_one_of(NETS, net=net)
+        if verdict is not None:
+            check_one_of(VERDICTS, verdict=verdict)
+        if source is not None:
+            check_one_of(tuple(self.sources), source=source)
         claims = tuple(
             claim
             for claim in self
@@ -177,8 +206,7 @@ def load_claims(part: str = "claims") -> Ledger:
     """
     import yaml
 
-    if part not in ("claims", "errors"):
-        raise ValueError(f"the ledger's parts are 'claims' and 'errors', not {part!r}")
+    check_one_of(("claims", "errors"), part=part)
     path = next(path for path in FILES if path.is_file())
     ledger = yaml.safe_load(path.read_text(encoding="utf-8"))
     claims = tuple(Claim(**entry) for entry in ledger[part])

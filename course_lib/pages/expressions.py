@@ -45,7 +45,7 @@ class Cost(NamedTuple):
     activations: int
 
 
-def layers(net: nn.Module, size: Size) -> list[summary.Row]:
+def layers(net: nn.Module, size: Size) -> list[summary.SummaryRow]:
     """The layers of `net` for an input of `size`, in the order in which they run: the
     rows of `summarize`.
     """
@@ -123,7 +123,7 @@ SYNTAX = (
 )
 
 
-def evaluate(expression: str) -> Any:
+def evaluate_expression(expression: str) -> Any:
     """The value of an expression over `COURSE` and `PYTHON`, its tuples as lists.
     Networks are built on the meta device, without numbers.
 
@@ -140,7 +140,10 @@ def evaluate(expression: str) -> Any:
             or (isinstance(node, ast.Name) and node.id not in known)
             or (isinstance(node, ast.Attribute) and node.attr.startswith("_"))
         ):
-            raise ValueError(f"{ast.unparse(node)!r} cannot stand in an expression")
+            raise ValueError(
+                f"{ast.unparse(node)!r} cannot stand in an expression; its names are"
+                f" {', '.join(sorted(known))}"
+            )
     namespace = {"__builtins__": {}, **PYTHON, **COURSE}
     with torch.device("meta"):
         return _plain(eval(compile(tree, "expression", "eval"), namespace))

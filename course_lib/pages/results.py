@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from course_lib.arguments import check_one_of
+
 #: Where the tables are: in an installed package, and in the repository.
 FOLDERS = (
     Path(__file__).parents[1] / "_results",
@@ -19,15 +21,18 @@ FOLDERS = (
 def recorded(table: str, **wanted: str) -> list[dict[str, str]]:
     """The rows of a recorded table whose columns have the `wanted` values, as text.
 
-    Raises: ValueError if there is no such table, or no row in it that is wanted.
+    Raises: ValueError if there is no such table, no such column, or no row in it that
+        is wanted.
     """
     tables = {path.stem: path for folder in FOLDERS for path in folder.glob("*.csv")}
-    if table not in tables:
-        raise ValueError(
-            f"no recorded table {table!r}; there are {', '.join(sorted(tables))}"
-        )
+    check_one_of(tuple(sorted(tables)), table=table)
     with tables[table].open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if wanted.items() <= row.items()]
-    if not rows:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    found = [row for row in rows if wanted.items() <= row.items()]
+    if not found:
+        for column, value in wanted.items():
+            check_one_of(tuple(reader.fieldnames or ()), column=column)
+            check_one_of(tuple({row[column]: None for row in rows}), **{column: value})
         raise ValueError(f"the table {table!r} has no row with {wanted}")
-    return rows
+    return found

@@ -11,7 +11,7 @@ itself. A receptive field is the theoretical one, `Field`.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from course_lib.blocks import Network
 from course_lib.summary.sights import Field
-from course_lib.summary.table import Row, Summary
+from course_lib.summary.table import Summary, SummaryRow
 from course_lib.summary.tracer import NoNumbersError, Tally, Tracer
 
-__all__ = ["Field", "Row", "Summary", "count_parameters", "summarize"]
+__all__ = ["Field", "Summary", "SummaryRow", "count_parameters", "summarize"]
 
 
 def summarize(net: nn.Module, input_size: Sequence[int] | Tensor) -> Summary:
@@ -126,45 +126,67 @@ def _left_alone(net: nn.Module) -> Iterator[None]:
 def _summary(
     net: nn.Module, tracer: Tracer, size: tuple[int, ...], notes: list[str]
 ) -> Summary:
-    """Give the parameters to the rows that hold them, and say what is missing."""
+    """The rows of what the tracer has seen, and what is missing in them. If there are
+    `notes` already, the run in training failed.
+    """
+    name, trained = type(net).__name__, not notes
     layers = tracer.layers | {"": tracer.root.layer}
     stages = tracer.stages | {"": tracer.root.stage}
+    unused = _give_parameters(net, tracer, layers, stages)
+
+    def rows(table: dict[str, Tally]) -> tuple[SummaryRow, ...]:
+        known = {} if trained else {"kept": None}
+        return tuple(
+            SummaryRow(**{**vars(tally), "name": tally.name or name, **known})
+            for tally in table.values()
+            if tally.calls or tally.parameters or (tally.kept and trained)
+        )
+
+    notes += _notes(name, tracer, stages.values(), unused)
+    return Summary(
+        name=name,
+        input_size=size,
+        stages=rows(stages),
+        layers=rows(layers),
+        parameters=count_parameters(net),
+        notes=tuple(notes),
+    )
+
+
+def _give_parameters(
+    net: nn.Module, tracer: Tracer, *tables: dict[str, Tally]
+) -> dict[str, int]:
+    """Count each trainable parameter for the rows that hold it. Returns the largest
+    parts of `net` that nothing used, with how many parameters they have.
+    """
     unused: dict[str, int] = {}
     for name, parameter in net.named_parameters():
         if name not in tracer.used:
             top = _unused_part(name, tracer.used)
             unused[top] = unused.get(top, 0) + parameter.numel()
         elif parameter.requires_grad:
-            for table in (layers, stages):
+            for table in tables:
                 table[_holder(name, table)].parameters += parameter.numel()
+    return unused
 
-    name, trained = type(net).__name__, not notes
 
-    def rows(table: dict[str, Tally]) -> tuple[Row, ...]:
-        known = {} if trained else {"kept": None}
-        return tuple(
-            Row(**{**vars(tally), "name": tally.name or name, **known})
-            for tally in table.values()
-            if tally.calls or tally.parameters or (tally.kept and trained)
-        )
-
+def _notes(
+    name: str, tracer: Tracer, stages: Iterable[Tally], unused: dict[str, int]
+) -> Iterator[str]:
+    """What could not be counted of the network called `name`."""
     for title, found in {
         "receptive field: unknown behind": tracer.lost,
         "MACs: not counted for": tracer.uncounted,
     }.items():
         if found:
             places = (f"{what} in {layer or name}" for what, layer in found.items())
-            notes.append(f"{title} {', '.join(places)}")
-    late = [
-        stage.name for stage in stages.values() if stage.parameters and not stage.calls
-    ]
+            yield f"{title} {', '.join(places)}"
+    late = [stage.name for stage in stages if stage.parameters and not stage.calls]
     if late:
-        notes.append(f"in training only, without MACs: {', '.join(late)}")
+        yield f"in training only, without MACs: {', '.join(late)}"
     if unused:
         places = (f"{part} ({count:,} parameters)" for part, count in unused.items())
-        notes.append(f"never used: {', '.join(places)}")
-    total = count_parameters(net)
-    return Summary(name, size, rows(stages), rows(layers), total, tuple(notes))
+        yield f"never used: {', '.join(places)}"
 
 
 def _holder(name: str, table: Container[str]) -> str:

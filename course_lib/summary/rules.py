@@ -13,14 +13,16 @@ import torch
 from course_lib.summary.sights import Factor, Lost, Sight
 
 
-class Call(NamedTuple):
-    """One call of an operation: its arguments, the shapes of its results, and which of
-    these is asked for.
-    """
+class OperationCall(NamedTuple):
+    """One call of an operation of torch."""
 
+    #: The operation, the same for that in place.
     name: str
+    #: What it was given, without defaults at the end.
     args: Sequence[Any]
+    #: The shapes of its results.
     shapes: Sequence[tuple[int, ...]]
+    #: Which of the results is asked for, from 0.
     result: int
 
     @property
@@ -33,7 +35,7 @@ class Call(NamedTuple):
         return self.args[index] if index < len(self.args) else default
 
 
-Rule: TypeAlias = Callable[[Sight, Call], Sight]
+Rule: TypeAlias = Callable[[Sight, OperationCall], Sight]
 
 
 def rules_for(operation: Any, tensors: int) -> list[Rule]:
@@ -62,56 +64,56 @@ def name_of(operation: Any) -> str:
     return operation._overloadpacket.__name__.rstrip("_")
 
 
-def _lost(_sight: Sight, call: Call) -> Sight:
+def _lost(_sight: Sight, call: OperationCall) -> Sight:
     raise Lost(call.name)
 
 
-def _same(sight: Sight, _call: Call) -> Sight:
+def _same(sight: Sight, _call: OperationCall) -> Sight:
     return sight
 
 
-def _expand(sight: Sight, call: Call) -> Sight:
+def _expand(sight: Sight, call: OperationCall) -> Sight:
     return sight.expand(call.shape)
 
 
-def _reshape(sight: Sight, call: Call) -> Sight:
+def _reshape(sight: Sight, call: OperationCall) -> Sight:
     return sight.reshape(call.shape)
 
 
-def _permute(sight: Sight, call: Call) -> Sight:
+def _permute(sight: Sight, call: OperationCall) -> Sight:
     return sight.permute(call.args[1])
 
 
-def _transpose(sight: Sight, call: Call) -> Sight:
+def _transpose(sight: Sight, call: OperationCall) -> Sight:
     order = list(range(len(sight.dims)))
     one, two = call.arg(1, 0), call.arg(2, -1)  # `t` has no arguments
     order[one], order[two] = order[two], order[one]
     return sight.permute(order)
 
 
-def _slice(sight: Sight, call: Call) -> Sight:
+def _slice(sight: Sight, call: OperationCall) -> Sight:
     dim, step = call.arg(1, 0), call.arg(4, 1)
     start = range(sight.shape[dim])[call.arg(2) : call.arg(3) : step].start
     return sight.window(dim, call.shape[dim], 1, step, -start)
 
 
-def _select(sight: Sight, call: Call) -> Sight:
+def _select(sight: Sight, call: OperationCall) -> Sight:
     dim = call.args[1]
     start = call.args[2] % sight.shape[dim]
     return sight.window(dim, 1, 1, 1, -start).reshape(call.shape)
 
 
-def _split(sight: Sight, call: Call) -> Sight:
+def _split(sight: Sight, call: OperationCall) -> Sight:
     dim = call.arg(2, 0)
     start = sum(shape[dim] for shape in call.shapes[: call.result])
     return sight.window(dim, call.shape[dim], 1, 1, -start)
 
 
-def _unbind(sight: Sight, call: Call) -> Sight:
+def _unbind(sight: Sight, call: OperationCall) -> Sight:
     return sight.window(call.arg(1, 0), 1, 1, 1, -call.result).reshape(call.shape)
 
 
-def _pad(sight: Sight, call: Call) -> Sight:
+def _pad(sight: Sight, call: OperationCall) -> Sight:
     """Two numbers for each dimension, the last dimension first."""
     for index, before in enumerate(call.args[1][::2]):
         dim = len(sight.dims) - 1 - index
@@ -119,7 +121,7 @@ def _pad(sight: Sight, call: Call) -> Sight:
     return sight
 
 
-def _convolution(sight: Sight, call: Call) -> Sight:
+def _convolution(sight: Sight, call: OperationCall) -> Sight:
     _, weight, _, stride, padding, dilation, transposed, _, groups = call.args
     if transposed or (groups > 1 and sight.reach(1)):
         raise Lost("transposed convolution" if transposed else call.name)
@@ -127,17 +129,19 @@ def _convolution(sight: Sight, call: Call) -> Sight:
     return _windows(sight, call, weight.shape[2:], stride, padding, dilation)
 
 
-def _max_pool(sight: Sight, call: Call) -> Sight:
+def _max_pool(sight: Sight, call: OperationCall) -> Sight:
     kernel, padding, dilation = call.args[1], call.arg(3, 0), call.arg(4, 1)
     return _windows(sight, call, kernel, call.arg(2) or kernel, padding, dilation)
 
 
-def _avg_pool(sight: Sight, call: Call) -> Sight:
+def _avg_pool(sight: Sight, call: OperationCall) -> Sight:
     kernel = call.args[1]
     return _windows(sight, call, kernel, call.arg(2) or kernel, call.arg(3, 0), 1)
 
 
-def _windows(sight: Sight, call: Call, kernel: Sequence[int], *more: Any) -> Sight:
+def _windows(
+    sight: Sight, call: OperationCall, kernel: Sequence[int], *more: Any
+) -> Sight:
     """Windows along the last dimensions."""
     count = len(kernel)
     for index in range(count):
@@ -147,7 +151,7 @@ def _windows(sight: Sight, call: Call, kernel: Sequence[int], *more: Any) -> Sig
     return sight
 
 
-def _as_strided(sight: Sight, call: Call) -> Sight:
+def _as_strided(sight: Sight, call: OperationCall) -> Sight:
     """Only if one dimension is left; the strides of the others then mean nothing."""
     strides = [s for n, s in zip(call.shape, call.args[2], strict=True) if n > 1]
     if strides not in ([], [1]):
@@ -160,17 +164,17 @@ def _item(value: int | Sequence[int], index: int) -> int:
     return value if isinstance(value, int) else value[index % len(value)]
 
 
-def _adaptive_pool(sight: Sight, call: Call) -> Sight:
+def _adaptive_pool(sight: Sight, call: OperationCall) -> Sight:
     for dim in range(-len(call.args[1]), 0):
         sight = sight.adapt(dim, call.shape[dim])
     return sight
 
 
-def _reduce(sight: Sight, call: Call) -> Sight:
+def _reduce(sight: Sight, call: OperationCall) -> Sight:
     return _over(sight, call.arg(1)).reshape(call.shape)
 
 
-def _norm(sight: Sight, call: Call) -> Sight:
+def _norm(sight: Sight, call: OperationCall) -> Sight:
     return _over(sight, call.arg(2)).reshape(call.shape)
 
 
@@ -182,23 +186,23 @@ def _over(sight: Sight, dims: int | Sequence[int] | None) -> Sight:
     return sight
 
 
-def _softmax(sight: Sight, call: Call) -> Sight:
+def _softmax(sight: Sight, call: OperationCall) -> Sight:
     return sight.whole(call.args[1], call.shape[call.args[1]])
 
 
-def _layer_norm(sight: Sight, call: Call) -> Sight:
+def _layer_norm(sight: Sight, call: OperationCall) -> Sight:
     for dim in range(-len(call.args[1]), 0):
         sight = sight.whole(dim, sight.shape[dim])
     return sight
 
 
-def _group_norm(sight: Sight, _call: Call) -> Sight:
+def _group_norm(sight: Sight, _call: OperationCall) -> Sight:
     for dim in range(1, len(sight.dims)):
         sight = sight.whole(dim, sight.shape[dim])
     return sight
 
 
-def _batch_norm(sight: Sight, call: Call) -> Sight:
+def _batch_norm(sight: Sight, call: OperationCall) -> Sight:
     """In evaluation a number for each channel, otherwise statistics of all pixels."""
     if call.args[5] is True:
         for dim in (0, *range(2, len(sight.dims))):
@@ -206,23 +210,23 @@ def _batch_norm(sight: Sight, call: Call) -> Sight:
     return sight
 
 
-def _cat(sight: Sight, call: Call) -> Sight:
+def _cat(sight: Sight, call: OperationCall) -> Sight:
     dim = call.arg(1, 0)
     put = sight.scatter if sight.reach(dim) else sight.whole
     return put(dim, call.shape[dim])
 
 
-def _stack(sight: Sight, call: Call) -> Sight:
+def _stack(sight: Sight, call: OperationCall) -> Sight:
     dim = call.arg(1, 0) % len(call.shape)
     new = (Factor(call.shape[dim]),)
     return replace(sight, dims=(*sight.dims[:dim], new, *sight.dims[dim:]))
 
 
-def _left(sight: Sight, call: Call) -> Sight:
+def _left(sight: Sight, call: OperationCall) -> Sight:
     return sight.whole(-1, call.shape[-1])
 
 
-def _right(sight: Sight, call: Call) -> Sight:
+def _right(sight: Sight, call: OperationCall) -> Sight:
     return sight.whole(-2, call.shape[-2])
 
 

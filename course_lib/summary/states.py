@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from course_lib.summary import sights
-from course_lib.summary.rules import Call, Rule, is_blind, name_of, rules_for
+from course_lib.summary.rules import OperationCall, Rule, is_blind, name_of, rules_for
 from course_lib.summary.sights import Field, Lost, Sight, State
 
 #: What a tensor sees; or why that is unknown; or None if it sees nothing.
@@ -83,11 +83,14 @@ def _follow(
             return [state] * len(shapes)
     rules = rules_for(func, len(known))
     ways = [(r, s) for r, s in zip(rules, known, strict=True) if isinstance(s, tuple)]
-    calls = [Call(name_of(func), args, shapes, index) for index in range(len(shapes))]
+    calls = [
+        OperationCall(name_of(func), args, shapes, index)
+        for index in range(len(shapes))
+    ]
     return [_unite(ways, call) if ways else None for call in calls]
 
 
-def _unite(ways: Sequence[tuple[Rule, State]], call: Call) -> State | Lost:
+def _unite(ways: Sequence[tuple[Rule, State]], call: OperationCall) -> State | Lost:
     """What comes of all `ways` together, each a rule and what it begins with."""
 
     def along(axis: int) -> tuple[Sight, ...]:

@@ -16,36 +16,44 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class Row(NamedTuple):
-    """One layer or one stage: the shape of its output without the batch; its trainable
-    parameters, those that are shared only where they come first; its
-    multiply-accumulates; the bytes that it hands on in memory of its own, and those
-    that training keeps of it, None if unknown; the receptive field of its output, None
-    if unknown; how many times it runs. All is for one picture.
-    """
+class SummaryRow(NamedTuple):
+    """One layer or one stage, for one picture."""
 
+    #: Its name in the network.
     name: str
+    #: The name of its class, or of the operations that a module does itself.
     kind: str
+    #: Shape of its output, without the batch.
     shape: tuple[int, ...]
+    #: Trainable parameters; those that are shared only where they come first.
     parameters: int
+    #: Multiply-accumulates; each is two FLOPs.
     macs: int
+    #: Memory of its own that it hands on, in bytes.
     activations: int
+    #: What training keeps of it, in bytes; None if unknown.
     kept: int | None
+    #: Receptive field of its output, in pixels; None if unknown.
     field: Field | None
+    #: How many times it runs.
     calls: int
 
 
 @dataclass(frozen=True, repr=False)
 class Summary:
-    """The stages and the layers of a network, which are a table when printed; `notes`
-    say what could not be counted.
-    """
+    """The stages and the layers of a network, which are a table when printed."""
 
+    #: The name of its class.
     name: str
+    #: The picture that was followed: (C, H, W), in pixels.
     input_size: tuple[int, ...]
-    stages: tuple[Row, ...]
-    layers: tuple[Row, ...]
+    #: The children of the network, in the order in which they run.
+    stages: tuple[SummaryRow, ...]
+    #: Its modules that call no other, in the order in which they run.
+    layers: tuple[SummaryRow, ...]
+    #: Trainable parameters, shared ones counted once.
     parameters: int
+    #: What could not be counted.
     notes: tuple[str, ...] = ()
 
     @property
@@ -64,13 +72,13 @@ class Summary:
         kept = [row.kept for row in self.stages if row.kept is not None]
         return sum(kept) if len(kept) == len(self.stages) else None
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str) -> SummaryRow:
         """The stage or the layer called `name`. Raises: ValueError if there is none."""
         for row in self.stages + self.layers:
             if row.name == name:
                 return row
         names = ", ".join(row.name for row in self.stages)
-        raise ValueError(f"no row {name!r}; the stages are {names}")
+        raise ValueError(f"no row of the name {name!r}; the stages are {names}")
 
     def __repr__(self) -> str:
         return self.table()
@@ -161,7 +169,7 @@ class Summary:
         axes.set_axisbelow(True)
         axes.grid(axis="y", visible=False)
 
-    def _rows(self, rows: str) -> tuple[Row, ...]:
+    def _rows(self, rows: str) -> tuple[SummaryRow, ...]:
         check_one_of(("stages", "layers"), rows=rows)
         return self.stages if rows == "stages" else self.layers
 
@@ -169,16 +177,16 @@ class Summary:
         """How many columns are text, and the lines of a table."""
         chosen, columns = self._rows(rows), COLUMNS[rows]
         left = list(columns).index("parameters")
-        total = Row(
-            "total",
-            "",
-            (),
-            self.parameters,
-            self.macs,
-            self.activations,
-            self.kept,
-            NO_FIELD,
-            0,
+        total = SummaryRow(
+            name="total",
+            kind="",
+            shape=(),
+            parameters=self.parameters,
+            macs=self.macs,
+            activations=self.activations,
+            kept=self.kept,
+            field=NO_FIELD,
+            calls=0,
         )
         first = ["input", *[""] * (left - 2), _times(self.input_size)]
         lines = [
@@ -218,7 +226,7 @@ def _memory(size: int | None) -> str:
     return f"{size} B"
 
 
-def _sides(row: Row, part: str) -> str:
+def _sides(row: SummaryRow, part: str) -> str:
     """One number if it is the same along all axes."""
     if row.field is None:
         return "?"
@@ -226,14 +234,14 @@ def _sides(row: Row, part: str) -> str:
     return _times(values if len(set(values)) > 1 else values[:1])
 
 
-def _sees(row: Row, input_size: Sequence[int]) -> str:
+def _sees(row: SummaryRow, input_size: Sequence[int]) -> str:
     """The receptive field, "all" where each element sees the whole picture."""
     if row.field and row.field.size and row.field.covers(input_size[1:]):
         return "all"
     return _sides(row, "size")
 
 
-COLUMNS: dict[str, dict[str, Callable[[Row, Sequence[int]], str]]] = {
+COLUMNS: dict[str, dict[str, Callable[[SummaryRow, Sequence[int]], str]]] = {
     "stages": {
         "stage": lambda row, _: row.name,
         "output shape": lambda row, _: _times(row.shape),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,34 +33,48 @@ class NoNumbersError(ValueError):
 
 @dataclass
 class Tally:
-    """What a layer or a stage has done so far, with one picture; memory in bytes."""
+    """What a layer or a stage has done so far, with one picture: the fields of
+    `course_lib.summary.table.SummaryRow`.
+    """
 
+    #: Its name in the network, "" for the network.
     name: str
+    #: The name of its class, or of the operations that a module does itself.
     kind: str
+    #: Shape of its output, without the batch.
     shape: tuple[int, ...] = ()
+    #: Receptive field of its output, in pixels; None if unknown.
     field: Field | None = None
+    #: How many times it has run.
     calls: int = 0
+    #: Trainable parameters.
     parameters: int = 0
+    #: Multiply-accumulates.
     macs: int = 0
+    #: Memory of its own that it handed on, in bytes.
     activations: int = 0
+    #: What training keeps of it, in bytes.
     kept: int = 0
 
 
 @dataclass
-class Call:
-    """A running module: where it counts; the memory that its own operations have made,
-    by storage, the names of these operations, what the last of them made; and whether
-    it has called no other module.
-    """
+class RunningModule:
+    """A module that has been called and has not returned."""
 
+    #: Where it counts as a layer.
     layer: Tally
+    #: Where it counts as a stage, or as a part of one.
     stage: Tally
+    #: Memory that its own operations have made: storage -> bytes.
     made: dict[int, int] = field(default_factory=dict)
+    #: The names of these operations, in the order of their first call.
     operations: dict[str, None] = field(default_factory=dict)
+    #: What the last of them made.
     last: Tensor | None = None
+    #: Whether it has called no other module.
     alone: bool = True
 
-    def add(self, what: str, amount: int) -> None:
+    def add(self, what: Literal["macs", "activations", "kept"], amount: int) -> None:
         """Count for the layer and for the stage."""
         for tally in (self.layer, self.stage):
             setattr(tally, what, getattr(tally, what) + amount)
@@ -92,10 +106,10 @@ class Tracer(TorchDispatchMode):
             module: Tally(name, type(module).__name__)
             for name, module in net.named_modules()
         }
-        self.root = Call(self._tallies[net], Tally("", type(net).__name__))
+        self.root = RunningModule(self._tallies[net], Tally("", type(net).__name__))
         self._calls = [self.root]
         self._given: dict[int, str] = {}
-        self._makers: dict[int, Call] = {}
+        self._makers: dict[int, RunningModule] = {}
         self._kept: set[int] = set()
         self._alive: list[Tensor] = []  # or another storage might get the same address
         self._states: States | None = None
@@ -138,7 +152,7 @@ class Tracer(TorchDispatchMode):
             if stage is self.root.stage:
                 new = Tally(layer.name, layer.kind)
                 stage = self.stages.setdefault(layer.name, new)
-        self._calls.append(Call(layer, stage))
+        self._calls.append(RunningModule(layer, stage))
 
     def _end(self, module: nn.Module, _input: Any, output: Any) -> None:
         if module not in self._tallies:
@@ -172,7 +186,7 @@ class Tracer(TorchDispatchMode):
                 tally.field = None
                 self.lost.setdefault(str(reason), tally.name)
 
-    def _list(self, call: Call) -> None:
+    def _list(self, call: RunningModule) -> None:
         """Give what has run a row, behind those that ran before."""
         self.layers.setdefault(call.layer.name, call.layer)
         if call.stage is self.root.stage:

@@ -15,7 +15,7 @@ from course_lib.blocks import he_init
 from course_lib.checks.compare import Wrong, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.convolution import receptive_field
-from course_lib.googlenet import TABLE_1, Inception, Outputs, Row
+from course_lib.googlenet import TABLE_1, Inception, InceptionChannels, Outputs
 
 
 class _Views(nn.Module):
@@ -287,7 +287,8 @@ def inception(answer: Answer) -> None:
         *(({"order": each}, order) for each in permutations(range(4))),
     ]
     for channels, row in ((5, (2, 3, 4, 6, 7, 8)), (3, (9, 8, 7, 4, 6, 5))):
-        want, x = Inception(channels, Row(*row)), torch.randn(2, channels, 6, 7)
+        want = Inception(channels, InceptionChannels(*row))
+        x = torch.randn(2, channels, 6, 7)
         mistakes = [(_Views(channels, row, **change), hint) for change, hint in changes]
         try:
             same_function(answer(channels, row), want, x, mistakes=mistakes)

@@ -1,0 +1,251 @@
+"""Fashion-MNIST as tensors: found or fetched, checked byte for byte, and cut into
+batches without a loop over images.
+
+70,000 grey pictures of clothes, 28x28 pixels, ten classes (Xiao, Rasul and Vollgraf
+2017, arXiv:1708.07747). The last 5,000 of the 60,000 training pictures are kept for
+validation; the test set is for the end of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_lib.data.files import URL, VARIABLE, find_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: The ten classes, in the order of their labels.
+CLASSES = (
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+
+#: Mean and standard deviation of the pixels of the 55,000 training pictures, where
+#: black is 0 and white is 1.
+MEAN, STD = 0.2858, 0.3529
+
+VALIDATION = 5_000
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures and their labels, in memory.
+
+    Shape: `images` (N, 1, 28, 28) of uint8, `labels` (N,) of int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        height, width = self.images.shape[-2:]
+        return f"Split({len(self):,} pictures of {height}x{width})"
+
+    def fingerprint(self) -> str:
+        """Twelve digits that change with any pixel, any label, and their order."""
+        about = f"{tuple(self.images.shape)} {self.images.dtype} {self.labels.dtype}"
+        digest = hashlib.sha256(about.encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.cpu().flatten().numpy().data)
+        return digest.hexdigest()[:12]
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split on another device, where its batches will be made."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        size: int | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pictures once, as ``(x, y)``: in order if `seed` is None, otherwise
+        shuffled, for training.
+
+        The batches are as equal as can be: 55,000 pictures at 128 make 430 batches of
+        127 or 128. With `augment`, every picture is moved by up to one pixel and may be
+        mirrored; what happens to a picture depends on `seed`, `epoch` and the picture,
+        and on nothing else. With `size`, pictures are resized (bilinear). With a `part`
+        of (1, 2), each batch is the second half of what it would be: the share of one
+        process out of two.
+
+        Shape: x (n, 1, size, size) of float32, mean 0 and standard deviation 1 over the
+            training set; y (n,).
+        Raises: ValueError if `batch_size` or `size` is less than 1, or `part` is not
+            one of its number.
+        """
+        if batch_size < 1 or (size is not None and size < 1):
+            raise ValueError(
+                f"batch_size and size must be at least 1, got {batch_size} and {size}"
+            )
+        which, parts = part
+        if not 0 <= which < parts:
+            raise ValueError(f"part must be (i, n) with 0 <= i < n, got {part}")
+        n = len(self)
+        order, flip, shift = torch.arange(n), None, None
+        if seed is not None:  # drawn on the CPU, so that every device sees the same
+            random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+            order = torch.randperm(n, generator=random)
+            if augment:
+                flip = torch.rand(n, generator=random) < 0.5
+                shift = torch.randint(-1, 2, (n, 2), generator=random)
+        batches = order.tensor_split(-(-n // batch_size)) if n else ()
+        mine = [batch.tensor_split(parts)[which] for batch in batches]
+        return self._deal(mine, flip, shift, size)
+
+    def _deal(
+        self,
+        batches: Sequence[Tensor],
+        flip: Tensor | None,
+        shift: Tensor | None,
+        size: int | None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for index in batches:
+            chosen = index.to(self.labels.device)
+            x = self.images.index_select(0, chosen)
+            if flip is not None and shift is not None:
+                x = move(x, flip[index].to(x.device), shift[index].to(x.device))
+            yield normalize(x, size), self.labels[chosen]
+
+
+def move(x: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
+    """Mirror and shift each picture of a batch; what comes in from outside is black.
+
+    Shape: x (N, C, H, W), `flip` (N,) of bool, `shift` (N, 2) in pixels, down and
+        right, each -1, 0 or 1 -> (N, C, H, W).
+    """
+    n, _, height, width = x.shape
+    rows = torch.arange(height, device=x.device) - shift[:, :1] + 1
+    columns = torch.arange(width, device=x.device) - shift[:, 1:]
+    columns = torch.where(flip[:, None], width - 1 - columns, columns) + 1
+    x = F.pad(x, (1, 1, 1, 1)).movedim(1, -1)
+    picture = torch.arange(n, device=x.device)[:, None, None]
+    return x[picture, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def normalize(x: Tensor, size: int | None = None) -> Tensor:
+    """Bytes to numbers with mean 0 and standard deviation 1, resized to `size` pixels
+    if it is given.
+
+    Shape: (N, 1, H, W) of uint8 -> (N, 1, size or H, size or W) of float32.
+    """
+    x = (x.float() - 255 * MEAN) / (255 * STD)
+    if size is None:
+        return x
+    down, across = (_stretch(old, size, x.device) for old in x.shape[2:])
+    return down @ (x @ across.T)
+
+
+@lru_cache
+def _stretch(old: int, new: int, device: torch.device) -> Tensor:
+    """The matrix that stretches a row of pixels: `F.interpolate` as a product, which
+    costs half the time.
+
+    Shape: (new, old).
+    """
+    rows = torch.eye(old, device=device)[None, None]
+    stretched = F.interpolate(rows, (new, old), mode="bilinear", align_corners=False)
+    return stretched[0, 0]
+
+
+@dataclass(frozen=True)
+class FashionMNIST:
+    """The three splits, and where they came from."""
+
+    #: 55,000 pictures to learn from.
+    train: Split
+    #: 5,000 pictures to choose by.
+    validation: Split
+    #: 10,000 pictures for the end of a run.
+    test: Split
+    #: The folder or address that the files came from, or "sample".
+    source: str
+
+    classes = CLASSES
+
+    def __repr__(self) -> str:
+        train, validation, test = len(self.train), len(self.validation), len(self.test)
+        return (
+            f"Fashion-MNIST: {train:,} for training, {validation:,} for validation,"
+            f" {test:,} for test"
+        )
+
+
+def fashion_mnist(
+    *, sample: bool = False, cache: Path | None = None, url: str = URL
+) -> FashionMNIST:
+    """Fashion-MNIST from the first place that has it: see `find_files`.
+
+    With `sample`, or with ``FASHION_MNIST=sample`` in the environment, the 640 pictures
+    that come with this package are used, and a warning says so: enough to try code, too
+    few to learn much.
+
+    Raises: DataError if a file is not what it should be, or no place has them.
+    """
+    if sample or os.environ.get(VARIABLE) == "sample":
+        return _sample()
+    return _splits(*find_files(cache, url))
+
+
+def _sample() -> FashionMNIST:
+    warnings.warn(
+        "using the sample of 640 pictures that comes with course_lib, not"
+        " Fashion-MNIST: accuracies mean little",
+        stacklevel=3,
+    )
+    with np.load(Path(__file__).with_name("sample.npz")) as arrays:
+        images, labels = (
+            torch.from_numpy(arrays["images"])[:, None],
+            torch.from_numpy(arrays["labels"]).long(),
+        )
+    sizes = [400, 80, 160]
+    parts = zip(images.split(sizes), labels.split(sizes), strict=True)
+    train, validation, test = (Split(*part) for part in parts)
+    return FashionMNIST(train, validation, test, source="sample")
+
+
+def _splits(content: dict[str, bytes], source: str) -> FashionMNIST:
+    def split(part: str) -> Split:
+        labels = torch.frombuffer(
+            bytearray(content[f"{part}-labels-idx1-ubyte"][8:]), dtype=torch.uint8
+        ).long()
+        images = torch.frombuffer(
+            bytearray(content[f"{part}-images-idx3-ubyte"][16:]), dtype=torch.uint8
+        )
+        return Split(images.view(len(labels), 1, 28, 28), labels)
+
+    train, test = split("train"), split("t10k")
+    kept = len(train) - VALIDATION
+    return FashionMNIST(
+        Split(train.images[:kept], train.labels[:kept]),
+        Split(train.images[kept:], train.labels[kept:]),
+        test,
+        source,
+    )
