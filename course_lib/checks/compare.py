@@ -6,10 +6,13 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+#: What known mistakes would give, each with the hint that helps there.
+Mistakes: TypeAlias = Sequence[tuple[Any, str]]
 
 
 class Wrong(Exception):  # noqa: N818, it is no error of ours
@@ -17,7 +20,8 @@ class Wrong(Exception):  # noqa: N818, it is no error of ours
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message, self.hint = message, hint
+        self.message = message
+        self.hint = hint
 
 
 def compare(
@@ -26,7 +30,7 @@ def compare(
     *,
     on: str = "",
     secret: bool = False,
-    mistakes: Sequence[tuple[Any, str]] = (),
+    mistakes: Mistakes = (),
     tolerance: float = 1e-4,
 ) -> None:
     """Compare what came with what is wanted: tensors, numbers, texts, tuples of them.
@@ -72,19 +76,19 @@ def same_function(
             _try(got, order, want, x, tolerance) for order in _orders(got, want)
         ]
         if None not in outcomes:
-            hint = next(
-                (
-                    hint
-                    for other, hint in mistakes
-                    if shapes == _shapes(other)
-                    and any(
-                        _try(got, order, other, x, tolerance) is None
-                        for order in _orders(got, other)
-                    )
-                ),
-                "",
+            built = (
+                hint
+                for other, hint in mistakes
+                if shapes == _shapes(other) and _computes(got, other, x, tolerance)
             )
-            raise Wrong(str(outcomes[0]), hint)
+            raise Wrong(str(outcomes[0]), next(built, ""))
+
+
+def _computes(got: nn.Module, other: nn.Module, x: Tensor, tolerance: float) -> bool:
+    """Whether `got` computes what `other` does, with its parameters in some order."""
+    return any(
+        _try(got, order, other, x, tolerance) is None for order in _orders(got, other)
+    )
 
 
 def _shapes(module: nn.Module) -> list[tuple[int, ...]]:
@@ -101,11 +105,11 @@ def _orders(got: nn.Module, want: nn.Module) -> list[list[int]]:
         shape: [i for i, each in enumerate(ours) if each == shape]
         for shape in dict.fromkeys(theirs)
     }
-    straight: dict[tuple[int, ...], list[int]] = {s: list(g) for s, g in groups.items()}
-    first = [straight[shape].pop(0) for shape in theirs]
-    orders = [first]
+    straight = {shape: list(group) for shape, group in groups.items()}
+    orders = [[straight[shape].pop(0) for shape in theirs]]
     choices = [
-        list(itertools.islice(itertools.permutations(g), 24)) for g in groups.values()
+        list(itertools.islice(itertools.permutations(group), 24))
+        for group in groups.values()
     ]
     for chosen in itertools.islice(itertools.product(*choices), 1, 96):
         left = {shape: list(order) for shape, order in zip(groups, chosen, strict=True)}
@@ -119,7 +123,8 @@ def _try(
     """What differs if `got` has the parameters of `want` in this order; None if nothing
     does.
     """
-    theirs, ours = copy.deepcopy(got), copy.deepcopy(want)
+    theirs = copy.deepcopy(got)
+    ours = copy.deepcopy(want)
     source = [each.detach() for each in ours.parameters()]
     with torch.no_grad():
         for each, index in zip(theirs.parameters(), order, strict=True):
@@ -220,15 +225,16 @@ def _difference(got: Any, want: Any, on: str, secret: bool, tolerance: float) ->
 def _tensors(got: Tensor, want: Tensor, on: str, tolerance: float) -> str:
     if got.shape != want.shape:
         return f"expected shape {tuple(want.shape)}, got {tuple(got.shape)}{_at(on)}"
-    a, b = got.detach().double(), want.detach().double()
+    came = got.detach().double()
+    wanted = want.detach().double()
     if not want.dim():
-        return f"expected {b.item():.4g}, got {a.item():.4g}{_at(on)}"
-    wrong = ~torch.isclose(a, b, tolerance, tolerance)
+        return f"expected {wanted.item():.4g}, got {came.item():.4g}{_at(on)}"
+    wrong = ~torch.isclose(came, wanted, tolerance, tolerance)
     index = tuple(int(i) for i in wrong.nonzero()[0])
     share = wrong.double().mean().item()
     return (
         f"the shape is right, but {share:.0%} of the values are not: at {list(index)}"
-        f" expected {b[index]:.4g}, got {a[index]:.4g}{_at(on)}"
+        f" expected {wanted[index]:.4g}, got {came[index]:.4g}{_at(on)}"
     )
 
 

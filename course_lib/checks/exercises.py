@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from course_lib.checks.compare import Wrong, compare
+from course_lib.checks.compare import Mistakes, Wrong, compare
 from course_lib.checks.limits import (
     LARGEST,
     SECONDS,
@@ -23,15 +23,19 @@ KINDS = ("implement", "predict", "repair", "investigate")
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: what is learnt, in how many minutes, what to do first, and the
-    function that raises `Wrong` if an `Answer` is.
-    """
+    """One exercise."""
 
+    #: ``"chapter.name"``, as `check` is asked for it.
     name: str
+    #: What it asks for: one of `KINDS`.
     kind: str
+    #: What is learned, from its verb on: "tell parameters from connections".
     goal: str
+    #: How long it takes, in minutes.
     minutes: int
+    #: What to do first: the hint for those who have not begun.
     first: str
+    #: It raises `Wrong` if an `Answer` is.
     checker: Callable[[Answer], None]
 
 
@@ -52,7 +56,9 @@ def exercise(
         )
 
     def register(checker: Callable[[Answer], None]) -> Callable[[Answer], None]:
-        EXERCISES[name] = Exercise(name, kind, goal, minutes, first, checker)
+        EXERCISES[name] = Exercise(
+            name, kind, goal, minutes=minutes, first=first, checker=checker
+        )
         return checker
 
     return register
@@ -89,7 +95,7 @@ class Answer:
         want: Any,
         *arguments: Any,
         on: str | None = None,
-        mistakes: Sequence[tuple[Any, str]] = (),
+        mistakes: Mistakes = (),
         tolerance: float = 1e-4,
     ) -> None:
         """Check that theirs returns `want` for `arguments`.

@@ -105,7 +105,8 @@ def as_it_was() -> Iterator[None]:
     """Put back, after the body, what it may have changed for everybody: random numbers,
     the default type of tensors, whether gradients are recorded.
     """
-    drawn, grad = random.getstate(), torch.is_grad_enabled()
+    drawn = random.getstate()
+    grad = torch.is_grad_enabled()
     dtype = torch.get_default_dtype()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -13,9 +13,13 @@ from course_lib.checks.exercises import Exercise
 class Result:
     """What a check has to say. It is printed by a notebook, as text or HTML."""
 
+    #: The exercise, as ``"chapter.name"``.
     name: str
+    #: Whether the answer is right.
     passed: bool
+    #: What is wrong, in whole sentences; nothing if it passed.
     message: str
+    #: What to think of next, if something fits; `code` stands in backquotes.
     hint: str = ""
 
     def __bool__(self) -> bool:
@@ -24,10 +28,13 @@ class Result:
     def __repr__(self) -> str:
         mark = "passed" if self.passed else "not yet"
         lines = [f"{self.name}: {mark}. {self.message}".rstrip()]
-        return "\n".join(lines + ([f"Hint: {self.hint}"] if self.hint else []))
+        if self.hint:
+            lines.append(f"Hint: {self.hint}")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        kind, mark = ("passed", "&#10003;") if self.passed else ("open", "&#10007;")
+        kind = "passed" if self.passed else "open"
+        mark = "&#10003;" if self.passed else "&#10007;"
         hint = f"<br><em>Hint:</em> {_code(self.hint)}" if self.hint else ""
         return (
             f'<div class="check check-{kind}"><strong>{mark} {escape(self.name)}'
@@ -45,8 +52,9 @@ class Progress:
 
     def _rows(self) -> list[tuple[str, Exercise]]:
         def mark(name: str) -> str:
-            result = self.results.get(name)
-            return "-" if result is None else "x" if result.passed else "?"
+            if name not in self.results:
+                return "-"
+            return "x" if self.results[name].passed else "?"
 
         return [(mark(each.name), each) for each in self.exercises]
 

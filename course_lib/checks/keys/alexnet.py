@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import all_with, refuse, without_each
 from course_lib.convolution import output_size
 from course_lib.normalization import local_response_norm
 
@@ -25,41 +26,59 @@ from course_lib.normalization import local_response_norm
 def weights_and_work(answer: Answer) -> None:
     """Counted from the layers."""
     with torch.device("meta"):
-        conv, full = nn.Conv2d(3, 96, 11, stride=4), nn.Linear(256 * 6 * 6, 4096)
+        conv1 = nn.Conv2d(3, 96, 11, stride=4)
+        fc6 = nn.Linear(256 * 6 * 6, 4096)
     places = output_size(227, 11, stride=4) ** 2
-    first, sixth = conv.weight.numel(), full.weight.numel()
-    one, six = first + 96, sixth + 4096
-    work, large, small = first * places, 4096 * 256 * 13 * 13, 4096 * 256
+    weights = conv1.weight.numel()
+    one = weights + 96
+    work = weights * places
+    sixth = fc6.weight.numel()
+    six = sixth + 4096
+    unpooled = 4096 * 256 * 13 * 13
+    one_a_map = 4096 * 256
     added = "A bias is added; it multiplies nothing."
     answer.gives(
         (one, work, six, sixth),
         tolerance=0,
         mistakes=[
-            ((first, work, sixth, sixth), "Each map and each unit has a bias, too."),
+            ((weights, work, sixth, sixth), "Each map and each unit has a bias, too."),
             ((one, one * places, six, sixth), added),
             ((one, work, six, six), added),
             ((one, one * places, six, six), added),
-            ((one, first, six, sixth), "A kernel multiplies wherever it is used."),
-            ((one, first * 227**2, six, sixth), "A stride of four skips most places."),
-            ((first // 3 + 96, work // 3, six, sixth), "A kernel sees all colours."),
-            ((one, work, large + 4096, large), "conv5 is followed by pooling."),
-            ((one, work, small + 4096, small), "fc6 sees every number of every map."),
+            ((one, weights, six, sixth), "A kernel multiplies wherever it is used."),
+            (
+                (one, weights * 227**2, six, sixth),
+                "A stride of four skips most places.",
+            ),
+            (
+                (weights // 3 + 96, work // 3, six, sixth),
+                "A kernel sees all colours.",
+            ),
+            (
+                (one, work, unpooled + 4096, unpooled),
+                "conv5 is followed by pooling.",
+            ),
+            (
+                (one, work, one_a_map + 4096, one_a_map),
+                "fc6 sees every number of every map.",
+            ),
         ],
     )
 
 
-class _Net(nn.Module):
+class _Moody(nn.Module):
     """Names the largest number; in training, dropout hides most of them. Its copies and
     the modes in which it was asked are remembered: an answer gets the first copy.
     """
 
-    def __init__(self, copies: list[_Net], modes: list[bool]) -> None:
+    def __init__(self, copies: list[_Moody], modes: list[bool]) -> None:
         super().__init__()
         self.dropout = nn.Dropout(0.9)
-        self.copies, self.modes = copies, modes
+        self.copies = copies
+        self.modes = modes
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Net:
-        self.copies.append(_Net(self.copies, self.modes).train(self.training))
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Moody:
+        self.copies.append(_Moody(self.copies, self.modes).train(self.training))
         return self.copies[-1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,8 +98,9 @@ def accuracy(answer: Answer) -> None:
     """With a net that remembers how it was asked."""
     names = {True: "training", False: "evaluation"}
     for training in (True, False):
-        net = _Net([], []).train(training)
-        x, y = torch.rand(50, 10) + 1, torch.randint(10, (50,))
+        net = _Moody([], []).train(training)
+        x = torch.rand(50, 10) + 1
+        y = torch.randint(10, (50,))
         x[torch.arange(40), y[:40]] += 5  # the others are right by chance
         share = int((x.argmax(1) == y).sum()) / 50
         got = answer(net, x, y)
@@ -89,9 +109,16 @@ def accuracy(answer: Answer) -> None:
                 "it asks the net in training mode",
                 "Dropout still tosses its coins. What turns it off?",
             )
-        number = "It is the share of the pictures, not their number."
-        mistakes = [(50 * share, number), (1 - share, "Count what is right.")]
-        compare(got, share, on="for 50 pictures", mistakes=mistakes, tolerance=1e-2)
+        compare(
+            got,
+            share,
+            on="for 50 pictures",
+            tolerance=1e-2,
+            mistakes=[
+                (50 * share, "It is the share of the pictures, not their number."),
+                (1 - share, "Count what is right."),
+            ],
+        )
         if net.copies[0].training is not training:
             raise Wrong(
                 f"the net was in {names[training]} mode before, and is in"
@@ -111,31 +138,44 @@ def accuracy(answer: Answer) -> None:
 def compete(answer: Answer) -> None:
     """Against the library's, with the paper's numbers and others, on loud maps."""
     for n, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 0.2, 0.5, 1.0)):
-        x, maps = torch.randn(2, 8, 6, 5) / alpha**0.5, torch.ones(8, 8)
-        squares = x.square()
-        band, before = maps.tril(n // 2).triu(-(n // 2)), maps.tril().triu(1 - n)
-        sums, pixels = _mix(band, squares), 9 * F.avg_pool2d(squares, 3, 1, 1)
-
-        def over(sums: Tensor, x: Tensor = x, of: Any = (alpha, beta, k)) -> Tensor:
-            return x / (of[2] + of[0] * sums).abs() ** of[1]
-
-        centre = "The window is centred: as many maps after as before."
+        x = torch.randn(2, 8, 6, 5) / alpha**0.5
         answer.gives(
             local_response_norm(x, n, alpha, beta, k),
-            *(x, n, alpha, beta, k),
+            x,
+            n,
+            alpha,
+            beta,
+            k,
             on=f"n = {n}, alpha = {alpha:g}, beta = {beta}, k = {k}",
-            mistakes=[
-                (over(sums / n), "PyTorch has the mean of the squares, we their sum."),
-                (over(sums / n**2), "A mean is smaller than a sum; is alpha, too?"),
-                (over(sums * n), "How many maps are in the window?"),
-                (over(pixels), "Maps compete with maps at the same pixel."),
-                (over(_mix(maps, squares)), "Only neighbours compete, not all maps."),
-                (over(_mix(before, squares)), centre),
-                (over(_mix(before.T, squares)), centre),
-                (over(_mix(band, x)), "It is the squares that are added up."),
-                (x / (k + alpha * sums), "What became of beta?"),
-            ],
+            mistakes=_compete_mistakes(x, n, alpha, beta, k),
         )
+
+
+def _compete_mistakes(
+    x: Tensor, n: int, alpha: float, beta: float, k: float
+) -> Mistakes:
+    squares = x.square()
+    everyone = torch.ones(8, 8)
+    window = everyone.tril(n // 2).triu(-(n // 2))
+    before = everyone.tril().triu(1 - n)
+    sums = _mix(window, squares)
+    pixels = 9 * F.avg_pool2d(squares, 3, 1, 1)
+
+    def over(sums: Tensor) -> Tensor:
+        return x / (k + alpha * sums).abs() ** beta
+
+    centered = "The window is centred: as many maps after as before."
+    return [
+        (over(sums / n), "PyTorch has the mean of the squares, we their sum."),
+        (over(sums / n**2), "A mean is smaller than a sum; is alpha, too?"),
+        (over(sums * n), "How many maps are in the window?"),
+        (over(pixels), "Maps compete with maps at the same pixel."),
+        (over(_mix(everyone, squares)), "Only neighbours compete, not all maps."),
+        (over(_mix(before, squares)), centered),
+        (over(_mix(before.T, squares)), centered),
+        (over(_mix(window, x)), "It is the squares that are added up."),
+        (x / (k + alpha * sums), "What became of beta?"),
+    ]
 
 
 def _mix(weights: Tensor, x: Tensor) -> Tensor:
@@ -153,39 +193,16 @@ def _mix(weights: Tensor, x: Tensor) -> Tensor:
 )
 def drop(answer: Answer) -> None:
     """By what dropout promises: who falls silent, and that the mean stays."""
-    x, p = torch.randn(4, 6), 0.3
-    paper = "The paper shrinks numbers here; we make them larger in training instead."
-    got = answer(x, p, False)
-    left = got != 0 if getattr(got, "shape", None) == x.shape else 0
-    mistakes = [((1 - p) * x, paper), (left * x / (1 - p), "Dropout is off here.")]
-    compare(got, x, on="in evaluation", mistakes=mistakes)
-    ones, p = torch.ones(200, 300), 0.2
+    _drop_in_evaluation(answer, torch.randn(4, 6), p=0.3)
+    ones = torch.ones(200, 300)
+    p = 0.2
     first = answer(ones, p, True)
     torch.rand(1)  # the check puts random numbers back after each call
     second = answer(ones, p, True)
     if not isinstance(first, Tensor) or first.shape != ones.shape:
         compare(first, ones, on="for ones, in training")
     kept = first != 0
-    share = 1 - kept.float().mean().item()
-    turned = abs(share - (1 - p)) < 0.02
-    own = "Each number has its own coin: the mask is as large as x."
-    for fails, message, hint in (
-        (kept.all(), "nothing falls silent", "What becomes zero?"),
-        ((kept == kept[:1]).all(), "all pictures lose the same units", own),
-        ((kept == kept[:, :1]).all(), "a picture loses all units or none", own),
-        (
-            abs(share - p) > 0.02,
-            f"{share:.0%} of the units fall silent",
-            "p is the share that is dropped, not the one that is kept." * turned,
-        ),
-        (
-            torch.equal(kept, second != 0),
-            "the same units fall silent in every call",
-            "The coins are tossed anew each time: do not set the seed.",
-        ),
-    ):
-        if fails:
-            raise Wrong(f"in training with p = {p}, {message}", hint)
+    _drop_who(kept, second != 0, p)
     compare(
         first,
         kept / (1 - p),
@@ -195,6 +212,54 @@ def drop(answer: Answer) -> None:
             (kept / p, "How much of the sum is left, on average?"),
             ((1 - p) * kept, "What is kept becomes larger, not smaller."),
         ],
+    )
+
+
+def _drop_in_evaluation(answer: Answer, x: Tensor, p: float) -> None:
+    """Nothing happens there."""
+    paper = "The paper shrinks numbers here; we make them larger in training instead."
+    got = answer(x, p, False)
+    left = got != 0 if getattr(got, "shape", None) == x.shape else 0
+    compare(
+        got,
+        x,
+        on="in evaluation",
+        mistakes=[
+            ((1 - p) * x, paper),
+            (left * x / (1 - p), "Dropout is off here."),
+        ],
+    )
+
+
+def _drop_who(kept: Tensor, again: Tensor, p: float) -> None:
+    """A share of `p` falls silent, each number by itself, and others in the next call.
+
+    Raises: Wrong if that is not so.
+    """
+    share = 1 - kept.float().mean().item()
+    turned = abs(share - (1 - p)) < 0.02
+    training = f"in training with p = {p}"
+    own = "Each number has its own coin: the mask is as large as x."
+    refuse(kept.all(), f"{training}, nothing falls silent", "What becomes zero?")
+    refuse(
+        (kept == kept[:1]).all(),
+        f"{training}, all pictures lose the same units",
+        own,
+    )
+    refuse(
+        (kept == kept[:, :1]).all(),
+        f"{training}, a picture loses all units or none",
+        own,
+    )
+    refuse(
+        abs(share - p) > 0.02,
+        f"{training}, {share:.0%} of the units fall silent",
+        "p is the share that is dropped, not the one that is kept." if turned else "",
+    )
+    refuse(
+        torch.equal(kept, again),
+        f"{training}, the same units fall silent in every call",
+        "The coins are tossed anew each time: do not set the seed.",
     )
 
 
@@ -215,19 +280,18 @@ def merge(answer: Answer) -> None:
             rows = slice(group * outputs, (group + 1) * outputs)
             want[rows, group * inputs : (group + 1) * inputs] = weight[rows]
             mixed[rows, group::groups] = weight[rows]
-        everyone, others = weight.repeat(1, groups, 1, 1), inputs * (groups - 1)
-        everybody = "Every output now sees all towers; it should see its own alone."
+        everyone = weight.repeat(1, groups, 1, 1)
+        first_tower = F.pad(weight, (0, 0, 0, 0, 0, inputs * (groups - 1)))
+        own = "Every output now sees all towers; it should see its own alone."
         answer.gives(
             want,
-            *(weight, groups),
+            weight,
+            groups,
             on=f"a weight of shape {tuple(weight.shape)} in {groups} groups",
             mistakes=[
-                (everyone, everybody),
-                (everyone / groups, everybody),
-                (
-                    F.pad(weight, (0, 0, 0, 0, 0, others)),
-                    "Now all outputs see the first tower.",
-                ),
+                (everyone, own),
+                (everyone / groups, own),
+                (first_tower, "Now all outputs see the first tower."),
                 (mixed, "The inputs of a tower lie side by side."),
                 (want.roll(inputs, 1), "The first outputs see the first inputs."),
             ],
@@ -243,35 +307,36 @@ def merge(answer: Answer) -> None:
 )
 def front(answer: Answer) -> None:
     """Against figure 2, with few channels."""
-    channels, net = (4, 6, 8, 10, 12), _front((4, 6, 8, 10, 12))
-    gaps = [
-        nn.Sequential(*(layer for layer in net if layer is not gone))
-        for gone in net
-        if isinstance(gone, nn.ReLU)
-    ]
-    towers = "conv2, conv4 and conv5 are in two groups, the others are not."
-    sides = "Maps of 27 and of 13 pixels stay as large as they are in a convolution."
+    channels = (4, 6, 8, 10, 12)
+    net = _front(channels)
     same_function(
         answer(channels),
         net,
         torch.randn(1, 3, 227, 227),
-        mistakes=[
-            (_front(channels, groups=(1, 1, 1, 1)), "Where are the two towers?"),
-            (_front(channels, groups=(2, 2, 2, 2)), "In conv3, the towers meet."),
-            (_front(channels, groups=(2, 1, 1, 1)), towers),
-            (_front(channels, groups=(1, 1, 2, 2)), towers),
-            (_front(channels, groups=(2, 1, 1, 2)), towers),
-            (_front(channels, groups=(2, 1, 2, 1)), towers),
-            (_front(channels, window=2), "The windows overlap: 3x3, two pixels apart."),
-            (_front(channels, first=2), "With 227 pixels, conv1 needs no padding."),
-            (_front(channels, padding=(0, 1, 1, 1)), sides),
-            (_front(channels, padding=(2, 0, 0, 0)), sides),
-            (_front(channels, padding=(0, 0, 0, 0)), sides),
-            (_front(channels, padding=(1, 1, 1, 1)), sides),
-            (_front(channels, pooled=(1, 2)), "conv5 is followed by pooling, too."),
-            *((gap, "Each of the five convolutions has a ReLU.") for gap in gaps),
-        ],
+        mistakes=_front_mistakes(channels, net),
     )
+
+
+def _front_mistakes(channels: tuple[int, ...], net: nn.Sequential) -> Mistakes:
+    towers = "conv2, conv4 and conv5 are in two groups, the others are not."
+    sides = "Maps of 27 and of 13 pixels stay as large as they are in a convolution."
+    relus = "Each of the five convolutions has a ReLU."
+    return [
+        (_front(channels, groups=(1, 1, 1, 1)), "Where are the two towers?"),
+        (_front(channels, groups=(2, 2, 2, 2)), "In conv3, the towers meet."),
+        (_front(channels, groups=(2, 1, 1, 1)), towers),
+        (_front(channels, groups=(1, 1, 2, 2)), towers),
+        (_front(channels, groups=(2, 1, 1, 2)), towers),
+        (_front(channels, groups=(2, 1, 2, 1)), towers),
+        (_front(channels, window=2), "The windows overlap: 3x3, two pixels apart."),
+        (_front(channels, first=2), "With 227 pixels, conv1 needs no padding."),
+        (_front(channels, padding=(0, 1, 1, 1)), sides),
+        (_front(channels, padding=(2, 0, 0, 0)), sides),
+        (_front(channels, padding=(0, 0, 0, 0)), sides),
+        (_front(channels, padding=(1, 1, 1, 1)), sides),
+        (_front(channels, pooled=(1, 2)), "conv5 is followed by pooling, too."),
+        *all_with(relus, without_each(net, nn.ReLU)),
+    ]
 
 
 def _front(

@@ -10,12 +10,16 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from course_lib.checks.compare import Mistakes
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.convolution import output_size, receptive_field
 from course_lib.summary import count_parameters, summarize
 from course_lib.vgg import VGG
 
+#: Layers in a row, each a kernel size and a stride.
 Branch: TypeAlias = list[tuple[int, int]]
+
+#: A layer, or the branches of a fork, which join again.
 Part: TypeAlias = tuple[int, int] | list[Branch]
 
 
@@ -30,10 +34,12 @@ def bills(answer: Answer) -> None:
     """Counted from the layer itself."""
     with torch.device("meta"):
         layer = nn.Conv2d(64, 128, 3, stride=2, padding=1)
-    size, macs = count_parameters(layer), summarize(layer, (64, 56, 56)).macs
-    added = macs + 128 * 28 * 28
+    size = count_parameters(layer)
+    macs = summarize(layer, (64, 56, 56)).macs
+    with_bias = macs + 128 * 28 * 28
     used = "A kernel is used at as many places as there are pixels in an output map."
     half = "A MAC is one multiplication and one addition: two operations."
+    bias = "Leave the bias out of the operations."
     answer.gives(
         (size, macs, 2 * macs),
         tolerance=0,
@@ -42,8 +48,8 @@ def bills(answer: Answer) -> None:
             ((size, 2 * macs, macs), half),
             ((size, macs, macs / 2), half),
             ((size - 128, macs, 2 * macs), "Each output map has a bias, too."),
-            ((size, added, 2 * added), "Leave the bias out of the operations."),
-            ((size, macs, macs + added), "Leave the bias out of the operations."),
+            ((size, with_bias, 2 * with_bias), bias),
+            ((size, macs, macs + with_bias), bias),
             ((size, 4 * macs, 8 * macs), f"{used} What does the stride do?"),
             ((size, size - 128, 2 * (size - 128)), used),
             ((1280, macs // 64, macs // 32), "A kernel looks at all input maps."),
@@ -62,7 +68,8 @@ def bytes_of_weights(answer: Answer) -> None:
     """From the parameters of VGG-16 and the sizes of PyTorch's types."""
     with torch.device("meta"):
         count = count_parameters(VGG(16))
-    single, half = (count * kind.itemsize for kind in (torch.float32, torch.bfloat16))
+    single = count * torch.float32.itemsize
+    half = count * torch.bfloat16.itemsize
     beside = "SGD with momentum has two more numbers for each parameter. Which ones?"
     answer.gives(
         (single, half, 3 * single),
@@ -80,6 +87,10 @@ def bytes_of_weights(answer: Answer) -> None:
     )
 
 
+#: In and out channels, kernel size, pixels a side, stride, padding, groups.
+Conv: TypeAlias = tuple[int, int, int, int, int, int, int]
+
+
 @exercise(
     "comparison.conv_macs",
     kind="implement",
@@ -91,32 +102,55 @@ def conv_macs(answer: Answer) -> None:
     """Against the library's count of the layer itself."""
     cases = [(3, 8, 3, 16, 1, 1, 1), (96, 256, 5, 27, 1, 2, 2), (6, 6, 3, 9, 2, 1, 6)]
     draw = random.Random()
-    for _ in range(10):
-        groups, kernel_size = draw.choice((1, 2, 3, 4)), draw.randint(1, 5)
-        maps = groups * draw.randint(1, 4), groups * draw.randint(1, 4)
-        size, stride = draw.randint(kernel_size, 20), draw.randint(1, 3)
-        padding = draw.randint(0, kernel_size // 2)
-        cases.append((*maps, kernel_size, size, stride, padding, groups))
-    for case in cases:
-        maps_in, maps_out, k, n, s, p, g = case
+    cases += [_draw_conv(draw) for _ in range(10)]
+    for conv in cases:
+        in_channels, out_channels, kernel_size, size, stride, padding, groups = conv
         with torch.device("meta"):
-            layer = nn.Conv2d(maps_in, maps_out, k, s, p, groups=g, bias=False)
-        want = summarize(layer, (maps_in, n, n)).macs
-        side, weights = output_size(n, k, s, p), layer.weight.numel()
-        said = f"{maps_in} to {maps_out} maps of {n} pixels in {g} groups, kernel {k},"
-        said += f" stride {s}, padding {p}"
-        wrong = [
-            (want * g, "An output sees the inputs of its own group alone."),
-            (want / g, "There are still as many outputs as without groups."),
-            (weights * n**2, "It works at the places of the output."),
-            (want // k, "The kernel has a height and a width."),
-            (want // side, "The output has rows and columns."),
-            (weights, "Each weight is used at every place."),
-            (2 * want, "These are FLOPs, two for a MAC."),
-            (weights * output_size(n, k, s) ** 2, "Padding makes more places."),
-            (want + maps_out * side**2, "There is no bias."),
-        ]
-        answer.gives(want, *case, on=said, mistakes=wrong)
+            layer = nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                stride,
+                padding,
+                groups=groups,
+                bias=False,
+            )
+        want = summarize(layer, (in_channels, size, size)).macs
+        answer.gives(
+            want,
+            *conv,
+            on=f"{in_channels} to {out_channels} maps of {size} pixels in {groups}"
+            f" groups, kernel {kernel_size}, stride {stride}, padding {padding}",
+            mistakes=_conv_macs_mistakes(want, layer.weight.numel(), conv),
+        )
+
+
+def _draw_conv(draw: random.Random) -> Conv:
+    groups = draw.choice((1, 2, 3, 4))
+    kernel_size = draw.randint(1, 5)
+    in_channels = groups * draw.randint(1, 4)
+    out_channels = groups * draw.randint(1, 4)
+    size = draw.randint(kernel_size, 20)
+    stride = draw.randint(1, 3)
+    padding = draw.randint(0, kernel_size // 2)
+    return in_channels, out_channels, kernel_size, size, stride, padding, groups
+
+
+def _conv_macs_mistakes(want: int, weights: int, conv: Conv) -> Mistakes:
+    _, out_channels, kernel_size, size, stride, padding, groups = conv
+    side = output_size(size, kernel_size, stride, padding)
+    unpadded = output_size(size, kernel_size, stride)
+    return [
+        (want * groups, "An output sees the inputs of its own group alone."),
+        (want / groups, "There are still as many outputs as without groups."),
+        (weights * size**2, "It works at the places of the output."),
+        (want // kernel_size, "The kernel has a height and a width."),
+        (want // side, "The output has rows and columns."),
+        (weights, "Each weight is used at every place."),
+        (2 * want, "These are FLOPs, two for a MAC."),
+        (weights * unpadded**2, "Padding makes more places."),
+        (want + out_channels * side**2, "There is no bias."),
+    ]
 
 
 @exercise(
@@ -134,22 +168,19 @@ def kept_by_a_block(answer: Answer) -> None:
         return summarize(nn.Sequential(*layers, *layers), (64, 56, 56)).kept or 0
 
     with torch.device("meta"):
-        plain, normal = 32 * kept(), 32 * kept(nn.BatchNorm2d(64))
-    one = plain // 2
+        plain = 32 * kept()
+        normal = 32 * kept(nn.BatchNorm2d(64))
+    one = plain // 2  # output of a layer
+    needed = "Not every output is kept. Who needs a convolution's?"
+    shared = "What one puts out and the next is given is there once."
     answer.gives(
         (plain, normal),
         mistakes=[
             ((plain // 32, normal // 32), "A mini-batch has 32 pictures."),
             ((plain // 4, normal // 4), "A number in float32 has four bytes."),
             ((plain * 8, normal * 8), "A byte has eight bits."),
-            (
-                (4 * one, 6 * one),
-                "Not every output is kept. Who needs a convolution's?",
-            ),
-            (
-                (3 * one, 5 * one),
-                "What one puts out and the next is given is there once.",
-            ),
+            ((4 * one, 6 * one), needed),
+            ((3 * one, 5 * one), shared),
             ((plain, 6 * one), "Nobody needs what batch normalisation puts out."),
             ((plain, plain), "Batch normalisation keeps what it was given."),
             ((one, 3 * one), "The second ReLU keeps its output, too."),
@@ -177,53 +208,55 @@ def seen(answer: Answer) -> None:
         [],
     ]
     draw = random.Random()
-    cases += [[_part(draw) for _ in range(draw.randint(2, 5))] for _ in range(10)]
+    cases += [[_draw_part(draw) for _ in range(draw.randint(2, 5))] for _ in range(10)]
     for parts in cases:
         forks = [part if isinstance(part, list) else [[part]] for part in parts]
-        everything = list(itertools.chain(*itertools.chain(*forks)))
-        flat = [[[(k, 1) for k, _ in branch] for branch in fork] for fork in forks]
+        chains = itertools.product(*forks)
         answer.gives(
-            max(
-                receptive_field(itertools.chain(*branches))[0]
-                for branches in itertools.product(*forks)
-            ),
+            max(_width(list(itertools.chain(*chain))) for chain in chains),
             parts,
             on=f"parts {parts}",
-            mistakes=[
-                (receptive_field(everything)[0], "Branches lie side by side."),
-                (
-                    _through(forks, lambda fork: fork[0]),
-                    "The first branch is not the only one.",
-                ),
-                (
-                    _through(forks, lambda fork: fork[-1]),
-                    "The last branch is not the only one.",
-                ),
-                (
-                    _through(forks, lambda fork: min(fork, key=_width)),
-                    "A unit sees what any of its branches sees.",
-                ),
-                (
-                    _through(flat, lambda fork: max(fork, key=_width)),
-                    "Behind a stride, a step from one unit to the next is a step over"
-                    " several pixels; that is so behind a fork, too.",
-                ),
-            ],
+            mistakes=_seen_mistakes(forks),
         )
+
+
+def _seen_mistakes(forks: list[list[Branch]]) -> Mistakes:
+    everything = list(itertools.chain(*itertools.chain(*forks)))
+    flat = [[[(size, 1) for size, _ in branch] for branch in fork] for fork in forks]
+    return [
+        (_width(everything), "Branches lie side by side."),
+        (
+            _through(forks, lambda fork: fork[0]),
+            "The first branch is not the only one.",
+        ),
+        (
+            _through(forks, lambda fork: fork[-1]),
+            "The last branch is not the only one.",
+        ),
+        (
+            _through(forks, lambda fork: min(fork, key=_width)),
+            "A unit sees what any of its branches sees.",
+        ),
+        (
+            _through(flat, lambda fork: max(fork, key=_width)),
+            "Behind a stride, a step from one unit to the next is a step over several"
+            " pixels; that is so behind a fork, too.",
+        ),
+    ]
 
 
 def _through(
     forks: list[list[Branch]], choose: Callable[[list[Branch]], Branch]
 ) -> int:
     """The field through one branch of each fork."""
-    return receptive_field(itertools.chain(*map(choose, forks)))[0]
+    return _width(list(itertools.chain(*map(choose, forks))))
 
 
-def _width(branch: Branch) -> int:
-    return receptive_field(branch)[0]
+def _width(layers: Branch) -> int:
+    return receptive_field(layers)[0]
 
 
-def _part(draw: random.Random) -> Part:
+def _draw_part(draw: random.Random) -> Part:
     """A layer, or branches with the same stride."""
     stride = draw.randint(1, 2)
     branches = [
@@ -245,35 +278,47 @@ def _part(draw: random.Random) -> Part:
 )
 def profile(answer: Answer) -> None:
     """Against the library's, on nets with groups, a shared layer, and both."""
-    shared, grouped = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, groups=2)
-    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+    shared = nn.Conv2d(4, 4, 3, padding=1)
+    grouped = nn.Conv2d(4, 4, 3, groups=2)
+    last = nn.Linear(4, 4)
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
     nets = {
         "a net with groups": nn.Sequential(nn.Conv2d(4, 4, 1), grouped, *head),
         "a net with a layer in two places": nn.Sequential(
-            shared, nn.ReLU(), shared, *head, head[-1]
+            shared, nn.ReLU(), shared, *head, last
         ),
         "a net with both": nn.Sequential(shared, grouped, shared, grouped, *head),
         "a net without either": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
     }
-    kept = "A layer that is used twice is there once: count its parameters once."
-    works = "A layer that is used twice works twice."
-    group = "An output sees the inputs of its own group alone."
     for name, net in nets.items():
         summary = summarize(net, (4, 12, 10))
         x = torch.randn(1, 4, 12, 10)
-        size, macs = summary.parameters, summary.macs
-        often, forgotten = _profile(net, x, once=False, groups=False)
-        _, once = _profile(net, x, once=True, groups=True)
-        _, both = _profile(net, x, once=True, groups=False)
-        wrong = [
-            ((size, forgotten), group),
-            ((often, macs), kept),
-            ((often, forgotten), f"{group} And: {kept}"),
-            ((size, once), works),
-            ((size, both), works),
-            ((size, 2 * macs), "These are FLOPs, two for a MAC."),
-        ]
-        answer.gives((size, macs), net, x, on=name, tolerance=0, mistakes=wrong)
+        answer.gives(
+            (summary.parameters, summary.macs),
+            net,
+            x,
+            on=name,
+            tolerance=0,
+            mistakes=_profile_mistakes(net, x, summary.parameters, summary.macs),
+        )
+
+
+def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistakes:
+    """`size` parameters and `macs` are right."""
+    often, forgotten = _profile(net, x, once=False, groups=False)
+    _, once = _profile(net, x, once=True, groups=True)
+    _, both = _profile(net, x, once=True, groups=False)
+    kept = "A layer that is used twice is there once: count its parameters once."
+    works = "A layer that is used twice works twice."
+    group = "An output sees the inputs of its own group alone."
+    return [
+        ((size, forgotten), group),
+        ((often, macs), kept),
+        ((often, forgotten), f"{group} And: {kept}"),
+        ((size, once), works),
+        ((size, both), works),
+        ((size, 2 * macs), "These are FLOPs, two for a MAC."),
+    ]
 
 
 def _profile(net: nn.Module, x: Tensor, *, once: bool, groups: bool) -> tuple[int, int]:
@@ -281,7 +326,8 @@ def _profile(net: nn.Module, x: Tensor, *, once: bool, groups: bool) -> tuple[in
     without.
     """
     used: list[nn.Module] = []
-    parameters = macs = 0
+    parameters = 0
+    macs = 0
 
     def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
         nonlocal parameters, macs

@@ -6,12 +6,14 @@ import random
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from course_lib.checks.compare import Wrong, same_function
+from course_lib.checks.compare import Mistakes, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import case
 from course_lib.convolution import output_size as size_of
 from course_lib.convolution import receptive_field as field_of
+from course_lib.summary import count_parameters
 
 
 @exercise(
@@ -24,14 +26,15 @@ from course_lib.convolution import receptive_field as field_of
 def weights_of_one_layer(answer: Answer) -> None:
     """Counted from the layers themselves."""
     with torch.device("meta"):
-        layers = nn.Conv2d(3, 16, 5), nn.Linear(3 * 28 * 28, 16 * 24 * 24)
-    conv, full = (sum(p.numel() for p in layer.parameters()) for layer in layers)
+        conv = count_parameters(nn.Conv2d(3, 16, 5))
+        full = count_parameters(nn.Linear(3 * 28 * 28, 16 * 24 * 24))
+    units = 16 * 24 * 24
     answer.gives(
         (conv, full),
         mistakes=[
-            ((conv - 16, full - 16 * 24 * 24), "Each output has a bias, too."),
+            ((conv - 16, full - units), "Each output has a bias, too."),
             ((conv - 16, full), "Each channel of the convolution has a bias, too."),
-            ((conv, full - 16 * 24 * 24), "Each output of the full layer has a bias."),
+            ((conv, full - units), "Each output of the full layer has a bias."),
             (
                 (conv, 16 * 28 * 28 * (3 * 28 * 28 + 1)),
                 "Without padding, what comes out is smaller than what goes in.",
@@ -54,33 +57,40 @@ def output_size(answer: Answer) -> None:
     draw = random.Random()
     for _ in range(20):
         kernel_size = draw.randint(1, 7)
-        size, stride = draw.randint(kernel_size, 64), draw.randint(1, 4)
-        cases.append((size, kernel_size, stride, draw.randint(0, kernel_size // 2)))
-    for n, k, s, p in cases:
+        size = draw.randint(kernel_size, 64)
+        stride = draw.randint(1, 4)
+        padding = draw.randint(0, kernel_size // 2)
+        cases.append((size, kernel_size, stride, padding))
+    for size, kernel_size, stride, padding in cases:
         answer.gives(
-            size_of(n, k, s, p),
-            n,
-            k,
-            s,
-            p,
-            on=f"{n} pixels, kernel {k}, stride {s}, padding {p}",
-            mistakes=[
-                ((n + 2 * p - k) // s, "Count the first place, too: add one."),
-                ((n + p - k) // s + 1, "Padding is added on both sides."),
-                ((n - k) // s + 1, "What does the padding do?"),
-                (n + 2 * p - k + 1, "With a stride, only some of the places count."),
-                (
-                    -(-(n + 2 * p - k) // s) + 1,
-                    "A kernel that would stick out at the end does not count: round"
-                    " down.",
-                ),
-                (
-                    (n + 2 * p - k) / s + 1,
-                    "A number of pixels is whole: where the last step does not fit, it"
-                    " is not made.",
-                ),
-            ],
+            size_of(size, kernel_size, stride, padding),
+            size,
+            kernel_size,
+            stride,
+            padding,
+            on=f"{size} pixels, kernel {kernel_size}, stride {stride},"
+            f" padding {padding}",
+            mistakes=_output_size_mistakes(size, kernel_size, stride, padding),
         )
+
+
+def _output_size_mistakes(n: int, k: int, s: int, p: int) -> Mistakes:
+    """Of the formula for n pixels, a kernel of k, stride s and padding p."""
+    return [
+        ((n + 2 * p - k) // s, "Count the first place, too: add one."),
+        ((n + p - k) // s + 1, "Padding is added on both sides."),
+        ((n - k) // s + 1, "What does the padding do?"),
+        (n + 2 * p - k + 1, "With a stride, only some of the places count."),
+        (
+            -(-(n + 2 * p - k) // s) + 1,
+            "A kernel that would stick out at the end does not count: round down.",
+        ),
+        (
+            (n + 2 * p - k) / s + 1,
+            "A number of pixels is whole: where the last step does not fit, it is not"
+            " made.",
+        ),
+    ]
 
 
 @exercise(
@@ -99,35 +109,44 @@ def receptive_field(answer: Answer) -> None:
         for _ in range(10)
     ]
     for layers in cases:
-        after, late = 1, 1
-        for kernel_size, stride in layers:
-            late *= stride
-            after += (kernel_size - 1) * late
-        backwards = 1
-        for kernel_size, stride in layers:
-            backwards = (backwards - 1) * stride + kernel_size
         answer.gives(
             field_of(layers)[0] if layers else 1,
             layers,
             on=f"layers {layers}",
-            mistakes=[
-                (
-                    1 + sum(kernel_size - 1 for kernel_size, _ in layers),
-                    "Behind a stride, a step from one unit to the next is a step over"
-                    " several pixels.",
-                ),
-                (after, "A layer's own stride widens what comes after it, not itself."),
-                (
-                    sum(kernel_size for kernel_size, _ in layers),
-                    "Neighbouring units see almost the same: a kernel of k adds k - 1.",
-                ),
-                (
-                    backwards,
-                    "Go through the layers in the other order, or keep count"
-                    " of the strides.",
-                ),
-            ],
+            mistakes=_receptive_field_mistakes(layers),
         )
+
+
+def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
+    """For layers of a kernel size and a stride each."""
+    sizes = [kernel_size for kernel_size, _ in layers]
+    widened_at_once = 1
+    step = 1
+    for kernel_size, stride in layers:
+        step *= stride
+        widened_at_once += (kernel_size - 1) * step
+    backwards = 1
+    for kernel_size, stride in layers:
+        backwards = (backwards - 1) * stride + kernel_size
+    return [
+        (
+            1 + sum(size - 1 for size in sizes),
+            "Behind a stride, a step from one unit to the next is a step over several"
+            " pixels.",
+        ),
+        (
+            widened_at_once,
+            "A layer's own stride widens what comes after it, not itself.",
+        ),
+        (
+            sum(sizes),
+            "Neighbouring units see almost the same: a kernel of k adds k - 1.",
+        ),
+        (
+            backwards,
+            "Go through the layers in the other order, or keep count of the strides.",
+        ),
+    ]
 
 
 @exercise(
@@ -139,21 +158,32 @@ def receptive_field(answer: Answer) -> None:
 )
 def convolve(answer: Answer) -> None:
     """Against PyTorch's, with several channels and kernels that are not square."""
-    for c, d, (h, w) in ((1, 1, (2, 2)), (3, 4, (3, 3)), (2, 3, (2, 5))):
-        x, weight = torch.randn(c, 7, 9), torch.randn(d, c, h, w)
-        mistakes = [
-            (F.conv2d(x, weight.flip(2, 3)), "Do not turn the kernel over."),
-            (F.conv2d(F.pad(x, (0, w - 1, 0, h - 1)), weight), "There is no padding."),
-            (
-                F.conv2d(x, weight[:1]).expand(d, -1, -1),
-                "Every output channel has a kernel of its own.",
-            ),
-            (
-                F.conv2d(x[:1], weight[:, :1]),
-                "An output channel looks at all input channels, and adds them up.",
-            ),
-        ]
-        answer.gives(F.conv2d(x, weight), x, weight, mistakes=mistakes)
+    for channels, out, kernel in ((1, 1, (2, 2)), (3, 4, (3, 3)), (2, 3, (2, 5))):
+        x = torch.randn(channels, 7, 9)
+        weight = torch.randn(out, channels, *kernel)
+        answer.gives(
+            F.conv2d(x, weight),
+            x,
+            weight,
+            mistakes=_convolve_mistakes(x, weight),
+        )
+
+
+def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
+    out, _, height, width = weight.shape
+    padded = F.pad(x, (0, width - 1, 0, height - 1))
+    return [
+        (F.conv2d(x, weight.flip(2, 3)), "Do not turn the kernel over."),
+        (F.conv2d(padded, weight), "There is no padding."),
+        (
+            F.conv2d(x, weight[:1]).expand(out, -1, -1),
+            "Every output channel has a kernel of its own.",
+        ),
+        (
+            F.conv2d(x[:1], weight[:, :1]),
+            "An output channel looks at all input channels, and adds them up.",
+        ),
+    ]
 
 
 @exercise(
@@ -166,18 +196,14 @@ def convolve(answer: Answer) -> None:
 def keeps_its_size(answer: Answer) -> None:
     """Against a block with ``padding="same"``."""
     for channels, kernel_size in ((2, 3), (3, 1), (1, 5), (2, 7)):
-        want, valid, one = (
-            nn.Sequential(
-                nn.Conv2d(channels, channels, kernel_size, padding=padding),
-                nn.ReLU(),
-                nn.Conv2d(channels, channels, kernel_size, padding=padding),
-            )
-            for padding in (kernel_size // 2, 0, 1)
-        )
+        want = _two_convs(channels, kernel_size, padding=kernel_size // 2)
+        valid = _two_convs(channels, kernel_size, padding=0)
+        always_one = _two_convs(channels, kernel_size, padding=1)
         bare = nn.Sequential(want[0], want[2])
         x = torch.randn(2, channels, 9, 8)
         got = answer(channels, kernel_size)
-        try:
+        named = f"with a kernel of {kernel_size}, "
+        with case(named, hint="What does the kernel miss at each border?"):
             same_function(
                 got,
                 want,
@@ -185,13 +211,17 @@ def keeps_its_size(answer: Answer) -> None:
                 mistakes=[
                     (valid, "Every convolution makes the picture smaller."),
                     (
-                        one,
+                        always_one,
                         "It is right for a kernel of three pixels, and for no other.",
                     ),
                     (bare, "Keep the ReLU between the two convolutions."),
                 ],
             )
-        except Wrong as wrong:
-            hint = wrong.hint or "What does the kernel miss at each border?"
-            message = f"with a kernel of {kernel_size}, {wrong.message}"
-            raise Wrong(message, hint) from None
+
+
+def _two_convs(channels: int, kernel_size: int, padding: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, kernel_size, padding=padding),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel_size, padding=padding),
+    )

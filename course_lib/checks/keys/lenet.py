@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import all_with, case, without_each
 from course_lib.lenet import C3_TABLE, RBF, PartialConv2d, Subsampling
+from course_lib.summary import count_parameters
 
 
 @exercise(
@@ -24,36 +26,42 @@ from course_lib.lenet import C3_TABLE, RBF, PartialConv2d, Subsampling
 def third_stage(answer: Answer) -> None:
     """Counted from the library's stage."""
     layer = PartialConv2d(6, C3_TABLE, 5)
-    parameters = sum(each.numel() for each in layer.parameters())
-    units = layer(torch.zeros(1, 6, 14, 14))[0, 0].numel()
-    weights, kernels = layer.weight.numel(), len(layer.weight)
-    full = 16 * (6 * 25 + 1)
-    bias = "Each of the sixteen maps has one bias, too."
-    once = "A weight counts once for every unit that uses it."
+    parameters = count_parameters(layer)
+    units = layer(torch.zeros(1, 6, 14, 14))[0, 0].numel()  # of one map
     answer.gives(
         (parameters, parameters * units),
         tolerance=0,
-        mistakes=[
-            ((weights, weights * units), bias),
-            ((parameters, weights * units), "Every unit uses its map's bias, too."),
-            ((full, full * units), "Only one of the sixteen maps sees all six."),
-            (
-                (kernels * 26, kernels * 26 * units),
-                "A map has one bias, however many maps it sees.",
-            ),
-            (
-                (16 * 26, 16 * 26 * units),
-                "A map has a kernel of its own for each map that it sees.",
-            ),
-            ((parameters, parameters), once),
-            ((parameters, 16 * units), once),
-            (
-                (parameters, parameters * 16 * units),
-                "A kernel belongs to one map: the units of that map use it, and no"
-                " others.",
-            ),
-        ],
+        mistakes=_third_stage_mistakes(layer, parameters, units),
     )
+
+
+def _third_stage_mistakes(
+    layer: PartialConv2d, parameters: int, units: int
+) -> Mistakes:
+    weights = layer.weight.numel()
+    kernels = len(layer.weight)
+    full = 16 * (6 * 25 + 1)
+    bias = "Each of the sixteen maps has one bias, too."
+    once = "A weight counts once for every unit that uses it."
+    return [
+        ((weights, weights * units), bias),
+        ((parameters, weights * units), "Every unit uses its map's bias, too."),
+        ((full, full * units), "Only one of the sixteen maps sees all six."),
+        (
+            (kernels * 26, kernels * 26 * units),
+            "A map has one bias, however many maps it sees.",
+        ),
+        (
+            (16 * 26, 16 * 26 * units),
+            "A map has a kernel of its own for each map that it sees.",
+        ),
+        ((parameters, parameters), once),
+        ((parameters, 16 * units), once),
+        (
+            (parameters, parameters * 16 * units),
+            "A kernel belongs to one map: the units of that map use it, and no others.",
+        ),
+    ]
 
 
 @exercise(
@@ -69,31 +77,44 @@ def subsample(answer: Answer) -> None:
     wrong line of numbers fits.
     """
     for shape in ((2, 4, 6, 8), (1, 1, 4, 4), (3, 6, 8, 10)):
-        x, layer = torch.randn(shape), Subsampling(shape[1])
+        x = torch.randn(shape)
+        layer = Subsampling(shape[1])
         nn.init.normal_(layer.coefficient, mean=1.0)
         nn.init.normal_(layer.bias)
-        a, b = layer.coefficient.detach(), layer.bias.detach()
-        four = 4 * F.avg_pool2d(x, 2)
-        mistakes = [
-            (a * four / 4 + b, "The four are added up, not averaged."),
-            (a * (four + b), "The bias comes last; nothing multiplies it."),
-            (a * F.max_pool2d(x, 2) + b, "All four count, not only the largest."),
-            (a * four, "What became of the bias?"),
+        coefficient = layer.coefficient.detach()
+        bias = layer.bias.detach()
+        answer.gives(
+            layer(x).detach(),
+            x,
+            coefficient.flatten(),
+            bias.flatten(),
+            on=f"x of shape {shape}",
+            mistakes=_subsample_mistakes(x, coefficient, bias),
+        )
+
+
+def _subsample_mistakes(x: Tensor, a: Tensor, b: Tensor) -> Mistakes:
+    """Of ``a * sum + b``; `a` and `b` have a number for each map."""
+    four = 4 * F.avg_pool2d(x, 2)
+    mistakes = [
+        (a * four / 4 + b, "The four are added up, not averaged."),
+        (a * (four + b), "The bias comes last; nothing multiplies it."),
+        (a * F.max_pool2d(x, 2) + b, "All four count, not only the largest."),
+        (a * four, "What became of the bias?"),
+        (
+            4 * a * F.avg_pool2d(x, 2, stride=1) + b,
+            "The squares lie side by side: no pixel is in two of them.",
+        ),
+    ]
+    if len(a.flatten()) == four.shape[-1]:
+        mistakes.append(
             (
-                4 * a * F.avg_pool2d(x, 2, stride=1) + b,
-                "The squares lie side by side: no pixel is in two of them.",
-            ),
-        ]
-        if shape[1] == four.shape[-1]:
-            mistakes.append(
-                (
-                    a.flatten() * four + b.flatten(),
-                    "Every map has its own two numbers, and here every column has:"
-                    " PyTorch lines up shapes from the right.",
-                )
+                a.flatten() * four + b.flatten(),
+                "Every map has its own two numbers, and here every column has: PyTorch"
+                " lines up shapes from the right.",
             )
-        want, on = layer(x).detach(), f"x of shape {shape}"
-        answer.gives(want, x, a.flatten(), b.flatten(), on=on, mistakes=mistakes)
+        )
+    return mistakes
 
 
 @exercise(
@@ -109,28 +130,32 @@ def loss_of(answer: Answer) -> None:
     labels = torch.randint(10, (8,))
     for size, on in ((2.0, "a batch of eight"), (300.0, "very large scores")):
         scores = size * torch.randn(8, 10)
-        shares = scores.softmax(1)
-        mean = "The loss is one number, the mean over the pictures."
-        twice = "What does `F.cross_entropy` do before it takes a logarithm?"
         answer.gives(
             F.cross_entropy(scores, labels),
             scores,
             labels,
             on=on,
-            mistakes=[
-                (F.cross_entropy(shares, labels), twice),
-                (F.cross_entropy(scores.softmax(0), labels), twice),
-                (F.nll_loss(shares, labels), "`F.nll_loss` takes no logarithm."),
-                (
-                    F.nll_loss(shares.log(), labels),
-                    "A small share becomes zero, and its logarithm infinite. Take both"
-                    " steps in one.",
-                ),
-                (F.nll_loss(scores, labels), "The scores are no log-probabilities."),
-                (F.cross_entropy(scores, labels, reduction="sum"), mean),
-                (F.cross_entropy(scores, labels, reduction="none"), mean),
-            ],
+            mistakes=_loss_of_mistakes(scores, labels),
         )
+
+
+def _loss_of_mistakes(scores: Tensor, labels: Tensor) -> Mistakes:
+    shares = scores.softmax(1)
+    twice = "What does `F.cross_entropy` do before it takes a logarithm?"
+    mean = "The loss is one number, the mean over the pictures."
+    return [
+        (F.cross_entropy(shares, labels), twice),
+        (F.cross_entropy(scores.softmax(0), labels), twice),
+        (F.nll_loss(shares, labels), "`F.nll_loss` takes no logarithm."),
+        (
+            F.nll_loss(shares.log(), labels),
+            "A small share becomes zero, and its logarithm infinite. Take both steps in"
+            " one.",
+        ),
+        (F.nll_loss(scores, labels), "The scores are no log-probabilities."),
+        (F.cross_entropy(scores, labels, reduction="sum"), mean),
+        (F.cross_entropy(scores, labels, reduction="none"), mean),
+    ]
 
 
 @exercise(
@@ -146,19 +171,14 @@ def lenet_for(answer: Answer) -> None:
     for channels, pixels, classes in ((1, 28, 10), (3, 32, 10), (2, 30, 7)):
         side = (pixels // 2 - 4) // 2
         net = _lenet(channels, side, classes)
-        above = nn.Sequential(*net, nn.ReLU())
-        gaps = [
-            nn.Sequential(*(layer for layer in net if layer is not gone))
-            for gone in net
-            if isinstance(gone, nn.ReLU)
-        ]
         got = answer(channels, pixels, classes)
         valid = _lenet(channels, ((pixels - 4) // 2 - 4) // 2, classes)
         up = _lenet(channels, round((pixels / 2 - 4) / 2 + 0.1), classes)
         average = _lenet(channels, side, classes, pool=nn.AvgPool2d)
         tanh = _lenet(channels, side, classes, activation=nn.Tanh)
+        relus = "Every layer but the last has a ReLU."
         ends = "The last layer puts out scores, which may be negative: nothing follows."
-        try:
+        with case(f"lenet_for({channels}, {pixels}, {classes}): "):
             same_function(
                 got,
                 net,
@@ -171,14 +191,11 @@ def lenet_for(answer: Answer) -> None:
                     (_lenet(channels, side, 10), "How many classes are there?"),
                     (average, "`modern` pools with maxima."),
                     (tanh, "`modern` has a ReLU where 1998 had a tanh."),
-                    (above, ends),
+                    (nn.Sequential(*net, nn.ReLU()), ends),
                     (nn.Sequential(*net, nn.Softmax(dim=1)), ends),
-                    *((gap, "Every layer but the last has a ReLU.") for gap in gaps),
+                    *all_with(relus, without_each(net, nn.ReLU)),
                 ],
             )
-        except Wrong as wrong:
-            call = f"lenet_for({channels}, {pixels}, {classes})"
-            raise Wrong(f"{call}: {wrong.message}", wrong.hint) from None
 
 
 def _lenet(
@@ -190,13 +207,25 @@ def _lenet(
 ) -> nn.Sequential:
     """`LeNet("modern")` in one row."""
     net = nn.Sequential(
-        *(nn.Conv2d(channels, 6, 5, padding=2), activation(), pool(2)),
-        *(nn.Conv2d(6, 16, 5), activation(), pool(2)),
-        *(nn.Flatten(), nn.Linear(16 * side * side, 120), activation()),
-        *(nn.Linear(120, 84), activation(), nn.Linear(84, classes)),
+        nn.Conv2d(channels, 6, 5, padding=2),
+        activation(),
+        pool(2),
+        nn.Conv2d(6, 16, 5),
+        activation(),
+        pool(2),
+        nn.Flatten(),
+        nn.Linear(16 * side * side, 120),
+        activation(),
+        nn.Linear(120, 84),
+        activation(),
+        nn.Linear(84, classes),
     )
     he_init(net)
     return net
+
+
+#: Which maps each output sees.
+Table = Sequence[Sequence[int]]
 
 
 @exercise(
@@ -212,38 +241,56 @@ def partial_convolution(answer: Answer) -> None:
         tuple(sorted(torch.randperm(4)[: 1 + row % 3].tolist())) for row in range(5)
     )
     square = ((0,), (0, 1), (0, 1, 2))
-    cases = ((6, C3_TABLE, "Table I"), (4, drawn, "a drawn table"))
-    for maps, table, on in (*cases, (3, square, f"the table {square}")):
-        x, bias = torch.randn(2, maps, 9, 8), torch.randn(len(table))
+    for maps, table, on in (
+        (6, C3_TABLE, "Table I"),
+        (4, drawn, "a drawn table"),
+        (3, square, f"the table {square}"),
+    ):
+        x = torch.randn(2, maps, 9, 8)
+        bias = torch.randn(len(table))
         weight = torch.randn(len(table), maps, 3, 3)
         mask = torch.tensor([[float(c in row) for c in range(maps)] for row in table])
-        sees = weight * mask[:, :, None, None]
-        count = mask.sum(1)
-        firsts = torch.zeros_like(weight)
-        for row, seen in enumerate(table):
-            firsts[row, list(seen)] = weight[row, : len(seen)]
-        mistakes = [
-            (F.conv2d(x, weight, bias), "Each output sees only the maps of its row."),
-            (
-                F.conv2d(x, sees, bias * count),
-                "The bias is added once an output, not once for each map that it sees.",
-            ),
-            (F.conv2d(x, sees), "What became of the bias?"),
-            (
-                F.conv2d(x, firsts, bias),
-                "`weight[d, c]` belongs to input map c, also when others are absent.",
-            ),
-            (
-                F.conv2d(x, weight * (1 - mask)[:, :, None, None], bias),
-                "The table names the maps that are seen, not those that are absent.",
-            ),
-        ]
-        if len(table) == maps:
-            other = weight * mask.T[:, :, None, None]
-            hint = "Row d of the table is for output d, and names inputs."
-            mistakes.append((F.conv2d(x, other, bias), hint))
-        want = F.conv2d(x, sees, bias)
-        answer.gives(want, x, weight, bias, table, on=on, mistakes=mistakes)
+        answer.gives(
+            F.conv2d(x, weight * mask[:, :, None, None], bias),
+            x,
+            weight,
+            bias,
+            table,
+            on=on,
+            mistakes=_partial_convolution_mistakes(x, weight, bias, table, mask),
+        )
+
+
+def _partial_convolution_mistakes(
+    x: Tensor, weight: Tensor, bias: Tensor, table: Table, mask: Tensor
+) -> Mistakes:
+    """`mask` has a one where an output (row) sees a map (column)."""
+    seen = weight * mask[:, :, None, None]
+    unseen = weight * (1 - mask)[:, :, None, None]
+    packed = torch.zeros_like(weight)
+    for out, row in enumerate(table):
+        packed[out, list(row)] = weight[out, : len(row)]
+    mistakes = [
+        (F.conv2d(x, weight, bias), "Each output sees only the maps of its row."),
+        (
+            F.conv2d(x, seen, bias * mask.sum(1)),
+            "The bias is added once an output, not once for each map that it sees.",
+        ),
+        (F.conv2d(x, seen), "What became of the bias?"),
+        (
+            F.conv2d(x, packed, bias),
+            "`weight[d, c]` belongs to input map c, also when others are absent.",
+        ),
+        (
+            F.conv2d(x, unseen, bias),
+            "The table names the maps that are seen, not those that are absent.",
+        ),
+    ]
+    if len(mask) == len(mask.T):
+        turned = weight * mask.T[:, :, None, None]
+        hint = "Row d of the table is for output d, and names inputs."
+        mistakes.append((F.conv2d(x, turned, bias), hint))
+    return mistakes
 
 
 @exercise(
@@ -274,26 +321,33 @@ def full_layer(answer: Answer) -> None:
                 f" {shapes[1]}, for {on}",
                 "A row of the weight for each class, and a number of the bias.",
             )
-        long = codes.square().sum(1)
-        close = -0.5 * (x[:, None] - codes).square().sum(2)
-
-        def named(weight: Tensor, bias: Tensor, x: Tensor = x) -> Tensor:
-            return F.linear(x, weight, bias).softmax(1)
-
+        distances = (x[:, None] - codes).square().sum(2)
+        weight, bias = got
         compare(
-            named(*got),
-            close.softmax(1),
+            F.linear(x, weight, bias).softmax(1),
+            (-0.5 * distances).softmax(1),
             on=f"for {on}, after the softmax",
-            mistakes=[
-                (
-                    named(codes, 0 * long),
-                    "That is right for codes that are equally long, as the digits are."
-                    " These are not.",
-                ),
-                (named(codes, long / 2), "A long code is far from most x: the sign?"),
-                (named(codes, -long), "It is half of the squared distance."),
-                (named(2 * codes, -long), "It is half of the squared distance."),
-                (named(-codes, -long / 2), "Close is more likely than far: the sign?"),
-                (named(-codes, long / 2), "Close is more likely than far: the sign?"),
-            ],
+            mistakes=_full_layer_mistakes(x, codes),
         )
+
+
+def _full_layer_mistakes(x: Tensor, codes: Tensor) -> Mistakes:
+    long = codes.square().sum(1)
+
+    def named(weight: Tensor, bias: Tensor) -> Tensor:
+        return F.linear(x, weight, bias).softmax(1)
+
+    half = "It is half of the squared distance."
+    close = "Close is more likely than far: the sign?"
+    return [
+        (
+            named(codes, 0 * long),
+            "That is right for codes that are equally long, as the digits are. These"
+            " are not.",
+        ),
+        (named(codes, long / 2), "A long code is far from most x: the sign?"),
+        (named(codes, -long), half),
+        (named(2 * codes, -long), half),
+        (named(-codes, -long / 2), close),
+        (named(-codes, long / 2), close),
+    ]

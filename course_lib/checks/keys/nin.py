@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from course_lib.alexnet import AlexNet
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Wrong, same_function
+from course_lib.checks.compare import Mistakes, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import case
 from course_lib.nin import NiN
 from course_lib.summary import count_parameters
 
@@ -31,25 +31,27 @@ Geometry: TypeAlias = tuple[int, int, int]
 def without_full_layers(answer: Answer) -> None:
     """Counted from the library's nets."""
     with torch.device("meta"):
-        alexnet, nin = AlexNet("paper"), NiN("imagenet")
-        full, wide = nn.Linear(1000 * 36, 1000), nn.Linear(384 * 36, 1000)
-    old, new, one = map(count_parameters, (alexnet[5:], nin[3], full))
-    units, maps = 4096 + 4096 + 1000, 1024 + 1024 + 1000
+        old = count_parameters(AlexNet("paper")[5:])
+        new = count_parameters(NiN("imagenet")[3])
+        full = count_parameters(nn.Linear(1000 * 36, 1000))
+        wide = count_parameters(nn.Linear(384 * 36, 1000))
+    units = 4096 + 4096 + 1000
+    maps = 1024 + 1024 + 1000
     something = "The mean has none, but something has to make the maps of the classes."
     once = "The weights of a convolution are the same at all places."
     answer.gives(
-        (old, new, one),
+        (old, new, full),
         tolerance=0,
         mistakes=[
-            ((old - units, new - maps, one - 1000), "Units and maps have biases."),
-            ((old - units, new, one - 1000), "Full layers have biases, too."),
-            ((old, new - maps, one), "Convolutions have biases, too."),
-            ((old, 0, one), something),
+            ((old - units, new - maps, full - 1000), "Units and maps have biases."),
+            ((old - units, new, full - 1000), "Full layers have biases, too."),
+            ((old, new - maps, full), "Convolutions have biases, too."),
+            ((old, 0, full), something),
             ((old, new, 1000 * 1001), "A full layer sees every place of every map."),
             ((old, new, 1000 * 37), "A full layer sees all maps, not only its own."),
-            ((old, new, count_parameters(wide)), "It reads what the mean reads."),
-            ((old, 36 * new, one), once),
-            ((old, 36 * (new - maps) + maps, one), once),
+            ((old, new, wide), "It reads what the mean reads."),
+            ((old, 36 * new, full), once),
+            ((old, 36 * (new - maps) + maps, full), once),
         ],
     )
 
@@ -65,27 +67,40 @@ def pointwise(answer: Answer) -> None:
     """Against PyTorch's convolution. First as many columns as maps come out: there a
     wrong line of biases fits.
     """
-    for n, c, d, h, w in ((2, 3, 5, 4, 5), (3, 4, 2, 3, 6), (1, 2, 7, 1, 3)):
-        x, weight, bias = torch.randn(n, c, h, w), torch.randn(d, c), torch.randn(d)
-        want = F.conv2d(x, weight[:, :, None, None], bias)
-        bare = F.conv2d(x, weight[:, :, None, None])
-        read = F.linear(x.reshape(-1, c), weight, bias)
-        laid = F.linear(x.movedim(1, 3).reshape(-1, c), weight, bias)
-        line = "Move the channels, do not `reshape` across them: pixels get mixed up."
-        mistakes = [
-            (bare, "What became of the bias?"),
-            (read.reshape(want.shape), line),
-            (laid.reshape(want.shape), line),
-            (read.reshape(n, h, w, d).movedim(3, 1), line),
-            (want.movedim(1, 3), "Channels come second in what comes out, too."),
-            (want.flatten(2), "Give the pixels their rows and columns back."),
-            (want.relu(), "There is no ReLU in a convolution."),
-        ]
-        if d == w:
-            hint = "Every map has its own bias, and here every column has one."
-            mistakes.append((bare + bias, hint))
-        on = f"x of shape {tuple(x.shape)} and {d} output channels"
-        answer.gives(want, x, weight, bias, on=on, mistakes=mistakes)
+    for shape, out in (((2, 3, 4, 5), 5), ((3, 4, 3, 6), 2), ((1, 2, 1, 3), 7)):
+        x = torch.randn(shape)
+        weight = torch.randn(out, shape[1])
+        bias = torch.randn(out)
+        answer.gives(
+            F.conv2d(x, weight[:, :, None, None], bias),
+            x,
+            weight,
+            bias,
+            on=f"x of shape {shape} and {out} output channels",
+            mistakes=_pointwise_mistakes(x, weight, bias),
+        )
+
+
+def _pointwise_mistakes(x: Tensor, weight: Tensor, bias: Tensor) -> Mistakes:
+    pictures, channels, height, width = x.shape
+    want = F.conv2d(x, weight[:, :, None, None], bias)
+    bare = F.conv2d(x, weight[:, :, None, None])
+    across = F.linear(x.reshape(-1, channels), weight, bias)
+    moved = F.linear(x.movedim(1, 3).reshape(-1, channels), weight, bias)
+    mixed = "Move the channels, do not `reshape` across them: pixels get mixed up."
+    mistakes = [
+        (bare, "What became of the bias?"),
+        (across.reshape(want.shape), mixed),
+        (moved.reshape(want.shape), mixed),
+        (across.reshape(pictures, height, width, -1).movedim(3, 1), mixed),
+        (want.movedim(1, 3), "Channels come second in what comes out, too."),
+        (want.flatten(2), "Give the pixels their rows and columns back."),
+        (want.relu(), "There is no ReLU in a convolution."),
+    ]
+    if len(bias) == width:
+        hint = "Every map has its own bias, and here every column has one."
+        mistakes.append((bare + bias, hint))
+    return mistakes
 
 
 @exercise(
@@ -97,34 +112,44 @@ def pointwise(answer: Answer) -> None:
 )
 def block(answer: Answer) -> None:
     """Against the same layers in a row, with more and fewer layers than three."""
-    cases = ((3, (6, 5, 4), 5, 1), (2, (4, 4, 4), 3, 2), (1, (3, 5, 4, 2), 7, 3))
-    for channels, widths, size, stride in (*cases, (3, (5, 2), 1, 1)):
-        first, half = (size, stride, size // 2), size // 2
-        net = _block(channels, widths, first)
-        outer = nn.Sequential(*net[::2], nn.ReLU())
-        between = "Without a ReLU between them, layers are one linear layer."
-        same = "Only the first convolution sees more than a pixel."
-        once = "The first convolution takes the steps; the others stay at their pixel."
-        border = "A kernel of one pixel needs no border: what does padding add there?"
-        own, pads = "Every layer has its own width.", "The first convolution pads."
-        mistakes = [
-            (_block(channels, widths, first, (size, 1, half)), same),
-            (_block(channels, widths, first, first), same),
-            (_block(channels, widths, first, (1, 1, half)), border),
-            (_block(channels, widths, first, (1, stride, half)), once),
-            (_block(channels, widths, first, (1, stride, 0)), once),
-            (_block(channels, widths, (size, stride, 0)), pads),
-            (_block(channels, widths[:1] * len(widths), first), own),
-            (_block(channels, widths[-1:] * len(widths), first), own),
-            (net[:-1], "The last layer of the block has a ReLU, too."),
-            *((each, between) for each in (net[::2], outer)),
-        ]
-        got, x = answer(channels, widths, size, stride), (2, channels, 13, 11)
-        try:
-            same_function(got, net, torch.randn(x), mistakes=mistakes)
-        except Wrong as wrong:
-            call = f"block({channels}, {widths}, {size}, {stride})"
-            raise Wrong(f"{call}: {wrong.message}", wrong.hint) from None
+    cases: list[tuple[int, tuple[int, ...], int, int]] = [
+        (3, (6, 5, 4), 5, 1),
+        (2, (4, 4, 4), 3, 2),
+        (1, (3, 5, 4, 2), 7, 3),
+        (3, (5, 2), 1, 1),
+    ]
+    for channels, widths, size, stride in cases:
+        net = _block(channels, widths, (size, stride, size // 2))
+        mistakes = _block_mistakes(net, channels, widths, size, stride)
+        got = answer(channels, widths, size, stride)
+        x = torch.randn(2, channels, 13, 11)
+        with case(f"block({channels}, {widths}, {size}, {stride}): "):
+            same_function(got, net, x, mistakes=mistakes)
+
+
+def _block_mistakes(
+    net: nn.Sequential, channels: int, widths: tuple[int, ...], size: int, stride: int
+) -> Mistakes:
+    half = size // 2
+    first = (size, stride, half)
+    same = "Only the first convolution sees more than a pixel."
+    border = "A kernel of one pixel needs no border: what does padding add there?"
+    once = "The first convolution takes the steps; the others stay at their pixel."
+    own = "Every layer has its own width."
+    between = "Without a ReLU between them, layers are one linear layer."
+    return [
+        (_block(channels, widths, first, later=(size, 1, half)), same),
+        (_block(channels, widths, first, later=first), same),
+        (_block(channels, widths, first, later=(1, 1, half)), border),
+        (_block(channels, widths, first, later=(1, stride, half)), once),
+        (_block(channels, widths, first, later=(1, stride, 0)), once),
+        (_block(channels, widths, (size, stride, 0)), "The first convolution pads."),
+        (_block(channels, widths[:1] * len(widths), first), own),
+        (_block(channels, widths[-1:] * len(widths), first), own),
+        (net[:-1], "The last layer of the block has a ReLU, too."),
+        (net[::2], between),
+        (nn.Sequential(*net[::2], nn.ReLU()), between),
+    ]
 
 
 def _block(
@@ -133,7 +158,8 @@ def _block(
     net = nn.Sequential()
     for width in widths:
         net.extend([nn.Conv2d(channels, width, *first), nn.ReLU()])
-        channels, first = width, later
+        channels = width
+        first = later
     he_init(net)
     return net
 
@@ -150,8 +176,8 @@ def scores(answer: Answer) -> None:
     """Against the mean, on maps of several sizes."""
     for height, width in ((8, 8), (16, 16), (5, 9), (1, 1)):
         maps = torch.randn(2, 6, height, width)
-        window = min(height, 8), min(width, 8)
-        mean, places = maps.mean((2, 3)), (2, 3)
+        mean = maps.mean((2, 3))
+        window = (min(height, 8), min(width, 8))
         one = "One bright place is enough for a maximum. What did the authors take?"
         size = "A larger map gives one number still: the window is all of it."
         answer.gives(
@@ -159,11 +185,11 @@ def scores(answer: Answer) -> None:
             maps,
             on=f"maps of {height} by {width}",
             mistakes=[
-                (maps.amax(places), one),
+                (maps.amax((2, 3)), one),
                 (F.max_pool2d(maps, window).flatten(1), one),
                 (F.avg_pool2d(maps, window).flatten(1), size),
-                (maps.sum(places), "A sum grows with the size of the map."),
-                (maps.sum(places) / 64, "Not every map has 64 places."),
+                (maps.sum((2, 3)), "A sum grows with the size of the map."),
+                (maps.sum((2, 3)) / 64, "Not every map has 64 places."),
                 (mean[..., None, None], "Two dimensions are left over, of size one."),
                 (maps.mean(1), "The mean runs over places, not over classes."),
                 (mean.softmax(1), "The loss takes the softmax: hand it logits."),
@@ -181,28 +207,51 @@ def scores(answer: Answer) -> None:
 )
 def last_stage(answer: Answer) -> None:
     """Against the same layers in a row."""
-    for c, k in ((12, 6), (9, 10)):
-        first, second = nn.Conv2d(c, c, 3, padding=1), nn.Conv2d(c, c, 1)
-        third, relu = nn.Conv2d(c, k, 1), nn.ReLU()
-        layers = [first, relu, second, relu, third]
-        he_init(nn.Sequential(*layers))
-        mean: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        behind = "Behind the mean a ReLU does the same harm: nothing is below zero."
-        wrong: list[tuple[Sequence[nn.Module], str]] = [
-            ([*layers, relu, *mean], "No logit is below zero. What cuts them off?"),
-            ([*layers, *mean, relu], behind),
-            ([first, second, third, *mean], "The ReLUs between the layers stay."),
-            ([*layers, nn.LeakyReLU(), *mean], "No layer is needed in its place."),
-            ([*layers, nn.Sigmoid(), *mean], "Logits are not confined to shares."),
-            ([*layers, *mean, nn.Softmax(1)], "The loss takes the softmax itself."),
-            ([*layers, nn.AdaptiveMaxPool2d(1), mean[1]], "The mean is right."),
-        ]
-        same_function(
-            answer(c, k),
-            nn.Sequential(*layers, *mean),
-            torch.randn(8, c, 6, 5),
-            mistakes=[(nn.Sequential(*net), hint) for net, hint in wrong],
+    for channels, classes in ((12, 6), (9, 10)):
+        layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(channels, classes, 1),
         )
+        he_init(layers)
+        mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        same_function(
+            answer(channels, classes),
+            nn.Sequential(*layers, *mean),
+            torch.randn(8, channels, 6, 5),
+            mistakes=_last_stage_mistakes(layers, mean),
+        )
+
+
+def _last_stage_mistakes(layers: nn.Sequential, mean: nn.Sequential) -> Mistakes:
+    maximum = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    behind = "Behind the mean a ReLU does the same harm: nothing is below zero."
+    return [
+        (
+            nn.Sequential(*layers, nn.ReLU(), *mean),
+            "No logit is below zero. What cuts them off?",
+        ),
+        (nn.Sequential(*layers, *mean, nn.ReLU()), behind),
+        (
+            nn.Sequential(*layers[::2], *mean),
+            "The ReLUs between the layers stay.",
+        ),
+        (
+            nn.Sequential(*layers, nn.LeakyReLU(), *mean),
+            "No layer is needed in its place.",
+        ),
+        (
+            nn.Sequential(*layers, nn.Sigmoid(), *mean),
+            "Logits are not confined to shares.",
+        ),
+        (
+            nn.Sequential(*layers, *mean, nn.Softmax(1)),
+            "The loss takes the softmax itself.",
+        ),
+        (nn.Sequential(*layers, *maximum), "The mean is right."),
+    ]
 
 
 @exercise(
@@ -214,35 +263,68 @@ def last_stage(answer: Answer) -> None:
 )
 def evidence(answer: Answer) -> None:
     """By the sum over maps, for labels that are never those with the largest logit."""
-    for c, classes, size in ((5, 4, 8), (3, 6, 7)):
-        body, full = nn.Sequential(nn.Conv2d(2, c, 3), nn.ReLU()), nn.Linear(c, classes)
+    for channels, classes, size in ((5, 4, 8), (3, 6, 7)):
+        body = nn.Sequential(nn.Conv2d(2, channels, 3), nn.ReLU())
+        full = nn.Linear(channels, classes)
         net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), full)
-        x, rows = torch.randn(6, 2, size, size + 2), torch.arange(6)
-        maps, logits = body(x).detach(), net(x).detach()
-        places, named = maps[0, 0].numel(), logits.argmax(1)
-        each = torch.einsum("nchw,kc->nkhw", maps, full.weight.detach()) / places
-        labels = (named + 1 + rows % (classes - 1)) % classes
-        want, bias = each[rows, labels], full.bias.detach()[labels, None, None]
-        spoken = logits[rows, labels][:, None, None].expand_as(want)
-        low, high = want.amin((1, 2), True), want.amax((1, 2), True)
-        added = "The bias is the same whatever the picture shows. Leave it out."
-        against, stay = "A place may speak against a class.", "Leave it as it comes."
-        counts = "How much does the class make of each map?"
-        mistakes = [
-            (want * places, "The mean divides by the number of places."),
-            *((part + bias, added) for part in (want, want * places)),
-            (want + bias / places, added),
-            *((part, against) for part in (want.relu(), want.abs())),
-            *((part, stay) for part in ((want - low) / (high - low), want / high)),
-            (spoken, "That is the logit itself. Which place says what?"),
-            (spoken / places, "The places do not all say the same."),
-            *((part, counts) for part in (maps.mean(1), maps.sum(1) / places)),
-            (each[rows, labels[0]], "Every picture has a label of its own."),
-            (each[rows, named], "Ask for the label that is given."),
-            (each, "One map a picture: that of its label."),
-        ]
-        on = f"pictures of {size} by {size + 2}, {c} maps and {classes} classes"
-        answer.gives(want, net, x, labels, on=on, mistakes=mistakes)
+        x = torch.randn(6, 2, size, size + 2)
+        pictures = torch.arange(6)
+        maps = body(x).detach()
+        largest = net(x).argmax(1)
+        labels = (largest + 1 + pictures % (classes - 1)) % classes
+        shares = _shares(maps, full)
+        answer.gives(
+            shares[pictures, labels],
+            net,
+            x,
+            labels,
+            on=f"pictures of {size} by {size + 2}, {channels} maps and {classes}"
+            " classes",
+            mistakes=[
+                *_evidence_mistakes(maps, full, labels),
+                (shares[pictures, labels[0]], "Every picture has a label of its own."),
+                (shares[pictures, largest], "Ask for the label that is given."),
+                (shares, "One map a picture: that of its label."),
+            ],
+        )
+
+
+def _shares(maps: Tensor, full: nn.Linear) -> Tensor:
+    """What each place says for each class, N K H W: all places together and the bias
+    are the logits.
+    """
+    places = maps[0, 0].numel()
+    return torch.einsum("nchw,kc->nkhw", maps, full.weight.detach()) / places
+
+
+def _evidence_mistakes(maps: Tensor, full: nn.Linear, labels: Tensor) -> Mistakes:
+    """Such as ask for the right labels."""
+    pictures = torch.arange(len(labels))
+    want = _shares(maps, full)[pictures, labels]
+    places = want[0].numel()
+    bias = full.bias.detach()[labels, None, None]
+    logits = full(maps.mean((2, 3))).detach()[pictures, labels]
+    logit = logits[:, None, None].expand_as(want)
+    low = want.amin((1, 2), keepdim=True)
+    high = want.amax((1, 2), keepdim=True)
+    added = "The bias is the same whatever the picture shows. Leave it out."
+    against = "A place may speak against a class."
+    stay = "Leave it as it comes."
+    counts = "How much does the class make of each map?"
+    return [
+        (want * places, "The mean divides by the number of places."),
+        (want + bias, added),
+        (want * places + bias, added),
+        (want + bias / places, added),
+        (want.relu(), against),
+        (want.abs(), against),
+        ((want - low) / (high - low), stay),
+        (want / high, stay),
+        (logit, "That is the logit itself. Which place says what?"),
+        (logit / places, "The places do not all say the same."),
+        (maps.mean(1), counts),
+        (maps.sum(1) / places, counts),
+    ]
 
 
 @exercise(
@@ -255,37 +337,52 @@ def evidence(answer: Answer) -> None:
 )
 def killed(answer: Answer) -> None:
     """Its form: on a small net in which one class begins dead and others die."""
+    net = _dying_net()
+    bright = torch.linspace(0.1, 1.0, 12)[:, None, None, None]
+    x = bright * torch.rand(12, 2, 3, 4)
+    y = torch.arange(12) % 2
+    rates = [0.0, 30.0, 0.5, 4.0]
+    answer.gives(
+        _dead([_after(net, x, y, rate) for rate in rates]),
+        net,
+        x,
+        y,
+        rates,
+        on="a small net with six classes",
+        mistakes=_killed_mistakes(net, x, y, rates),
+    )
+
+
+def _killed_mistakes(
+    net: nn.Module, x: Tensor, y: Tensor, rates: list[float]
+) -> Mistakes:
+    zeros = [_after(net, x, y, rate) == 0 for rate in rates]
+    counts = _dead([_after(net, x, y, rate) for rate in rates])
+    uphill = [_after(net, x, y, -rate) for rate in rates]
+    until = [rates[: i + 1] for i in range(len(rates))]
+    # The gradient taken once is the gradient of a sum of steps.
+    one_gradient = [_after(net, x, y, sum(steps)) for steps in until]
+    one_copy = [_after(net, x, y, *steps) for steps in until]
+    copies = "Every rate begins with the net as it was: make the step on a copy."
+    every = "A class is dead if its logit is zero for every picture."
+    return [
+        ([int(zero.sum()) for zero in zeros], "Count classes, not logits."),
+        ([int(zero.any(0).sum()) for zero in zeros], every),
+        (_dead(uphill), "Downhill is against the gradient."),
+        (_dead(one_gradient), copies),
+        (_dead(one_copy), copies),
+        ([6 - count for count in counts], "Count the dead, not the living."),
+        (counts[:1] * len(rates), "Count after the step, not before it."),
+    ]
+
+
+def _dying_net() -> nn.Sequential:
     conv = nn.Conv2d(2, 6, 1)
     weight, bias = (each.detach() for each in conv.parameters())
     weight.uniform_(0.0, 0.1)
     weight[5] = 4.0  # above zero for bright pictures only
     bias.copy_(torch.tensor([1.0, 0.5, 0.1, -1.0, 2.0, -2.0]))
-    net = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    bright = torch.linspace(0.1, 1.0, 12)[:, None, None, None]
-    x, y = bright * torch.rand(12, 2, 3, 4), torch.arange(12) % 2
-    rates = [0.0, 30.0, 0.5, 4.0]
-    zeros = [_after(net, x, y, rate) == 0 for rate in rates]
-    uphill = [_after(net, x, y, -rate) == 0 for rate in rates]
-    # The gradient taken once is the gradient of a sum of steps.
-    once = [_after(net, x, y, sum(rates[: i + 1])) == 0 for i in range(len(rates))]
-    anew = [_after(net, x, y, *rates[: i + 1]) == 0 for i in range(len(rates))]
-    runs = (zeros, uphill, once, anew)
-    counts, *others = ([int(zero.all(0).sum()) for zero in run] for run in runs)
-    copies = "Every rate begins with the net as it was: make the step on a copy."
-    every = "A class is dead if its logit is zero for every picture."
-    answer.gives(
-        counts,
-        *(net, x, y, rates),
-        on="a small net with six classes",
-        mistakes=[
-            ([int(zero.sum()) for zero in zeros], "Count classes, not logits."),
-            ([int(zero.any(0).sum()) for zero in zeros], every),
-            (others[0], "Downhill is against the gradient."),
-            *((other, copies) for other in others[1:]),
-            ([6 - count for count in counts], "Count the dead, not the living."),
-            (counts[:1] * len(rates), "Count after the step, not before it."),
-        ],
-    )
+    return nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def _after(net: nn.Module, x: Tensor, y: Tensor, *rates: float) -> Tensor:
@@ -297,3 +394,8 @@ def _after(net: nn.Module, x: Tensor, y: Tensor, *rates: float) -> Tensor:
         for parameter, gradient in zip(moved.parameters(), gradients, strict=True):
             parameter.data -= rate * gradient
     return moved(x).detach()
+
+
+def _dead(runs: list[Tensor]) -> list[int]:
+    """How many classes have no logit but zero, in the logits of each run."""
+    return [int((logits == 0).all(0).sum()) for logits in runs]

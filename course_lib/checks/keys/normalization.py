@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import case
 from course_lib.normalization import BatchNorm2d, LocalResponseNorm, batch_norm
+from course_lib.summary import count_parameters
 
 
 @exercise(
@@ -22,20 +22,30 @@ from course_lib.normalization import BatchNorm2d, LocalResponseNorm, batch_norm
 )
 def state(answer: Answer) -> None:
     """Counted and computed by PyTorch's layer."""
-    layer, channel = nn.BatchNorm2d(128), nn.BatchNorm2d(1)
-    channel(torch.tensor([1.0, 3.0, 5.0, 7.0]).view(2, 1, 1, 2))
-    trained = sum(each.numel() for each in layer.parameters())
+    layer = nn.BatchNorm2d(128)
+    trained = count_parameters(layer)
     kept = sum(each.numel() for each in layer.buffers())
+    channel = nn.BatchNorm2d(1)
+    channel(torch.tensor([1.0, 3.0, 5.0, 7.0]).view(2, 1, 1, 2))
     mean, var = (each.item() for each in list(channel.buffers())[:2])
+    answer.gives(
+        (trained, kept, mean, var),
+        tolerance=0.1,
+        mistakes=_state_mistakes(trained, kept, mean, var),
+    )
+
+
+def _state_mistakes(trained: int, kept: int, mean: float, var: float) -> Mistakes:
+    """Every mistake in the counts with every one in the averages, each of them, or
+    neither.
+    """
+    half = trained // 2
     counts = {
         (trained, kept): "",
         (trained, kept - 1): "Print the buffers: there is one that counts.",
-        (
-            trained // 2,
-            kept // 2,
-        ): "Each channel has a scale and a shift, and averages.",
+        (half, kept // 2): "Each channel has a scale and a shift, and averages.",
         (2 * trained, 0): "What does an optimiser move, and what is kept beside it?",
-        (trained // 2, kept // 2 + 1): "How many channels reach the normalisation?",
+        (half, kept // 2 + 1): "How many channels reach the normalisation?",
     }
     averages = {
         (mean, var): "",
@@ -44,15 +54,11 @@ def state(answer: Answer) -> None:
         (mean, var - 0.9): "The variance starts at one: nothing is multiplied by zero.",
         (4.0, 20 / 3): "The averages move only a part of the way.",
     }
-    answer.gives(
-        (trained, kept, mean, var),
-        tolerance=0.1,
-        mistakes=[
-            ((*count, *moved), f"{one} {other}".strip())
-            for count, one in counts.items()
-            for moved, other in averages.items()
-        ],
-    )
+    return [
+        ((*count, *moved), f"{one} {other}".strip())
+        for count, one in counts.items()
+        for moved, other in averages.items()
+    ]
 
 
 @exercise(
@@ -64,29 +70,38 @@ def state(answer: Answer) -> None:
 )
 def response_norm(answer: Answer) -> None:
     """Against the library's, for odd and even n, on loud channels."""
-    sums = "PyTorch has the mean of the squares, the formula their sum."
-    wide = "From i - n/2 to i + n/2, how many channels are there if n is even?"
     for n, alpha, beta in ((5, 1e-4, 0.75), (3, 0.5, 1.0), (4, 0.2, 2.0)):
-        x, m, k = torch.randn(2, 8, 4, 5) / alpha**0.5, n // 2 * 2 + 1, 1 + beta
-        try:
+        k = 1 + beta
+        x = torch.randn(2, 8, 4, 5) / alpha**0.5
+        with case(f"for n = {n}, "):
             same_function(
                 answer(n, alpha, beta, k),
                 LocalResponseNorm(n, alpha, beta, k),
                 x,
-                mistakes=[
-                    (nn.LocalResponseNorm(size, factor * alpha, beta, k), hint)
-                    for size, factor, hint in (
-                        (n, 1, sums),
-                        (n, 1 / n, "A mean is smaller than a sum; and alpha?"),
-                        (n, n, wide),
-                        (n, m, wide),
-                        (m, n, "The mean is over as many channels as PyTorch takes."),
-                        (n + 1, n + 1, "For an odd n there are n channels."),
-                    )
-                ],
+                mistakes=_response_norm_mistakes(n, alpha, beta, k),
             )
-        except Wrong as wrong:
-            raise Wrong(f"for n = {n}, {wrong.message}", wrong.hint) from None
+
+
+def _response_norm_mistakes(n: int, alpha: float, beta: float, k: float) -> Mistakes:
+    def with_mean(size: int, factor: float) -> nn.Module:
+        return nn.LocalResponseNorm(size, factor * alpha, beta, k)
+
+    odd = n // 2 * 2 + 1
+    wide = "From i - n/2 to i + n/2, how many channels are there if n is even?"
+    return [
+        (
+            with_mean(n, 1),
+            "PyTorch has the mean of the squares, the formula their sum.",
+        ),
+        (with_mean(n, 1 / n), "A mean is smaller than a sum; and alpha?"),
+        (with_mean(n, n), wide),
+        (with_mean(n, odd), wide),
+        (
+            with_mean(odd, n),
+            "The mean is over as many channels as PyTorch takes.",
+        ),
+        (with_mean(n + 1, n + 1), "For an odd n there are n channels."),
+    ]
 
 
 @exercise(
@@ -100,36 +115,59 @@ def group_norm(answer: Answer) -> None:
     """Against PyTorch's, for groups of several sizes."""
     for groups, eps in ((2, 0.1), (3, 1e-5), (1, 0.5), (6, 0.2)):
         x = 2 * torch.randn(3, 6, 2, 4) + torch.randn(3, 6, 1, 1)
-        rows, mixed = x.unflatten(1, (groups, -1)), x.unflatten(1, (-1, groups))
-
-        def over(
-            *dims: int, x: Tensor = rows, eps: float = eps, correction: int = 0
-        ) -> Tensor:
-            var, mean = torch.var_mean(x, dims, correction=correction, keepdim=True)
-            return ((x - mean) / torch.sqrt(var + eps)).flatten(1, 2)
-
-        var, mean = torch.var_mean(rows, (2, 3, 4), correction=0, keepdim=True)
-        centred, under = rows - mean, "eps is added to the variance, under the root."
         answer.gives(
             F.group_norm(x, groups, eps=eps),
-            *(x, groups, eps),
-            mistakes=[
-                (over(0, 2, 3, 4), "No picture knows of the others here."),
-                (over(0, 3, 4), "This is batch normalisation."),
-                (over(3, 4), "The channels of a group are averaged together."),
-                (over(2), "The average is over all pixels, too."),
-                (over(1, 2, 3, 4), "Each group has its own mean."),
-                (over(1, 3, 4, x=mixed), "The channels of a group are neighbours."),
-                (
-                    F.group_norm(x, 6 // groups, eps=eps),
-                    "groups is how many there are.",
-                ),
-                (over(2, 3, 4, correction=1), "Divide by how many numbers there are."),
-                (over(2, 3, 4, eps=0.0), "What is eps for?"),
-                ((centred / (var + eps)).flatten(1, 2), "Where is the root?"),
-                ((centred / (var.sqrt() + eps)).flatten(1, 2), under),
-            ],
+            x,
+            groups,
+            eps,
+            mistakes=_group_norm_mistakes(x, groups, eps),
         )
+
+
+def _group_norm_mistakes(x: Tensor, groups: int, eps: float) -> Mistakes:
+    rows = x.unflatten(1, (groups, -1))  # pictures, groups, channels of one, H, W
+    mixed = x.unflatten(1, (-1, groups))
+    var, mean = torch.var_mean(rows, (2, 3, 4), correction=0, keepdim=True)
+    centered = rows - mean
+    swapped = F.group_norm(x, 6 // groups, eps=eps)
+
+    def over(*dims: int) -> Tensor:
+        return _normalized(rows, dims, eps)
+
+    return [
+        (over(0, 2, 3, 4), "No picture knows of the others here."),
+        (over(0, 3, 4), "This is batch normalisation."),
+        (over(3, 4), "The channels of a group are averaged together."),
+        (over(2), "The average is over all pixels, too."),
+        (over(1, 2, 3, 4), "Each group has its own mean."),
+        (
+            _normalized(mixed, (1, 3, 4), eps),
+            "The channels of a group are neighbours.",
+        ),
+        (swapped, "groups is how many there are."),
+        (
+            _normalized(rows, (2, 3, 4), eps, correction=1),
+            "Divide by how many numbers there are.",
+        ),
+        (_normalized(rows, (2, 3, 4), eps=0.0), "What is eps for?"),
+        ((centered / (var + eps)).flatten(1, 2), "Where is the root?"),
+        (
+            (centered / (var.sqrt() + eps)).flatten(1, 2),
+            "eps is added to the variance, under the root.",
+        ),
+    ]
+
+
+def _normalized(
+    x: Tensor, dims: tuple[int, ...], eps: float, *, correction: int = 0
+) -> Tensor:
+    """N, groups, channels of one, H, W normalized over some of these."""
+    var, mean = torch.var_mean(x, dims, correction=correction, keepdim=True)
+    return ((x - mean) / torch.sqrt(var + eps)).flatten(1, 2)
+
+
+#: Channels, eps and momentum of the layers of `normalization.norm`.
+OPTIONS = (4, 0.01, 0.3)
 
 
 @exercise(
@@ -142,8 +180,8 @@ def group_norm(answer: Answer) -> None:
 )
 def norm(answer: Answer) -> None:
     """Against PyTorch's, in both modes, and then a copy made from the state."""
-    options = (4, 0.01, 0.3)
-    layer, want = answer(*options), nn.BatchNorm2d(*options)
+    layer = answer(*OPTIONS)
+    want = nn.BatchNorm2d(*OPTIONS)
     shapes = [tuple(each.shape) for each in layer.parameters()]
     if shapes != [(4,), (4,)]:
         raise Wrong(
@@ -151,57 +189,86 @@ def norm(answer: Answer) -> None:
             "A scale and a shift are trained for each channel, and nothing else is.",
         )
     spread = torch.tensor([0.5, 1.0, 2.0, 3.0]).view(-1, 1, 1)
-    batches = [spread * (1 + torch.randn(2, 4, 2, 3)) for _ in range(4)]
-    last, ones, zeros = batches.pop(), torch.ones(4), torch.zeros(4)
-
-    def with_averages(share: float, correction: int) -> Tensor:
-        mean, var = zeros, ones
-        for x in batches:
-            mean = mean.lerp(x.mean((0, 2, 3)), share)
-            var = var.lerp(x.var((0, 2, 3), correction=correction), share)
-        return batch_norm(last, mean, var, ones, zeros, 0.01)
-
+    *batches, last = (spread * (1 + torch.randn(2, 4, 2, 3)) for _ in range(4))
     for x in batches:
-        # Before x asks for gradients: through these two none will flow.
-        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
-        y, right = layer.train()(x.requires_grad_().clone()), want(x)
-        still = batch_norm(x, mean, var, ones, zeros, 0.01)
-        other = batch_norm(x, mean, x.var((0, 2, 3)), ones, zeros, 0.01)
-        hint = "The batch itself is divided by m, not by m - 1."
-        compare(y, right, on="in training mode", mistakes=[(other, hint)])
-        hint = "Mean and variance depend on x: the gradient goes through them, too."
-        y, right, still = (
-            torch.autograd.grad((each * x.square()).sum(), x)[0]
-            for each in (y, right, still)
-        )
-        compare(y, right, on="for the gradient", mistakes=[(still, hint)])
-    share = "Momentum is the share of the new batch, not of what was there."
+        _norm_in_training(layer.train(), want, x)
     kept = layer.eval()(last.clone())
     compare(
         kept,
         want.eval()(last),
         on="in evaluation mode, after three batches",
-        mistakes=[
-            (with_averages(0.7, 0), share),
-            (with_averages(0.7, 1), share),
-            (with_averages(0.3, 0), "What is kept estimates the variance of all data."),
-            (with_averages(0.0, 0), "The averages have not moved."),
-            (with_averages(1.0, 1), "An average is of more than the last batch."),
-            (nn.BatchNorm2d(*options)(last), "Evaluation uses what was kept."),
-        ],
+        mistakes=_norm_mistakes(batches, last),
     )
     if any(each.requires_grad for each in layer.buffers()):
         raise Wrong(
             "its averages hold on to the graphs of all batches",
             "Nothing is trained through them: compute them without gradients.",
         )
-    loaded = answer(*options).eval()
+    loaded = answer(*OPTIONS).eval()
     loaded.load_state_dict(layer.state_dict())
     if not torch.allclose(loaded(last.clone()), kept):
         raise Wrong(
             "a new layer that loads its state computes something else",
             "What is in its `state_dict()`, and what is missing?",
         )
+
+
+def _norm_in_training(layer: nn.Module, want: nn.Module, x: Tensor) -> None:
+    """Show a batch to both, and compare what comes out, and the gradients.
+
+    Raises: Wrong if they differ.
+    """
+    # Before x asks for gradients: through these two none will flow.
+    mean = x.mean((0, 2, 3))
+    var = x.var((0, 2, 3), correction=0)
+    came = layer(x.requires_grad_().clone())
+    right = want(x)
+    frozen = _standardized(x, mean, var)
+    estimated = _standardized(x, mean, x.var((0, 2, 3)))
+    compare(
+        came,
+        right,
+        on="in training mode",
+        mistakes=[(estimated, "The batch itself is divided by m, not by m - 1.")],
+    )
+    through = "Mean and variance depend on x: the gradient goes through them, too."
+    came, right, frozen = (
+        torch.autograd.grad((each * x.square()).sum(), x)[0]
+        for each in (came, right, frozen)
+    )
+    compare(came, right, on="for the gradient", mistakes=[(frozen, through)])
+
+
+def _norm_mistakes(batches: list[Tensor], last: Tensor) -> Mistakes:
+    """Of the averages over the batches, as the last one shows them in evaluation."""
+
+    def averaged(momentum: float, correction: int) -> Tensor:
+        mean = torch.zeros(4)
+        var = torch.ones(4)
+        for x in batches:
+            mean = mean.lerp(x.mean((0, 2, 3)), momentum)
+            var = var.lerp(x.var((0, 2, 3), correction=correction), momentum)
+        return _standardized(last, mean, var)
+
+    share = "Momentum is the share of the new batch, not of what was there."
+    return [
+        (averaged(0.7, correction=0), share),
+        (averaged(0.7, correction=1), share),
+        (
+            averaged(0.3, correction=0),
+            "What is kept estimates the variance of all data.",
+        ),
+        (averaged(0.0, correction=0), "The averages have not moved."),
+        (
+            averaged(1.0, correction=1),
+            "An average is of more than the last batch.",
+        ),
+        (nn.BatchNorm2d(*OPTIONS)(last), "Evaluation uses what was kept."),
+    ]
+
+
+def _standardized(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    return batch_norm(x, mean, var, torch.ones(4), torch.zeros(4), OPTIONS[1])
 
 
 @exercise(
@@ -222,25 +289,38 @@ def train_the_head(answer: Answer) -> None:
             raise Wrong("it does not return the net", "Body and head remain its parts.")
         if not all(each.requires_grad for each in net[1].parameters()):
             raise Wrong("the head does not learn", "Only the body is frozen.")
-        x, y = torch.randn(8, 1, 6, 6), torch.randint(3, (8,))
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
-        for _ in range(2):
-            F.cross_entropy(net(x), y).backward()
-            optimizer.step()
-        was, now = body.state_dict(), net[0].state_dict().values()
-        for (name, before), after in zip(was.items(), now, strict=False):
-            if before.is_floating_point() and not torch.equal(before, after):
-                raise Wrong(
-                    f"a step of training changes `{name}` of the body",
-                    "No gradient moves it. In which mode does it stay?"
-                    if "running" in name
-                    else "A parameter that asks for no gradient stays what it is.",
-                )
+        x = torch.randn(8, 1, 6, 6)
+        _train_twice(net, x, torch.randint(3, (8,)))
+        _body_stays(body, net[0])
         hint = "The averages stay, but the body uses those of the batch."
-        want, other = body.eval()(x), body.train()(x)
-        compare(net[0](x), want, on="for the body", mistakes=[(other, hint)])
+        want = body.eval()(x)
+        of_the_batch = body.train()(x)
+        compare(net[0](x), want, on="for the body", mistakes=[(of_the_batch, hint)])
         if not all(each.training for each in net[1].modules()):
             raise Wrong("the head is in evaluation mode", "What about its dropout?")
+
+
+def _train_twice(net: nn.Module, x: Tensor, y: Tensor) -> None:
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(2):
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+
+def _body_stays(body: nn.Module, trained: nn.Module) -> None:
+    """Nothing in it is moved by training.
+
+    Raises: Wrong if something was.
+    """
+    values = trained.state_dict().values()
+    for (name, before), after in zip(body.state_dict().items(), values, strict=False):
+        if before.is_floating_point() and not torch.equal(before, after):
+            raise Wrong(
+                f"a step of training changes `{name}` of the body",
+                "No gradient moves it. In which mode does it stay?"
+                if "running" in name
+                else "A parameter that asks for no gradient stays what it is.",
+            )
 
 
 @exercise(
@@ -253,47 +333,86 @@ def train_the_head(answer: Answer) -> None:
 )
 def fold(answer: Answer) -> None:
     """Against the two layers, first where one scale for each column fits, too."""
-    order, names = "What is subtracted is scaled, too.", ("stride", "padding", "groups")
     for conv in (
         nn.Conv2d(4, 3, 3, bias=False),
         nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2),
         nn.Conv2d(2, 5, 1),
     ):
-        channels, x = conv.out_channels, torch.randn(2, conv.in_channels, 7, 6)
-        norm = BatchNorm2d(channels, eps=0.3).eval()
-        mean, var, shift = norm.running_mean, norm.running_var, norm.bias
-        for each in (norm.weight, shift, mean):
-            nn.init.normal_(each, mean=1.0)
-        nn.init.uniform_(var, 0.2, 2.0)
+        x = torch.randn(2, conv.in_channels, 7, 6)
+        norm = _drawn_norm(conv.out_channels)
         got = answer(conv, norm)
         if not isinstance(got, nn.Conv2d):
             raise Wrong(f"for {conv}, it returns no `nn.Conv2d`", "One layer is left.")
-        rest: Any = {name: getattr(conv, name) for name in names}
-        if any(getattr(got, name) != rest[name] for name in names):
+        if _geometry(got) != _geometry(conv):
             raise Wrong(
                 f"for {conv}, it returns {got}",
                 "The new convolution looks at the same places as the old one.",
             )
-        own = torch.zeros(channels) if conv.bias is None else conv.bias
-        s = norm.weight / torch.sqrt(var + norm.eps)
-        close, square = norm.weight / torch.sqrt(var), norm.weight / (var + norm.eps)
-        moved = shift + s * (own - mean)
-        mistakes = [
-            (F.conv2d(x, t.view(-1, 1, 1, 1) * conv.weight, bias, **rest), hint)
-            for t, bias, hint in (
-                (s / s, moved, "What does the scale do to the weights?"),
-                (s, shift - s * mean, "The convolution has a bias of its own."),
-                (s, shift + own - s * mean, "Its own bias is normalised, too."),
-                (s, shift + own - mean, order),
-                (s, shift - mean, order),
-                (s, shift + s * own, "What becomes of the running mean?"),
-                (s, s * (own - mean), "What becomes of the shift?"),
-                (s, 0 * shift, "Something is added, too: where does it go?"),
-                (close, shift + close * (own - mean), "What is eps for?"),
-                (square, shift + square * (own - mean), "Divide by the square root."),
-            )
-        ]
-        if conv.kernel_size[1] == channels:
-            hint = "Here every column of a kernel is scaled, not every output channel."
-            mistakes.append((F.conv2d(x, conv.weight * s, moved, **rest), hint))
-        compare(got(x), norm(conv(x)), on=f"for {conv}", mistakes=mistakes)
+        compare(
+            got(x),
+            norm(conv(x)),
+            on=f"for {conv}",
+            mistakes=_fold_mistakes(x, conv, norm),
+        )
+
+
+def _drawn_norm(channels: int) -> BatchNorm2d:
+    norm = BatchNorm2d(channels, eps=0.3).eval()
+    for each in (norm.weight, norm.bias, norm.running_mean):
+        nn.init.normal_(each, mean=1.0)
+    nn.init.uniform_(norm.running_var, 0.2, 2.0)
+    return norm
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[object, ...]:
+    return conv.stride, conv.padding, conv.groups
+
+
+def _fold_mistakes(x: Tensor, conv: nn.Conv2d, norm: BatchNorm2d) -> Mistakes:
+    """Of a convolution with another scale for its weights, and another bias."""
+    mean = norm.running_mean
+    shift = norm.bias
+    own = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
+    one = torch.ones(conv.out_channels)
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    without_eps = norm.weight / torch.sqrt(norm.running_var)
+    without_root = norm.weight / (norm.running_var + norm.eps)
+    moved = shift + scale * (own - mean)
+
+    order = "What is subtracted is scaled, too."
+    foldings = [
+        (one, moved, "What does the scale do to the weights?"),
+        (scale, shift - scale * mean, "The convolution has a bias of its own."),
+        (scale, shift + own - scale * mean, "Its own bias is normalised, too."),
+        (scale, shift + own - mean, order),
+        (scale, shift - mean, order),
+        (scale, shift + scale * own, "What becomes of the running mean?"),
+        (scale, scale * (own - mean), "What becomes of the shift?"),
+        (scale, 0 * shift, "Something is added, too: where does it go?"),
+        (without_eps, shift + without_eps * (own - mean), "What is eps for?"),
+        (
+            without_root,
+            shift + without_root * (own - mean),
+            "Divide by the square root.",
+        ),
+    ]
+    mistakes = [
+        (_folded(x, conv, factor.view(-1, 1, 1, 1), bias), hint)
+        for factor, bias, hint in foldings
+    ]
+    if conv.kernel_size[1] == conv.out_channels:
+        hint = "Here every column of a kernel is scaled, not every output channel."
+        mistakes.append((_folded(x, conv, scale, moved), hint))
+    return mistakes
+
+
+def _folded(x: Tensor, conv: nn.Conv2d, scale: Tensor, bias: Tensor) -> Tensor:
+    """`scale` multiplies the weights as PyTorch lines the shapes up."""
+    return F.conv2d(
+        x,
+        conv.weight * scale,
+        bias,
+        stride=conv.stride,
+        padding=conv.padding,
+        groups=conv.groups,
+    )

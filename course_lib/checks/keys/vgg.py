@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import all_with, case, refuse
 from course_lib.convolution import receptive_field as field_of
 from course_lib.vgg import VARIANTS, VGG, vgg_block
+
+#: The kernel size and stride of a layer.
+Layer: TypeAlias = tuple[int, int]
 
 
 @exercise(
@@ -26,23 +31,25 @@ def nine_by_nine(answer: Answer) -> None:
 
     def saved(layers: int, out: int) -> float:
         with torch.device("meta"):
-            first, other = nn.Conv2d(64, out, 3), nn.Conv2d(out, out, 3)
+            first = nn.Conv2d(64, out, 3).weight.numel()
+            other = nn.Conv2d(out, out, 3).weight.numel()
             single = nn.Conv2d(64, out, 9).weight.numel()
-        return 1 - (first.weight.numel() + (layers - 1) * other.weight.numel()) / single
+        return 1 - (first + (layers - 1) * other) / single
 
-    n = next(n for n in range(9) if field_of([(3, 1)] * n)[0] == 9)
-    one, two = saved(n, 64), saved(n, 128)
+    layers = next(n for n in range(9) if field_of([(3, 1)] * n)[0] == 9)
+    one = saved(layers, 64)
+    two = saved(layers, 128)
     reads = "The first layer of the second stack reads 64 channels, the others 128."
     share = "What is saved is a share of the one kernel's weights, not of the stack's."
     answer.gives(
-        (n, one, two),
+        (layers, one, two),
         tolerance=2.0,  # two decimals will do
         mistakes=[
-            ((n, 1 - one, 1 - two), "That is what is left, not what is saved."),
-            ((n, 100 * one, 100 * two), "A share is a number up to one."),
-            ((n, one, one), reads),
-            ((n, one, 1 - 2 * (1 - one)), reads),
-            ((n, 1 / (1 - one) - 1, 1 / (1 - two) - 1), share),
+            ((layers, 1 - one, 1 - two), "That is what is left, not what is saved."),
+            ((layers, 100 * one, 100 * two), "A share is a number up to one."),
+            ((layers, one, one), reads),
+            ((layers, one, 1 - 2 * (1 - one)), reads),
+            ((layers, 1 / (1 - one) - 1, 1 / (1 - two) - 1), share),
             ((3, saved(3, 64), saved(3, 128)), "Three see 7 by 7: windows overlap."),
             ((8, saved(8, 64), saved(8, 128)), "A 3x3 adds a pixel on both sides."),
         ],
@@ -61,30 +68,56 @@ def receptive_field(answer: Answer) -> None:
     columns = [[convs for convs, _ in VARIANTS[letter].blocks] for letter in "ADE"]
     draw = random.Random()
     columns += [[draw.randint(1, 4) for _ in range(draw.randint(2, 5))] for _ in "1234"]
-    behind = "There is a pooling behind every block. What does it do to what follows?"
     for convs in ([1, 2], *columns):
-        blocks = [[*[(3, 1)] * n, (2, 2)] for n in convs]
+        blocks: list[list[Layer]] = [[*[(3, 1)] * n, (2, 2)] for n in convs]
         layers = [layer for block in blocks for layer in block]
-        turned = [layer for block in blocks for layer in block[::-1]]
-        narrow = [(1, 2) if layer == (2, 2) else layer for layer in layers]
-        flat = [(size, 1) for size, _ in layers]
-        bare = [layer for layer in layers if layer == (3, 1)]
         answer.gives(
             field_of(layers)[0],
             convs,
             on=f"blocks of {convs} convolutions",
-            mistakes=[
-                (field_of(stack)[0], hint)
-                for stack, hint in (
-                    (narrow, "A maximum over 2 by 2 looks at two neighbours, too."),
-                    (flat, "Behind a pooling, one step is two of the layer before."),
-                    (bare, behind),
-                    (layers[:-1], "The last block ends with its pooling."),
-                    (turned, "In a block the convolutions come before the pooling."),
-                    (layers[::-1], "Go the other way, or keep count of the steps."),
-                )
-            ],
+            mistakes=_receptive_field_mistakes(blocks, layers),
         )
+
+
+def _receptive_field_mistakes(
+    blocks: list[list[Layer]], layers: list[Layer]
+) -> Mistakes:
+    narrow = [(1, 2) if layer == (2, 2) else layer for layer in layers]
+    flat = [(size, 1) for size, _ in layers]
+    bare = [layer for layer in layers if layer == (3, 1)]
+    turned = [layer for block in blocks for layer in block[::-1]]
+    stacks = [
+        (narrow, "A maximum over 2 by 2 looks at two neighbours, too."),
+        (flat, "Behind a pooling, one step is two of the layer before."),
+        (
+            bare,
+            "There is a pooling behind every block. What does it do to what follows?",
+        ),
+        (layers[:-1], "The last block ends with its pooling."),
+        (turned, "In a block the convolutions come before the pooling."),
+        (layers[::-1], "Go the other way, or keep count of the steps."),
+    ]
+    return [(field_of(stack)[0], hint) for stack, hint in stacks]
+
+
+class Costs(NamedTuple):
+    """What a stage has and does, or a ratio of two such."""
+
+    weights: float
+    multiplications: float
+    outputs: float
+
+    @classmethod
+    def of(cls, stage: nn.Module, side: int) -> Costs:
+        """Those of convolutions whose maps have `side` by `side` pixels."""
+        convs = [layer for layer in stage.children() if isinstance(layer, nn.Conv2d)]
+        weights = sum(conv.weight.numel() for conv in convs)
+        outputs = side**2 * sum(conv.out_channels for conv in convs)
+        return cls(weights, weights * side**2, outputs)
+
+    def over(self, other: Costs) -> Costs:
+        """How many times those of the other stage."""
+        return Costs(*(a / b for a, b in zip(self, other, strict=True)))
 
 
 @exercise(
@@ -98,34 +131,49 @@ def doubling(answer: Answer) -> None:
     """Counted from the library's VGG-16, without biases."""
     with torch.device("meta"):
         net = VGG(16)
-    counts = []
-    for stage, side in zip(net[2:5], (56, 28, 14), strict=True):
-        convs = [layer for layer in stage if isinstance(layer, nn.Conv2d)]
-        weights = sum(conv.weight.numel() for conv in convs)
-        outputs = side**2 * sum(conv.out_channels for conv in convs)
-        counts.append((weights, weights * side**2, outputs))
-    third, fourth, fifth = counts
-
-    def over(later: tuple[int, ...], before: tuple[int, ...]) -> tuple[float, ...]:
-        return tuple(a / b for a, b in zip(later, before, strict=True))
-
-    a, b = over(fourth, third), over(fifth, fourth)
-    area = "Half as high and half as wide: how many places are left?"
-    both = "Twice the channels, coming in and going out."
-    reads = "What does the first convolution of conv4 read? And that of conv5?"
+    conv3 = Costs.of(net.get_submodule("conv3"), side=56)
+    conv4 = Costs.of(net.get_submodule("conv4"), side=28)
+    conv5 = Costs.of(net.get_submodule("conv5"), side=14)
     answer.gives(
-        a + b,
+        conv4.over(conv3) + conv5.over(conv4),
         tolerance=0.1,  # with biases, too
         mistakes=[
-            ((*a, 1.0, 0.25, 0.25), reads),
-            ((a[0], a[0], a[2], b[0], b[0], b[2]), "Weights work at every place."),
-            ((a[0], 2 * a[1], 2 * a[2], b[0], 2 * b[1], 2 * b[2]), area),
-            ((a[0], 2 * a[1], 2 * a[2], 1.0, 0.5, 0.5), area),
-            ((2.0, 0.5, a[2], *b), both),
-            ((*a[:2], 2.0, *b[:2], 1.0), "There are more maps, but smaller ones."),
-            (over(third, fourth) + over(fourth, fifth), "Divide later by earlier."),
+            *_doubling_mistakes(conv4.over(conv3), conv5.over(conv4)),
+            (conv3.over(conv4) + conv4.over(conv5), "Divide later by earlier."),
         ],
     )
+
+
+def _doubling_mistakes(a: Costs, b: Costs) -> Mistakes:
+    """Of the ratios of conv4 to conv3, and of conv5 to conv4."""
+    reads = "What does the first convolution of conv4 read? And that of conv5?"
+    area = "Half as high and half as wide: how many places are left?"
+
+    def at_half(c: Costs) -> Costs:
+        return Costs(c.weights, 2 * c.multiplications, 2 * c.outputs)
+
+    return [
+        ((*a, 1.0, 0.25, 0.25), reads),
+        (
+            a._replace(multiplications=a.weights)
+            + b._replace(multiplications=b.weights),
+            "Weights work at every place.",
+        ),
+        (at_half(a) + at_half(b), area),
+        ((*at_half(a), 1.0, 0.5, 0.5), area),
+        (
+            (2.0, 0.5, a.outputs, *b),
+            "Twice the channels, coming in and going out.",
+        ),
+        (
+            a._replace(outputs=2.0) + b._replace(outputs=1.0),
+            "There are more maps, but smaller ones.",
+        ),
+    ]
+
+
+#: How many convolutions each block has, and how many channels.
+Blocks: TypeAlias = tuple[tuple[int, int], ...]
 
 
 @exercise(
@@ -137,42 +185,62 @@ def doubling(answer: Answer) -> None:
 )
 def net_for(answer: Answer) -> None:
     """Against nets of a few channels, with sides that are halved evenly or not."""
-    for blocks, pixels, hidden in (
+    cases: list[tuple[Blocks, int, int]] = [
         (((1, 4), (2, 6)), 20, 8),
         (((2, 3), (1, 4), (1, 5)), 30, 7),
         (((1, 2), (1, 3), (1, 3), (2, 4), (1, 4)), 64, 5),
-    ):
-        maps, side = blocks[-1][1], pixels // 2 ** len(blocks)
-        wide = [3, *(channels for _, channels in blocks)]
-        body = [vgg_block(n, c, d) for (n, d), c in zip(blocks, wide, strict=False)]
-        first, last = nn.Linear(maps * side**2, hidden), nn.Linear(hidden, 3)
-        flatten, relu = nn.Flatten(), nn.ReLU()
-        fulls = [
-            (6400, "6400 is 256 maps of 5 by 5, which another net has."),
-            (maps * 49, "7 by 7 is what five blocks leave of 224 pixels."),
-            (512 * 49, "The maps are 512 in VGG-16. How many are there here?"),
-            (256 * side**2, "How many maps come out of the last block?"),
-            (maps * side, "A map has a height and a width."),
-            (side**2, "All maps of the last block reach the full layer."),
-            (maps * (2 * side) ** 2, "The last block ends with its pooling."),
-            (maps * pixels**2, "Every block halves the maps."),
-            (maps * (side + 1) ** 2, "Pooling rounds down."),
+    ]
+    for blocks, pixels, hidden in cases:
+        in_channels = [3, *(channels for _, channels in blocks[:-1])]
+        body = [
+            *(
+                vgg_block(convs, before, channels)
+                for (convs, channels), before in zip(blocks, in_channels, strict=True)
+            ),
+            nn.Flatten(),
         ]
-        ends: list[tuple[list[nn.Module], str]] = [
-            ([first, last], "Keep the ReLU between the full layers."),
-            ([first, relu, last, relu], "Logits may be negative."),
-            *(([nn.Linear(n, hidden), relu, last], hint) for n, hint in fulls),
-        ]
-        try:
+        side = pixels // 2 ** len(blocks)
+        first = nn.Linear(blocks[-1][1] * side**2, hidden)
+        last = nn.Linear(hidden, 3)
+        wrong_ends = _wrong_ends(blocks, pixels, first, last)
+        with case(f"net_for({blocks}, {pixels}, {hidden}, 3): "):
             same_function(
                 answer(blocks, pixels, hidden, 3),
-                nn.Sequential(*body, flatten, first, relu, last),
+                nn.Sequential(*body, first, nn.ReLU(), last),
                 torch.randn(2, 3, pixels, pixels),
-                mistakes=[(nn.Sequential(*body, flatten, *e), h) for e, h in ends],
+                mistakes=[
+                    (nn.Sequential(*body, *end), hint) for end, hint in wrong_ends
+                ],
             )
-        except Wrong as wrong:
-            call = f"net_for({blocks}, {pixels}, {hidden}, 3)"
-            raise Wrong(f"{call}: {wrong.message}", wrong.hint) from None
+
+
+def _wrong_ends(
+    blocks: Blocks, pixels: int, first: nn.Linear, last: nn.Linear
+) -> list[tuple[list[nn.Module], str]]:
+    """What wrong nets have behind the blocks, with hints: first the right layers, then
+    a first full layer that reads another number of inputs.
+    """
+    maps = blocks[-1][1]
+    side = pixels // 2 ** len(blocks)
+    inputs = [
+        (6400, "6400 is 256 maps of 5 by 5, which another net has."),
+        (maps * 49, "7 by 7 is what five blocks leave of 224 pixels."),
+        (512 * 49, "The maps are 512 in VGG-16. How many are there here?"),
+        (256 * side**2, "How many maps come out of the last block?"),
+        (maps * side, "A map has a height and a width."),
+        (side**2, "All maps of the last block reach the full layer."),
+        (maps * (2 * side) ** 2, "The last block ends with its pooling."),
+        (maps * pixels**2, "Every block halves the maps."),
+        (maps * (side + 1) ** 2, "Pooling rounds down."),
+    ]
+    ends: list[tuple[list[nn.Module], str]] = [
+        ([first, last], "Keep the ReLU between the full layers."),
+        ([first, nn.ReLU(), last, nn.ReLU()], "Logits may be negative."),
+    ]
+    for number, hint in inputs:
+        other = nn.Linear(number, first.out_features)
+        ends.append(([other, nn.ReLU(), last], hint))
+    return ends
 
 
 @exercise(
@@ -185,32 +253,52 @@ def net_for(answer: Answer) -> None:
 def unnoticed(answer: Answer) -> None:
     """By what it does to maps that come out of a ReLU."""
     for channels in (1, 5):
-        got, x = answer(channels), torch.randn(2, channels, 6, 7).relu()
+        got = answer(channels)
+        x = torch.randn(2, channels, 6, 7).relu()
         conv = got if isinstance(got, nn.Conv2d) else nn.Conv2d(1, 1, 1)
-        bias = conv.bias is not None and bool(conv.bias.any())
-        vgg = conv.weight.shape == (channels, channels, 3, 3)
-        stiff = not conv.weight.requires_grad
-        for fails, message, hint in (
-            (not vgg, "it is no 3x3 convolution", "Return an `nn.Conv2d` as VGG's."),
-            (stiff, "it cannot learn", "Its weights may begin so, but not stay so."),
-            (bias, "it has a bias that is not zero", "What does a bias add?"),
-        ):
-            if fails:
-                raise Wrong(f"{message}, with {channels} channels", hint)
-        around = F.pad(x, (1, 1, 1, 1))
-        nine = [around[..., i : i + 6, j : j + 7] for i in range(3) for j in range(3)]
-        everyone, window = x.sum(1, keepdim=True).expand_as(x), torch.stack(nine).sum(0)
-        own = "An output channel sees all channels, and should hand on its own."
-        middle = "Of the nine pixels, the one in the middle is to be handed on."
-        mistakes = [
-            (x[..., 1:-1, 1:-1], "Without padding, the maps become smaller."),
-            (0 * x, "This lets nothing through."),
-            *((each, own) for each in (everyone, everyone / channels)),
-            *((each, middle) for each in (window, window / 9, *nine[:4], *nine[5:])),
-            (window.sum(1, True).expand_as(x), own),
-        ]
-        on = f"for {channels} channels, behind its ReLU"
-        compare(F.relu(conv(x)), x, on=on, mistakes=mistakes)
+        refuse(
+            conv.weight.shape != (channels, channels, 3, 3),
+            f"it is no 3x3 convolution, with {channels} channels",
+            "Return an `nn.Conv2d` as VGG's.",
+        )
+        refuse(
+            not conv.weight.requires_grad,
+            f"it cannot learn, with {channels} channels",
+            "Its weights may begin so, but not stay so.",
+        )
+        refuse(
+            conv.bias is not None and conv.bias.any(),
+            f"it has a bias that is not zero, with {channels} channels",
+            "What does a bias add?",
+        )
+        compare(
+            F.relu(conv(x)),
+            x,
+            on=f"for {channels} channels, behind its ReLU",
+            mistakes=_unnoticed_mistakes(x),
+        )
+
+
+def _unnoticed_mistakes(x: Tensor) -> Mistakes:
+    channels = x.shape[1]
+    around = F.pad(x, (1, 1, 1, 1))
+    nine = [around[..., i : i + 6, j : j + 7] for i in range(3) for j in range(3)]
+    beside = [*nine[:4], *nine[5:]]
+    window = torch.stack(nine).sum(0)
+    everyone = x.sum(1, keepdim=True).expand_as(x)
+    everything = window.sum(1, keepdim=True).expand_as(x)
+    own = "An output channel sees all channels, and should hand on its own."
+    middle = "Of the nine pixels, the one in the middle is to be handed on."
+    return [
+        (x[..., 1:-1, 1:-1], "Without padding, the maps become smaller."),
+        (0 * x, "This lets nothing through."),
+        (everyone, own),
+        (everyone / channels, own),
+        (window, middle),
+        (window / 9, middle),
+        *all_with(middle, beside),
+        (everything, own),
+    ]
 
 
 @exercise(
@@ -224,10 +312,9 @@ def unnoticed(answer: Answer) -> None:
 def as_convolutions(answer: Answer) -> None:
     """Against the full layers at every place of larger maps."""
     for channels, side, hidden in ((3, 2, 6), (2, 3, 5)):
-        full = first, last = nn.Linear(channels * side**2, hidden), nn.Linear(hidden, 4)
-        weight = first.weight.detach().unflatten(1, (channels, side, side))
-        mixed = first.weight.detach().unflatten(1, (side, side, channels))
-        got = answer(*full, channels, side)
+        first = nn.Linear(channels * side**2, hidden)
+        last = nn.Linear(hidden, 4)
+        got = answer(first, last, channels, side)
         if not isinstance(got, nn.Module):
             raise Wrong(f"it returns {type(got).__name__}, where a module is wanted")
         for height, width in ((side, side), (side + 3, side + 1)):
@@ -236,27 +323,49 @@ def as_convolutions(answer: Answer) -> None:
             try:
                 came = got(x)
             except RuntimeError as error:
-                hint = "Is there still a layer that wants maps of one size?"
-                raise Wrong(f"it fails {on}: {error}", hint) from None
-            want, squeezed = _slid(x, weight, *full), F.adaptive_avg_pool2d(x, side)
-            each = "On larger maps there is an answer for each place."
-            order = "`nn.Flatten` goes through the maps one by one, each row by row."
-            pads = "Without padding: the kernel is used where all of it fits."
-            mistakes = [
-                (want[..., 0, 0], "What comes out are maps still, if only 1 by 1."),
-                (_slid(squeezed, weight, *full), each),
-                (_slid(x, mixed.movedim(3, 1), *full), order),
-                (_slid(x, weight.mT, *full), order),
-                (_slid(F.pad(x, [side // 2] * 4), weight, *full), pads),
-                (_slid(x, weight, *full, gate=False), "Where is the ReLU?"),
-                (F.relu(want), "Logits may be negative: no ReLU behind them."),
-                (want - last.bias[:, None, None], "The last layer has biases, too."),
-            ]
-            compare(came, want, on=on, mistakes=mistakes)
+                raise Wrong(
+                    f"it fails {on}: {error}",
+                    "Is there still a layer that wants maps of one size?",
+                ) from None
+            weight = first.weight.detach().unflatten(1, (channels, side, side))
+            compare(
+                came,
+                _slid(x, weight, first, last),
+                on=on,
+                mistakes=_as_convolutions_mistakes(x, weight, first, last),
+            )
+
+
+def _as_convolutions_mistakes(
+    x: Tensor, weight: Tensor, first: nn.Linear, last: nn.Linear
+) -> Mistakes:
+    """`weight` is that of the first layer, as kernels."""
+    _, channels, side, _ = weight.shape
+    want = _slid(x, weight, first, last)
+    squeezed = F.adaptive_avg_pool2d(x, side)
+    padded = F.pad(x, [side // 2] * 4)
+    channels_last = first.weight.detach().unflatten(1, (side, side, channels))
+    order = "`nn.Flatten` goes through the maps one by one, each row by row."
+    return [
+        (want[..., 0, 0], "What comes out are maps still, if only 1 by 1."),
+        (
+            _slid(squeezed, weight, first, last),
+            "On larger maps there is an answer for each place.",
+        ),
+        (_slid(x, channels_last.movedim(3, 1), first, last), order),
+        (_slid(x, weight.mT, first, last), order),
+        (
+            _slid(padded, weight, first, last),
+            "Without padding: the kernel is used where all of it fits.",
+        ),
+        (_slid(x, weight, first, last, gate=False), "Where is the ReLU?"),
+        (F.relu(want), "Logits may be negative: no ReLU behind them."),
+        (want - last.bias[:, None, None], "The last layer has biases, too."),
+    ]
 
 
 def _slid(
-    x: Tensor, weight: Tensor, first: nn.Linear, last: nn.Linear, gate: bool = True
+    x: Tensor, weight: Tensor, first: nn.Linear, last: nn.Linear, *, gate: bool = True
 ) -> Tensor:
     """Both full layers at every place, the weights of the first one as given."""
     hidden = F.conv2d(x, weight, first.bias).movedim(1, 3)
@@ -275,26 +384,46 @@ def spread(answer: Answer) -> None:
     """Its form: variances of windows add up, each in steps of its layer."""
     large = [(3, 1), (2, 2), (3, 1), (3, 1), (2, 2)]
     for layers in ([(3, 1)], [(9, 1)], [(3, 1)] * 4, large[1:4], large):
-        step, variance, flat, ways = 1, 0.0, 0.0, torch.ones(1, 1, 1)
+        step = 1
+        variance = 0.0
         for size, stride in layers:
-            flat += (size**2 - 1) / 12
             variance += step**2 * (size**2 - 1) / 12
-            ways = F.conv_transpose1d(ways, torch.ones(1, 1, size), dilation=step)
             step *= stride
-        field, squares = ways.numel(), ways.flatten().square()
-        away = torch.arange(field) - (field - 1) / 2
-        narrow = (squares * away**2).sum() / squares.sum()
         answer.gives(
             variance**0.5,
             layers,
             on=f"layers {layers}",
             tolerance=1.0,
-            mistakes=[
-                (variance, "That is the variance. Take its root."),
-                *((n, "So far it could look.") for n in (field, (field - 1) / 2)),
-                (((field**2 - 1) / 12) ** 0.5, "Not all pixels have the same share."),
-                (flat**0.5, "Behind a stride, a step is several pixels."),
-                (narrow.item() ** 0.5, "The share is the number of ways, unsquared."),
-                ((2 * variance) ** 0.5, "Measure along one axis, not in the picture."),
-            ],
+            mistakes=_spread_mistakes(layers, variance),
         )
+
+
+def _spread_mistakes(layers: list[Layer], variance: float) -> Mistakes:
+    field = field_of(layers)[0]
+    even = (field**2 - 1) / 12
+    flat = sum(((size**2 - 1) / 12 for size, _ in layers), 0.0)
+    could = "So far it could look."
+    return [
+        (variance, "That is the variance. Take its root."),
+        (field, could),
+        ((field - 1) / 2, could),
+        (even**0.5, "Not all pixels have the same share."),
+        (flat**0.5, "Behind a stride, a step is several pixels."),
+        (
+            _variance_of_squares(layers) ** 0.5,
+            "The share is the number of ways, unsquared.",
+        ),
+        ((2 * variance) ** 0.5, "Measure along one axis, not in the picture."),
+    ]
+
+
+def _variance_of_squares(layers: list[Layer]) -> float:
+    """If the share of a pixel were the square of the number of ways that lead to it."""
+    step = 1
+    ways = torch.ones(1, 1, 1)
+    for size, stride in layers:
+        ways = F.conv_transpose1d(ways, torch.ones(1, 1, size), dilation=step)
+        step *= stride
+    shares = ways.flatten().square()
+    away = torch.arange(len(shares)) - (len(shares) - 1) / 2
+    return ((shares * away**2).sum() / shares.sum()).item()

@@ -1,0 +1,47 @@
+"""What the answer keys of several chapters need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from course_lib.checks.compare import Mistakes, Wrong
+
+
+@contextmanager
+def case(named: str, hint: str = "") -> Iterator[None]:
+    """Put the name of a case in front of what turns out to be wrong in the body, and
+    give `hint` where there is none that fits better.
+
+    Raises: Wrong if the body does.
+    """
+    try:
+        yield
+    except Wrong as wrong:
+        raise Wrong(f"{named}{wrong.message}", wrong.hint or hint) from None
+
+
+def refuse(when: object, message: str, hint: str = "") -> None:
+    """Say what is wrong `when` it is so.
+
+    Raises: Wrong then.
+    """
+    if when:
+        raise Wrong(message, hint)
+
+
+def all_with(hint: str, values: Iterable[Any]) -> Mistakes:
+    """Several mistakes that one hint is for."""
+    return [(value, hint) for value in values]
+
+
+def without_each(net: nn.Sequential, kind: type[nn.Module]) -> list[nn.Module]:
+    """The net without its first layer of a kind, without its second one, and so on."""
+    return [
+        nn.Sequential(*(layer for layer in net if layer is not gone))
+        for gone in net
+        if isinstance(gone, kind)
+    ]
