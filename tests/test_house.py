@@ -44,7 +44,7 @@ COMMITTED = subprocess.run(
 
 
 def cells(kind):
-    """Every code cell of every notebook that there is, with an identity for messages."""
+    """Every cell of that kind of every notebook, with an identity for messages."""
     for text in TEXTS:
         if not text.with_suffix(".ipynb").exists():
             continue  # test_one_word_four_files says so
