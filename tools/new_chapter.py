@@ -20,6 +20,7 @@ import keyword
 import re
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -90,7 +91,10 @@ class Chapter:
         many = len(surnames) > 4
         listed = " and ".join(filter(None, (", ".join(surnames[:-1]), surnames[-1])))
         who = f"{surnames[0]} et al." if many else listed
-        reference = f'{who} ({year}), "{self.title}", arXiv:{self.paper}'
+        reference = (
+            f'{who} ({year}), "{self.title}", arXiv:{self.paper}. {WORD} which section'
+            f" or figure has what. Chapter: {self.cls}."
+        )
         note = f'\n        # {WORD} torchvision="{self.torchvision}", once it is equal'
         return {
             "name": self.name,
@@ -104,23 +108,13 @@ class Chapter:
             "key": f"{self.name}{year}",
             "url": f"https://arxiv.org/abs/{self.paper}",
             "cite": f"{who} {year or f'{WORD} year'}",
-            "reference": _wrapped(reference),
+            "reference": textwrap.fill(reference, 88),
             "torchvision": self.torchvision,
             "torchvision_note": note if self.torchvision else "",
             "torchvision_import": "from torchvision import models\n"
             if self.torchvision
             else "",
         }
-
-
-def _wrapped(text: str) -> str:
-    """`text` in lines that a docstring may have."""
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > 60:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".lstrip()
-    return "\n".join(lines)
 
 
 def check_name(root: Path, name: str) -> None:
@@ -281,21 +275,20 @@ ADDITIONS = {
 }
 
 
-def tidy(files: list[Path]) -> None:
+def tidy(root: Path, files: list[Path]) -> None:
     """Sort the imports and lists of Python files, and format them."""
     names = [str(file) for file in files if file.suffix == ".py"]
-    ruff, settings = [sys.executable, "-m", "ruff"], ["--config", "pyproject.toml"]
     for command in (["check", "--quiet", "--fix", "--select", "I,RUF022"], ["format"]):
-        arguments = [*ruff, *command, "--no-cache", *settings, *names]
-        subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True)
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", *names]
+        subprocess.run(ruff, cwd=root, check=True, capture_output=True)
 
 
 def write(root: Path, chapter: Chapter) -> dict[Path, str]:
-    """Write what `plan` says; the places that are left, file by file."""
+    """Write what `plan` says; every file of it, with what it says now."""
     made = plan(root, chapter)
     for path, text in made.items():
         path.write_text(text, encoding="utf-8")
-    tidy(list(made))
+    tidy(root, list(made))
     return {path: path.read_text(encoding="utf-8") for path in made}
 
 
