@@ -183,6 +183,29 @@ def test_checks_what_is_named(target, text, monkeypatch, capsys):
     assert "no chapter notes; there are chapter, other" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["lenet", "vgg"], ["lenet", "vgg"]),
+        (["book/vgg.md", "book/vgg.ipynb", "vgg"], ["vgg"]),
+        (["book/index.md", "book/lenet.md"], ["lenet"]),
+        (["book/solutions/nin.ipynb", "book/exercises/nin.md"], ["nin"]),
+        (["book/nonsense.md"], ["nonsense"]),
+    ],
+)
+def test_chapters_are_named_by_their_files_too(names, found):
+    assert notebooks.named(names, ["lenet", "nin", "vgg"]) == sorted(found)
+
+
+def test_pages_without_code_are_not_checked(target, text, monkeypatch):
+    """As a commit of one asks for it; another chapter may be wrong meanwhile."""
+    text.write_text(TEXT.replace("1 + 1", "1 + 2"))
+    notes = str(text.with_name("notes.md"))
+    run(monkeypatch, "--check", notes)
+    with pytest.raises(SystemExit, match="make notebooks"):
+        run(monkeypatch, "--check", str(text), notes)
+
+
 #: What people's programs make of a notebook that was executed: the outputs are kept.
 SAVED = {
     "Colab": lambda made: [
