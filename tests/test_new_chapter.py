@@ -57,6 +57,12 @@ def test_a_name_that_is_taken(name, file):
         check_name(ROOT, name)
 
 
+@pytest.mark.parametrize("cls", ["Squeeze", "Squeeze Net", "squeeze-net"])
+def test_a_class_that_the_word_does_not_lead_to(cls):
+    with pytest.raises(ValueError, match=f"'squeezenet' in capitals .*; got '{cls}'"):
+        plan(ROOT, replace(CHAPTER, cls=cls))
+
+
 def test_nothing_is_overwritten(tree):
     made = plan(tree, CHAPTER)
     (tree / "book/exercises/squeezenet.md").write_text("mine")
@@ -136,8 +142,9 @@ def test_the_network_of_torchvision():
 
 @pytest.mark.parametrize("cls", ["Tiny", "SqueezeNet", "EfficientNetV2OfTheThird"])
 def test_what_it_writes_is_clean(tree, cls):
-    made = write(tree, replace(CHAPTER, name="squeezenet", cls=cls))
-    assert {f"{file.format(name='squeezenet')}" for file in FILES.values()} <= {
+    name = cls.lower()
+    made = write(tree, replace(CHAPTER, name=name, cls=cls))
+    assert {file.format(name=name) for file in FILES.values()} <= {
         str(path.relative_to(tree)) for path in made
     }
     files = [str(path) for path in made if path.suffix == ".py"]
@@ -152,7 +159,7 @@ def test_what_it_writes_is_clean(tree, cls):
     toc = yaml.safe_load((tree / "_toc.yml").read_text())
     listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
     for folder in ("book", "book/solutions"):
-        place = listed.index(f"{folder}/squeezenet.ipynb")
+        place = listed.index(f"{folder}/{name}.ipynb")
         assert listed[place + 1] == f"{folder}/comparison.ipynb"
 
 

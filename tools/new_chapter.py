@@ -52,8 +52,9 @@ STEPS = """\
 2. Its line in course_lib/catalog.py: variants, settings, torchvision's name. Then, on a
    machine that does nothing else,
        python -m tools.explorer && python -m experiments.accuracy
-3. The chapter: book/{name}.md, and a line for each new term in book/glossary.md
-       make notebooks NAMES={name}
+3. The chapter: book/{name}.md, and a line for each new term in book/glossary.md. Then
+   it, and the pages that show all networks:
+       make notebooks NAMES="{name} comparison cheatsheet"
 4. Four exercises more, with their checks and answers: book/exercises/{name}.md,
    course_lib/checks/keys/{name}.py, tests/answers/{name}.py
        make exercises NAMES={name}
@@ -75,46 +76,53 @@ class Chapter:
     cls: str
     #: The network of torchvision, such as "squeezenet1_0"; empty where it has none.
     torchvision: str = ""
-    #: The number of its paper on arXiv.
-    paper: str = WORD
+    #: The number of its paper on arXiv; empty, as what follows, if it is not known yet.
+    paper: str = ""
     #: The title of the paper.
-    title: str = f"{WORD} title"
+    title: str = ""
     #: Its authors, as BibTeX has them: ``Last, First and Last, First``.
-    authors: str = f"{WORD} authors"
+    authors: str = ""
     #: The question that the chapter asks.
-    question: str = f"{WORD} which question?"
+    question: str = ""
 
     def values(self) -> dict[str, str]:
         """What the templates take."""
-        year = f"20{self.paper[:2]}" if self.paper[:2].isdigit() else ""
-        surnames = [each.split(",")[0] for each in self.authors.split(" and ")]
-        many = len(surnames) > 4
-        listed = " and ".join(filter(None, (", ".join(surnames[:-1]), surnames[-1])))
-        who = f"{surnames[0]} et al." if many else listed
+        year = f"20{self.paper[:2]}" if self.paper else ""
+        paper = self.paper or f"{WORD}_{self.name}"
+        title = self.title or f"{WORD} the title of {self.name}"
+        authors = self.authors or f"{WORD} the authors of {self.name}"
+        who = _cited(authors)
         reference = (
-            f'{who} ({year}), "{self.title}", arXiv:{self.paper}. {WORD} which section'
-            f" or figure has what. Chapter: {self.cls}."
+            f'{who} ({year}), "{title}", arXiv:{paper}. {WORD} which section or figure'
+            f" has what. Chapter: {self.cls}."
         )
         note = f'\n        # {WORD} torchvision="{self.torchvision}", once it is equal'
+        models = "from torchvision import models\n"
         return {
             "name": self.name,
             "cls": self.cls,
-            "question": self.question,
-            "paper": self.paper,
-            "title": self.title,
-            "authors": self.authors,
+            "question": self.question or f"{WORD} which question?",
+            "paper": paper,
+            "title": title,
+            "authors": authors,
             "surnames": who,
             "year": year or str(datetime.datetime.now(datetime.UTC).year),
             "key": f"{self.name}{year}",
-            "url": f"https://arxiv.org/abs/{self.paper}",
-            "cite": f"{who} {year or f'{WORD} year'}",
+            "url": f"https://arxiv.org/abs/{paper}",
+            "cite": f"{who} {year}".rstrip(),
             "reference": textwrap.fill(reference, 88),
             "torchvision": self.torchvision,
             "torchvision_note": note if self.torchvision else "",
-            "torchvision_import": "from torchvision import models\n"
-            if self.torchvision
-            else "",
+            "torchvision_import": models if self.torchvision else "",
         }
+
+
+def _cited(authors: str) -> str:
+    """BibTeX's ``Last, First and Last, First`` as a sentence has them."""
+    *surnames, last = (each.split(",")[0] for each in authors.split(" and "))
+    if len(surnames) > 3:
+        return f"{surnames[0]} et al."
+    return f"{', '.join(surnames)} and {last}" if surnames else last
 
 
 def check_name(root: Path, name: str) -> None:
@@ -128,6 +136,14 @@ def check_name(root: Path, name: str) -> None:
     made += [f"course_lib/{name}", f"book/{name}.ipynb"]
     if taken := [file for file in made if (root / file).exists()]:
         raise ValueError(f"the name {name!r} is taken: there is {', '.join(taken)}")
+
+
+def check_class(name: str, cls: str) -> None:
+    """Raise the ValueError of a class that the word does not lead to."""
+    if not cls.isidentifier() or cls.lower() != name.replace("_", ""):
+        raise ValueError(
+            f"CLASS must be {name!r} in capitals and small letters; got {cls!r}"
+        )
 
 
 def of_torchvision(name: str) -> tuple[str, str]:
@@ -157,6 +173,7 @@ def plan(root: Path, chapter: Chapter) -> dict[Path, str]:
         form that it had.
     """
     check_name(root, chapter.name)
+    check_class(chapter.name, chapter.cls)
     values = chapter.values()
     values["oracle"] = (
         fill("oracle.py.txt", values) + "\n" if chapter.torchvision else ""
@@ -307,7 +324,7 @@ def main() -> None:
     try:
         check_name(ROOT, arguments.name)
         cls, network = of_torchvision(arguments.name)
-        given.setdefault("cls", cls or arguments.name.capitalize())
+        given.setdefault("cls", cls or arguments.name.replace("_", "").capitalize())
         made = write(ROOT, Chapter(torchvision=network, **given))
     except ValueError as error:
         sys.exit(str(error))
