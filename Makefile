@@ -1,12 +1,13 @@
-# make book: render the course from the notebooks as they were executed. make test: prove it.
-# make try NAME=resnet: what is about one topic, in seconds. make browser: open every page
-# in Chromium.
+# make help: the targets, and what each does.
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: book test try data lint types unit nbval notebooks exercises proof browser serve bench links audit lock clean
+.PHONY: help book test try new times data lint types unit nbval notebooks exercises proof browser serve bench links audit lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/uv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -23,16 +24,16 @@ $(BIN)/uv:
 	$(UV) --no-deps --editable .
 	@touch $@ .venv/book
 
-book: .venv/book
+book: .venv/book ## render the course from the notebooks as they were executed
 	@rm -rf _build/.doctrees  # a page that is not read again does not warn again
 	$(BIN)/jupyter-book build --warningiserror --nitpick --keep-going .
 	@echo "The first page: $(CURDIR)/_build/html/index.html"
 
 # The parts of `make test`, and how long each took; MORE=browser adds one.
-test:
+test: ## prove it: lint, types, tests, notebooks, the book
 	@MAKE="$(MAKE)" $(PYTHON) -m tools.gate .venv/all data lint types unit nbval book $(MORE)
 
-lint: .venv/all
+lint: .venv/all ## ruff, spelling, notebooks against their texts, workflows
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/python -m tools.notebooks --check
@@ -42,10 +43,10 @@ lint: .venv/all
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
-types: .venv/all
+types: .venv/all ## mypy --strict
 	$(BIN)/mypy
 
-data: .venv/all
+data: .venv/all ## look for Fashion-MNIST, and fetch it
 	@$(BIN)/python -m course_lib.data \
 		|| { $(call DEBIAN,dataset-fashion-mnist); $(BIN)/python -m course_lib.data; }
 
@@ -61,71 +62,77 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # What unit tests do without: nbval alone takes longer to import than most of them take to run.
 LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio
 
-unit: .venv/all data
+unit: .venv/all data ## all tests, with coverage
 	$(PYTEST) $(LIGHT) --numprocesses $(CORES) --dist worksteal --cov
 
 # make try NAME=resnet: the tests, the examples, the types and the text of one topic.
 TOPIC = $(wildcard tests/test_$(NAME).py tests/test_$(NAME)_*.py course_lib/$(NAME).py course_lib/$(NAME))
 TEXT = $(basename $(notdir $(wildcard book/$(NAME).md)))
-try: .venv/all
+COMPLETE = $(if $(TEXT),'tests/test_chapters.py::test_a_chapter_is_complete[$(TEXT)]')
+try: .venv/all ## NAME=resnet: what is about one topic, in seconds
 	@test -n "$(NAME)" -a -n "$(TOPIC)" \
 		|| { echo "make try NAME=TOPIC, such as resnet; there is no topic '$(NAME)'"; exit 1; }
 	@$(BIN)/ruff check $(TOPIC) && $(BIN)/ruff format --check $(TOPIC)
 	@$(BIN)/mypy $(filter course_lib/%,$(TOPIC)) & types=$$!; \
-		$(if $(TEXT),$(BIN)/python -m tools.notebooks --check $(TEXT) &&) \
-		$(PYTEST) $(LIGHT) --quiet $(TOPIC) && wait $$types
+		$(PYTEST) $(LIGHT) --quiet $(TOPIC) $(COMPLETE) \
+		$(if $(TEXT),&& $(BIN)/python -m tools.notebooks --check $(TEXT)) && wait $$types
+
+# make new NAME=squeezenet PAPER=1602.07360 QUESTION="how small can it be?" and so on.
+new: .venv/all ## NAME=squeezenet: begin the chapter of a network; CONTRIBUTING.md
+	@$(BIN)/python -m tools.new_chapter $(NAME) --class "$(CLASS)" --paper "$(PAPER)" \
+		--title "$(TITLE)" --authors "$(AUTHORS)" --question "$(QUESTION)"
 
 # What a graphics card must not do: round to TF32, and add in any order (tests/kernel.py).
 CARD := NVIDIA_TF32_OVERRIDE=0 CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONSTARTUP=$(CURDIR)/tests/kernel.py
 NBVAL_OPTIONS := --nbval --nbval-current-env --nbval-cell-timeout 900 -p tests.notebooks.plugin
 
 # The longest first, by book/results/notebooks.csv; make times rewrites it.
-nbval: .venv/all data
+nbval: .venv/all data ## run all notebooks again, and compare
 	$(CARD) $(PYTEST) --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder \
 		$(NBVAL_OPTIONS) $(NBVAL) book/*.ipynb book/solutions
 
-times:
+times: ## nbval, and write down how long each notebook takes
 	$(MAKE) nbval NBVAL="--times book/results/notebooks.csv"
 
-notebooks: .venv/all data
+notebooks: .venv/all data ## execute the texts whose code changed; NAMES=lenet: this one
 	$(BIN)/python -m tools.notebooks $(NAMES)
 
-exercises: .venv/all data
+exercises: .venv/all data ## the same for exercises; NAMES=lenet
 	$(BIN)/python -m tools.exercises $(NAMES)
 
 .venv/teach .venv/proof: .venv/%: .venv/all
 	$(UV) --constraint requirements.lock --editable ".[$*]"
 	@touch $@
 
-proof: .venv/all .venv/teach .venv/proof data
+proof: .venv/all .venv/teach .venv/proof data ## what no test can show in minutes; NAMES=faults: a part
 	$(BIN)/python -m proofs $(NAMES)
 
 .venv/browser: tests/browser/requirements.txt | .venv/book
 	$(UV) --requirement $<
 	@touch $@
 
-browser: .venv/browser book
+browser: .venv/browser book ## open every page of the book in Chromium
 	@command -v "$${CHROMIUM:-chromium}" > /dev/null || { $(call DEBIAN,chromium); }
 	$(BIN)/python tests/browser/suite.py
 
-serve: book
+serve: book ## show the book on a local port
 	$(BIN)/python -m http.server --directory _build/html
 
 # About 25 minutes, on a machine that does nothing else. For the figures of an older laptop:
 # make bench LIMIT="ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2"
 BENCHMARKS := imports pipeline xray peak compiled fullscale training time_to_accuracy
-bench: .venv/all data
+bench: .venv/all data ## the benchmarks, in 25 minutes on an idle machine
 	for name in $(BENCHMARKS); do $(LIMIT) $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-links: .venv/book
+links: .venv/book ## follow every link of the book
 	$(BIN)/jupyter-book build --builder linkcheck .
 
-audit: $(BIN)/uv
+audit: $(BIN)/uv ## known vulnerabilities of what the lock names
 	$(BIN)/uv tool run pip-audit@2.10.1 --requirement requirements.lock --disable-pip --require-hashes --strict
 
-lock: $(BIN)/uv
+lock: $(BIN)/uv ## renew requirements.lock
 	$(UV:install=compile) --upgrade --universal --generate-hashes --python-version 3.11 \
 		--custom-compile-command "make lock" requirements.txt --output-file requirements.lock
 
-clean:
+clean: ## remove what was built
 	rm -rf .venv _build dist *.egg-info .*_cache .hypothesis .coverage

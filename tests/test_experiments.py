@@ -22,12 +22,16 @@ SCRIPTS = sorted(
 def test_results_are_complete_and_of_this_code(script):
     experiment = importlib.import_module(f"experiments.{script}").EXPERIMENT
     rows = experiment.rows()
-    assert rows, f"run: python -m experiments.{script}"
+    mend = f"run, on a machine that does nothing else: python -m experiments.{script}"
+    assert rows, mend
     for row in rows:
-        assert all(row[name] for name in (*experiment.keys[0], *record.PROVENANCE))
-    assert not experiment.stale(), f"run: python -m experiments.{script}"
+        empty = [k for k in (*experiment.keys[0], *record.PROVENANCE) if not row[k]]
+        assert not empty, f"a row without {', '.join(empty)}: {row}; {mend}"
+    stale = experiment.stale()
+    assert not stale, f"{len(stale)} rows are older than the code; {mend}"
     for key in experiment.keys:
-        assert any(key.items() <= row.items() for row in rows), key
+        found = any(key.items() <= row.items() for row in rows)
+        assert found, f"not measured: {key}; {mend}"
 
 
 def test_every_table_has_its_script():
@@ -37,7 +41,12 @@ def test_every_table_has_its_script():
         importlib.import_module(f"experiments.{name}").EXPERIMENT.table
         for name in SCRIPTS
     }
-    assert tables == scripts
+    for table in tables ^ scripts:
+        one = f"experiments/{table}.py" if table in tables else "an experiment"
+        pytest.fail(
+            f"book/results/{table}.csv and {one} belong together: write the script that"
+            " measures it, run it, or take both away"
+        )
 
 
 @pytest.fixture

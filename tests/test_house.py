@@ -44,8 +44,10 @@ COMMITTED = subprocess.run(
 
 
 def cells(kind):
-    """Every code cell of every notebook, with an identity for messages."""
+    """Every cell of that kind of every notebook, with an identity for messages."""
     for text in TEXTS:
+        if not text.with_suffix(".ipynb").exists():
+            continue  # test_one_word_four_files says so
         for cell in nbformat.read(text.with_suffix(".ipynb"), as_version=4).cells:
             if cell.cell_type == kind:
                 yield pytest.param(cell, id=cell.id)
@@ -73,24 +75,35 @@ def test_one_word_four_files(name):
         module_file,
         f"tests/test_{module.replace('/', '_').replace('__', '')}.py",
     ):
-        assert (ROOT / file).is_file(), file
+        make = f"run: make notebooks NAMES={name}"
+        mend = make if file.endswith(".ipynb") else f"write {file}, or add it to MODULE"
+        assert (ROOT / file).is_file(), f"there is no {file}: {mend}"
 
 
 @pytest.mark.parametrize("name", MODULES + PACKAGES)
 def test_every_module_has_its_proof(name):
-    assert (ROOT / f"tests/test_{name}.py").is_file()
+    file = f"tests/test_{name}.py"
+    assert (ROOT / file).is_file(), f"write {file}, the tests of course_lib.{name}"
 
 
 @pytest.mark.parametrize("name", MODULES + PACKAGES)
 def test_every_module_says_what_it_is(name):
-    assert importlib.import_module(f"course_lib.{name}").__doc__
+    assert importlib.import_module(f"course_lib.{name}").__doc__, (
+        f"begin course_lib.{name} with a docstring that says what it is"
+    )
 
 
 def test_every_chapter_is_in_the_table_of_contents():
-    assert sorted(CHAPTERS + PAGES) == sorted(text.stem for text in TEXTS)
-    exercises = {path.stem for path in (ROOT / "book/exercises").glob("*.md")}
-    assert sorted(SOLUTIONS) == sorted(exercises)
-    assert exercises <= set(CHAPTERS)
+    listed = sorted(file for file in FILES if file.endswith(".ipynb"))
+    exercises = [path.stem for path in (ROOT / "book/exercises").glob("*.md")]
+    made = {f"book/{text.stem}.ipynb" for text in TEXTS}
+    made |= {f"book/solutions/{name}.ipynb" for name in exercises}
+    missing, more = made - set(listed), set(listed) - made
+    assert not missing, f"add to _toc.yml: {', '.join(sorted(missing))}"
+    assert not more, f"write the text, or take out of _toc.yml: {', '.join(more)}"
+    assert len(listed) == len(made), f"_toc.yml has one of these twice: {listed}"
+    alone = set(exercises) - set(CHAPTERS)
+    assert not alone, f"exercises without a chapter: write book/NAME.md for {alone}"
 
 
 def test_public_names():
@@ -101,8 +114,14 @@ def test_public_names():
         if isinstance(node, ast.ImportFrom) and node.module.startswith("course_lib")
         for alias in node.names
     ]
-    assert sorted(course_lib.__all__) == sorted(imported) == dir(course_lib)
-    assert all(getattr(course_lib, name).__doc__ for name in course_lib.__all__)
+    exported = set(course_lib.__all__)
+    for name in exported ^ set(imported):
+        where = "its imports" if name in exported else "its __all__"
+        pytest.fail(f"course_lib/__init__.py: add `{name}` to {where}, or take it out")
+    assert len(course_lib.__all__) == len(imported), "a name is imported twice"
+    assert dir(course_lib) == sorted(imported)
+    silent = [name for name in exported if not getattr(course_lib, name).__doc__]
+    assert not silent, f"write the docstrings of {', '.join(silent)}"
 
 
 def test_no_such_name():
@@ -116,43 +135,63 @@ def test_what_is_imported_with_the_library():
     code = f"import course_lib, sys; print([x for x in {late} if x in sys.modules])"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "[]", (
+        f"`import course_lib` imports {done.stdout.strip()}: import it in the function"
+        " that needs it, or under TYPE_CHECKING"
+    )
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_every_paper_is_in_the_bibliography(text):
     listed = (ROOT / "book/references.bib").read_text()
     cited = re.findall(r"(?:arxiv\.org/abs|doi\.org)/([^)\s]+)", text.read_text())
-    assert [paper for paper in cited if paper not in listed] == []
+    missing = [paper for paper in cited if paper not in listed]
+    assert not missing, "\n".join(
+        f"add {'doi' if '/' in paper else 'arXiv'}:{paper} to book/references.bib"
+        for paper in missing
+    )
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_notebook_is_small_and_has_no_trace_of_a_machine(text):
     target = text.with_suffix(".ipynb")
-    assert target.stat().st_size < 1_000_000
+    assert target.is_file(), f"run: make notebooks NAMES={text.stem}"
+    size = target.stat().st_size
+    assert size < 1_000_000, f"{target.name} has {size:,} bytes: make figures smaller"
     content = target.read_text()
-    assert str(ROOT) not in content
-    assert not re.search(r"/(home|root|Users)/", content)
+    found = re.search(rf"({re.escape(str(ROOT))}|/(home|root|Users)/).*", content)
+    assert not found, f"a path of this machine is in {target.name}: {found[0][:80]}"
 
 
 @pytest.mark.parametrize("cell", list(cells("code")))
 def test_code_cell(cell):
-    assert not cell.source.rstrip().endswith(";"), "a cell shows what it ends with"
-    assert "nbval-skip" not in cell.metadata.get("tags", [])
+    assert not cell.source.rstrip().endswith(";"), (
+        f"{cell.id}: take the last `;` away, a cell shows what it ends with"
+    )
+    assert "nbval-skip" not in cell.metadata.get("tags", []), (
+        f"{cell.id}: `:tags: [nbval-ignore-output]` in place of nbval-skip"
+    )
     for output in cell.outputs:
-        assert output.output_type != "error"
+        assert output.output_type != "error", f"{cell.id} fails; run: make notebooks"
         data = output.get("data", {})
-        assert not re.search(r"<script|\son\w+=", str(data.get("text/html", "")))
+        assert not re.search(r"<script|\son\w+=", str(data.get("text/html", ""))), (
+            f"{cell.id}: its output has a script, which Colab and GitHub leave out"
+        )
         if "image/png" in data:
-            assert cell.metadata["mystnb"]["image"]["alt"], (
-                "a picture needs an alt text"
+            image = cell.metadata.get("mystnb", {}).get("image", {})
+            assert image.get("alt"), (
+                f"{cell.id}: a picture needs an alt text, `:mystnb:`, `:  image:`,"
+                " `:    alt: ...` above its code"
             )
 
 
 def test_few_cells_are_not_compared():
     tags = [cell.values[0].metadata.get("tags", []) for cell in cells("code")]
     unchecked = sum("nbval-ignore-output" in each for each in tags)
-    assert unchecked / len(tags) <= 0.1
+    assert unchecked / len(tags) <= 0.1, (
+        f"{unchecked} of {len(tags)} cells are not compared: a `:band:` in place of"
+        " `:tags: [nbval-ignore-output]`, or print what does not change"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,11 +201,14 @@ def test_every_notebook_begins_with_exactly_the_setup(path):
     """Chapters, those of students, and solutions: as they are committed."""
     cells = notebooks.code_cells(nbformat.read(path, as_version=4))
     setup = notebooks.setup_cell()
-    assert cells[0].source == setup.source
-    assert cells[0].metadata == setup.metadata
-    assert cells[0].outputs == []
-    assert [cell for cell in cells if notebooks.is_setup(cell)] == cells[:1]
-    assert not [cell for cell in cells[1:] if "pip install" in cell.source]
+    what = "notebooks" if path.parent.name == "book" else "exercises"
+    mend = f"{path.name} has another setup cell; run: make {what}"
+    assert cells[0].source == setup.source, mend
+    assert cells[0].metadata == setup.metadata, mend
+    assert cells[0].outputs == [], mend
+    assert [cell for cell in cells if notebooks.is_setup(cell)] == cells[:1], mend
+    installing = [cell.id for cell in cells[1:] if "pip install" in cell.source]
+    assert not installing, f"the setup cell installs, and not {', '.join(installing)}"
 
 
 def in_kernel(source, *modules):
@@ -212,7 +254,9 @@ def test_the_address_of_the_repository_stands_once():
         if not file.endswith((".ipynb", ".npz", ".lock", ".png"))
         and address in (ROOT / file).read_text(encoding="utf-8")
     ]
-    assert holders == ["_config.yml"]
+    assert holders == ["_config.yml"], (
+        f"read the address from _config.yml, and take it out of {holders}"
+    )
 
 
 def requirements(path):
@@ -236,7 +280,8 @@ def test_requirements():
     assert "torch" not in book
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in project["dependencies"]:
-        assert everything[re.split(r"[<>=]", line)[0]] == line
+        package = re.split(r"[<>=]", line)[0]
+        assert everything.get(package) == line, f"requirements.txt: `{line}`, please"
     for name in ("torch", "torchvision"):
         assert re.fullmatch(rf"{name}>=[\d.]+", everything[name]), (
             "a lower bound and nothing more"
@@ -251,6 +296,7 @@ def test_lock_has_everything_that_is_required():
             flags=re.M,
         )
     )
-    assert set(requirements("requirements.txt")) | set(
-        requirements("book/requirements.txt")
-    ) <= set(locked)
+    required = {**requirements("requirements.txt")}
+    required |= requirements("book/requirements.txt")
+    missing = required.keys() - locked.keys()
+    assert not missing, f"run: make lock, for {', '.join(sorted(missing))}"

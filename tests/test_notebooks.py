@@ -183,6 +183,29 @@ def test_checks_what_is_named(target, text, monkeypatch, capsys):
     assert "no chapter notes; there are chapter, other" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["lenet", "vgg"], ["lenet", "vgg"]),
+        (["book/vgg.md", "book/vgg.ipynb", "vgg"], ["vgg"]),
+        (["book/index.md", "book/lenet.md"], ["lenet"]),
+        (["book/solutions/nin.ipynb", "book/exercises/nin.md"], ["nin"]),
+        (["book/nonsense.md"], ["nonsense"]),
+    ],
+)
+def test_chapters_are_named_by_their_files_too(names, found):
+    assert notebooks.named(names, ["lenet", "nin", "vgg"]) == sorted(found)
+
+
+def test_pages_without_code_are_not_checked(target, text, monkeypatch):
+    """As a commit of one asks for it; another chapter may be wrong meanwhile."""
+    text.write_text(TEXT.replace("1 + 1", "1 + 2"))
+    notes = str(text.with_name("notes.md"))
+    run(monkeypatch, "--check", notes)
+    with pytest.raises(SystemExit, match="make notebooks"):
+        run(monkeypatch, "--check", str(text), notes)
+
+
 #: What people's programs make of a notebook that was executed: the outputs are kept.
 SAVED = {
     "Colab": lambda made: [
@@ -397,13 +420,19 @@ TAGS = {"parameters", "hide-cell", "hide-input", "nbval-ignore-output", "measure
 @pytest.mark.parametrize("path", COMPARED, ids=lambda path: path.stem)
 def test_what_is_left_out_of_the_comparison(path):
     for cell in notebooks.code_cells(nbformat.read(path, as_version=4)):
-        assert set(cell.metadata.get("tags", [])) <= TAGS
-        assert "NBVAL_" not in cell.source
+        other = set(cell.metadata.get("tags", [])) - TAGS
+        assert not other, f"{cell.id}: take the tags {other} away, or add them to TAGS"
+        assert "NBVAL_" not in cell.source, f"{cell.id}: tags, not NBVAL_ comments"
         if "band" in cell.metadata:
             found = dict(parts(cell.outputs))
+            assert banded(cell.outputs) in found, (
+                f"{cell.id} has a band and prints nothing; run: make notebooks"
+            )
             assert bands(found[banded(cell.outputs)], cell.metadata["band"])
-            assert int(cell.metadata["runs"]) >= 5, (
-                "calibrated: python -m proofs.calibrate"
+            assert int(cell.metadata.get("runs", 0)) >= 5, (
+                f"the band of {cell.id} is not of five runs; run: python -m"
+                f" proofs.calibrate {path.stem} && python -m proofs.calibrate --write"
+                f" {path.stem} && make notebooks"
             )
 
 
@@ -416,4 +445,7 @@ def test_one_cell_in_ten_is_not_compared_or_fewer():
     unchecked = [
         cell for cell in cells if "nbval-ignore-output" in cell.metadata.get("tags", [])
     ]
-    assert len(unchecked) <= 0.1 * len(cells)
+    assert len(unchecked) <= 0.1 * len(cells), (
+        f"{len(unchecked)} of {len(cells)} cells are not compared: a `:band:` in place"
+        " of `:tags: [nbval-ignore-output]`, or print what does not change"
+    )

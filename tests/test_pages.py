@@ -37,8 +37,12 @@ EXPORTED = [getattr(course_lib, name) for name in course_lib.__all__]
 
 @pytest.mark.parametrize("value", EXPORTED, ids=lambda value: value.__name__)
 def test_exported_names_are_documented_as_they_are(value):
-    entry = ENTRIES[f"course_lib.{value.__name__}"]
-    assert entry.doc == inspect.getdoc(value)
+    module = value.__module__.removeprefix("course_lib.")
+    entry = ENTRIES.get(f"course_lib.{value.__name__}")
+    assert entry, f"add `{module}` to book/api.md: {value.__name__} is not in it"
+    assert entry.doc == inspect.getdoc(value), (
+        f"{value.__name__} has another docstring than tools/sphinx_api.py reads"
+    )
     if entry.kind == "exception":
         assert issubclass(value, Exception)
         return
@@ -66,7 +70,11 @@ def test_what_a_chapter_imports_is_documented(text):
         for name in names.split(", "):
             if name.isupper() or f"course_lib.{name}" in ENTRIES:
                 continue
-            assert f"{module}.{name}" in ENTRIES
+            short = module.removeprefix("course_lib.")
+            assert f"{module}.{name}" in ENTRIES, (
+                f"add `{short}` to book/api.md, or write the docstring of {name}:"
+                f" book/{text.name} imports it"
+            )
 
 
 def test_every_setting_is_explained():
@@ -189,7 +197,9 @@ def test_a_card_has_a_name_and_a_question():
     (chapters,) = [part for part in toc["parts"] if part["caption"] == "Chapters"]
     for chapter in chapters["chapters"]:
         text = (ROOT / chapter["file"]).with_suffix(".md").read_text()
-        assert re.search(r"^# [^:\n]+: [^:\n]+\?$", text, flags=re.M), chapter
+        assert re.search(r"^# [^:\n]+: [^:\n]+\?$", text, flags=re.M), (
+            f"begin the text of {chapter['file']} with `# Name: a question?`"
+        )
 
 
 @pytest.mark.parametrize("name", ["block", "bubbles"])

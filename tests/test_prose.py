@@ -88,8 +88,12 @@ def unfounded(notebook):
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_every_number_is_computed_or_cited(text):
+    assert text.with_suffix(".ipynb").exists(), f"run: make notebooks NAMES={text.stem}"
     found = unfounded(nbformat.read(text.with_suffix(".ipynb"), as_version=4))
-    assert not found, "\n".join(" | ".join(each) for each in found)
+    assert not found, (
+        "print these numbers in a cell, with as many digits, or link to a paper in the"
+        " same sentence:\n" + "\n".join(" | ".join(each) for each in found)
+    )
 
 
 def notebook(prose, output="61,706 parameters, 0.904 and 28.0%"):
@@ -136,6 +140,7 @@ def test_a_wrong_number_is_found(prose, number):
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_a_wrong_number_is_found_in_every_chapter(text):
     """Any chapter, with one sentence more."""
+    assert text.with_suffix(".ipynb").exists(), f"run: make notebooks NAMES={text.stem}"
     made = nbformat.read(text.with_suffix(".ipynb"), as_version=4)
     made.cells.append(nbformat.v4.new_markdown_cell("It has 98,765,432 parameters."))
     made.cells[-1].id = "planted"

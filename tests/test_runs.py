@@ -41,6 +41,7 @@ def names(source):
 
 def cells(text):
     """The sources of the cells that the training needs, and of the training."""
+    assert text.with_suffix(".ipynb").exists(), f"run: make notebooks NAMES={text.stem}"
     notebook = nbformat.read(text.with_suffix(".ipynb"), as_version=4)
     sources = [cell.source for cell in notebooks.code_cells(notebook)][1:]
     last = next(i for i, source in enumerate(sources) if "RUNS[RUN]" in source)
@@ -81,11 +82,18 @@ def test_the_run_for_a_gpu(text, sample, monkeypatch):
         for source in cells(text):
             exec(source.replace('RUN = "quick"', 'RUN = "gpu"'), namespace)
     plt.close("all")
-    assert namespace["RUN"] == "gpu"
-    assert set(namespace["RUNS"]) == {"quick", "laptop", "gpu"}
+    assert namespace["RUN"] == "gpu", (
+        f'book/{text.name}: the cell tagged `parameters` says RUN = "quick"'
+    )
+    assert set(namespace["RUNS"]) == {"quick", "laptop", "gpu"}, (
+        f"book/{text.name}: RUNS has three rows, quick, laptop and gpu"
+    )
+    assert asked, f"book/{text.name}: the cell with RUNS[RUN] calls `fit`"
     net, settings = asked[-1]
-    assert settings.epochs == 10
-    assert course_lib.count_parameters(net) > 60_000
+    assert settings.epochs == 10, f"book/{text.name}: ten epochs in the row gpu"
+    assert course_lib.count_parameters(net) > 60_000, (
+        f"book/{text.name}: the row gpu trains the paper's network, not a small one"
+    )
 
 
 def test_most_chapters_have_one():

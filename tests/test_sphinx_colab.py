@@ -20,7 +20,9 @@ TEXTS = texts()
 def test_every_chapter_links_to_its_exercises_and_solutions(text):
     chapter = (ROOT / "book" / text.name).read_text()
     for folder in ("exercises", "solutions"):
-        assert f"]({folder}/{text.stem}.ipynb)" in chapter
+        assert f"]({folder}/{text.stem}.ipynb)" in chapter, (
+            f"link to {folder}/{text.stem}.ipynb in book/{text.name}"
+        )
 
 
 @pytest.mark.parametrize("folder", ["", "docs/"])

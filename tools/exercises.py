@@ -35,6 +35,7 @@ from tools.notebooks import (
     execute,
     from_text,
     keep_outputs,
+    named,
     read,
     rewrite,
     tidied,
@@ -215,12 +216,11 @@ def main() -> None:
     parser.add_argument("--nbgrader", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     known = {text.stem: text for text in texts()}
-    unknown = [name for name in arguments.names if name not in known]
+    names = named(arguments.names, known)
+    unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"no exercises {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = {
-        n: t for n, t in known.items() if not arguments.names or n in arguments.names
-    }
+    chosen = {n: t for n, t in known.items() if not arguments.names or n in names}
     stale = []
     try:
         formatted = {} if arguments.nbgrader else tidied(chosen.values())

@@ -6,6 +6,8 @@
     python -m tools.notebooks --check    none; fail if one is not its text, executed
     python -m tools.notebooks --check lenet    look at these only
 
+A chapter may be named by its files, too: book/lenet.md, book/lenet.ipynb.
+
 The code of the texts is formatted on the way. A text whose code cells did not change
 keeps its outputs, whatever became of the setup cell, which no text has. What
 comparisons do not need is left out: progress bars, warnings, times of execution.
@@ -307,6 +309,18 @@ def differences(text: Path, formatted: str | None = None) -> list[str]:
     ]
 
 
+def named(names: list[str], known: Iterable[str]) -> list[str]:
+    """The chapters that are called by `names`, or by paths of their files. A page
+    without code is none, and left out.
+    """
+    pages = {Path(name).with_suffix(""): name for name in names if "." in name}
+    found = [name for name in names if "." not in name]
+    for page, name in pages.items():
+        if page.name in known or not (ROOT / name).exists():
+            found.append(page.name)
+    return list(dict.fromkeys(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -322,13 +336,14 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     known = {str(path.relative_to(BOOK).with_suffix("")): path for path in texts()}
-    unknown = [name for name in arguments.names if name not in known]
+    names = named(arguments.names, known)
+    unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"no chapter {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = {
         name: text
         for name, text in known.items()
-        if not arguments.names or name in arguments.names
+        if not arguments.names or name in names
     }
     try:
         formatted = tidied(chosen.values())
