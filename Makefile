@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: book test try data lint types unit nbval notebooks exercises proof browser serve bench links audit lock clean
+.PHONY: book test try data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
 
 $(BIN)/uv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
@@ -116,6 +116,10 @@ serve: book
 BENCHMARKS := imports pipeline xray peak compiled fullscale training time_to_accuracy
 bench: .venv/all data
 	for name in $(BENCHMARKS); do $(LIMIT) $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# On a graphics card, what is missing: make gpu PARTS="step --limit 300".
+gpu: .venv/all data
+	$(BIN)/python -m tools.gpu --out _build/gpu $(PARTS)
 
 links: .venv/book
 	$(BIN)/jupyter-book build --builder linkcheck .

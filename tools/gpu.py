@@ -37,6 +37,8 @@ from typing import NamedTuple
 if __name__ == "__main__":  # as a script, too
     sys.path[:1] = [str(Path(__file__).parents[1])]
 
+import torch
+
 from experiments.record import Row, load, save
 from tools import gpu_parts
 from tools.gpu_parts import CHECKPOINTS, ROOT, WORK, Task
@@ -194,6 +196,7 @@ def _child(result: Connection, work: Callable[[Task], Row | None], task: Task) -
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if task.pretend:
+        torch.set_num_threads(1)  # a pool of threads does not survive a fork
         importlib.import_module("proofs.pretend").pretend()
     try:
         made = work(task)
