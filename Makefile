@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: help book test try new times data lint types unit nbval notebooks exercises proof browser serve bench links audit lock clean
+.PHONY: help book test try new times data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,10 @@ serve: book ## show the book on a local port
 BENCHMARKS := imports pipeline xray peak compiled fullscale training time_to_accuracy
 bench: .venv/all data ## the benchmarks, in 25 minutes on an idle machine
 	for name in $(BENCHMARKS); do $(LIMIT) $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# On a graphics card: make gpu PARTS="step --limit 300".
+gpu: .venv/all data ## on a graphics card: notebooks, steps, training, what is missing
+	$(BIN)/python -m tools.gpu --out _build/gpu $(PARTS)
 
 links: .venv/book ## follow every link of the book
 	$(BIN)/jupyter-book build --builder linkcheck .

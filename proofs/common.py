@@ -29,13 +29,23 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "proofs/results"
 
 #: What a copy of the tree does without.
-LEFT_OUT = (".git", ".venv", "_build", "dist", "*.egg-info", ".*_cache", "__pycache__")
+LEFT_OUT = (
+    ".git",
+    ".venv",
+    ".card",
+    "_build",
+    "dist",
+    "*.egg-info",
+    ".*_cache",
+    "__pycache__",
+)
 
 #: How pytest runs a notebook.
 NBVAL = ("--nbval", "--nbval-current-env", "-p", "tests.notebooks.plugin")
 
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def together(

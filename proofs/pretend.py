@@ -23,6 +23,7 @@ CARD = torch.device("cuda", 0)
 
 _MOVES = (Tensor.to, Tensor.cpu, Tensor.cuda)
 _ARRAYS = (Tensor.numpy, Tensor.__array__)
+_HOOKS = (Tensor.register_hook, Tensor.register_post_accumulate_grad_hook)
 _INDEXED = (Tensor.__getitem__, Tensor.__setitem__)
 _PLAIN = (
     torch.device,
@@ -79,6 +80,8 @@ class Pretend(TorchFunctionMode):
                 "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to"
                 " copy the tensor to host memory first."
             )
+        if func in _HOOKS:
+            return func(first, self._watched(args[1], on_card(first)))
         if func in _PLAIN:
             return func(*args, **kwargs)
         if func == Tensor.__repr__ and on_card(first):
@@ -92,6 +95,17 @@ class Pretend(TorchFunctionMode):
         for x in _tensors([made]) if card else ():
             put(x, True)
         return made
+
+    def _watched(self, hook: Any, card: bool) -> Any:
+        """`hook`, seen too: what runs within a function of PyTorch, such as `backward`,
+        is not seen otherwise.
+        """
+
+        def run(x: Tensor) -> Any:
+            with self:
+                return hook(put(x, card or on_card(x)))
+
+        return run
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:

@@ -107,7 +107,28 @@ for fused in (False, True):
     print({p.grad.device.type for p in net.parameters()})
 """
 
+HOOKS = """\
+from course_lib.degradation import watch_gradients
+import numpy
+norms, gradients = watch_gradients(net), []
+net[0].weight.register_hook(gradients.append)
+net(there).square().sum().backward()
+print({x.device.type for x in (*norms["0"], *gradients)})
+try:
+    numpy.asarray(torch.stack(norms["0"]))
+except TypeError as error:
+    print(error)
+torch.autograd.grad(net(there).sum(), net[0].weight)
+print(len(gradients), gradients[1].is_cuda)
+other = nn.Linear(4, 4)
+norms = watch_gradients(other)
+other(here).sum().backward()
+print(norms[""][0].device.type)
+"""
+
 COURSE = "import course_lib\nprint(course_lib.runtime(), repr(there[0, :1]))"
+
+PROGRAMS = (WHERE, WRONG, STEP, HOOKS, COURSE)
 
 #: Runs each of these programs as if it were alone, after `BEGIN`.
 ALL = f"""\
@@ -115,7 +136,7 @@ import contextlib, io, json
 from proofs.pretend import pretend
 pretend()
 found = []
-for program in {[WHERE, WRONG, STEP, COURSE]!r}:
+for program in {PROGRAMS!r}:
     with contextlib.redirect_stdout(io.StringIO()) as file:
         exec({BEGIN!r} + program, {{}})
     found.append(file.getvalue().splitlines())
@@ -129,8 +150,7 @@ def said():
     command = [sys.executable, "-"]
     done = subprocess.run(command, input=ALL, cwd=ROOT, capture_output=True, text=True)
     assert not done.returncode, done.stderr
-    programs = (WHERE, WRONG, STEP, COURSE)
-    return dict(zip(programs, json.loads(done.stdout), strict=True))
+    return dict(zip(PROGRAMS, json.loads(done.stdout), strict=True))
 
 
 def test_where_tensors_are(said):
@@ -146,6 +166,15 @@ def test_errors(said):
 
 def test_a_step_is_the_same_as_on_the_processor(said):
     assert said[STEP] == ["True", "{'cuda'}"] * 2
+
+
+def test_hooks_see_the_card(said):
+    """What they note is on the card, and no one may plot it there."""
+    places, error, gradients, without = said[HOOKS]
+    assert places == "{'cuda'}"
+    assert error.startswith("can't convert cuda:0 device type tensor to numpy")
+    assert gradients == "2 True"
+    assert without == "cpu"
 
 
 def test_the_course_takes_it(said):

@@ -1,0 +1,437 @@
+"""What runs on a graphics card: parts that are done once, in time, whatever fails; on a
+card that is pretended, or with work that is none.
+"""
+
+import csv
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+import course_lib
+from tools import gpu, gpu_parts, gpu_prepare
+from tools.gpu_parts import Rounds, Task
+
+ROOT = Path(__file__).parents[1]
+
+# From Python 3.12 on, if a test before has made torch begin threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+NAMES = {"notebook": ["one", "two"], "step": ["Net"], "row": ["Net"]}
+PARTS = ["notebook:one", "notebook:two", "step:Net", "row:Net"]
+
+ABOUT = dict.fromkeys(gpu.ABOUT, "1") | {"card": "a card"}
+
+GOOD = {
+    "notebook": {"cells": "3"},
+    "step": {"images_per_second": "1000", "host_share": "0.5"},
+    "row": {"test_accuracy": "0.9", "training_seconds": "60"},
+}
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    """The command on parts whose work is to say that they were done."""
+    log = tmp_path / "log"
+
+    def work(kind):
+        def do(task):
+            with log.open("a") as file:
+                file.write(f"{kind}:{task.name}\n")
+            return {"result": "ok", **GOOD[kind]}
+
+        return do
+
+    monkeypatch.setattr(gpu, "TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr(gpu, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(gpu, "GUESS", dict.fromkeys(NAMES, 0.0))
+    monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)  # pytest has its own
+    monkeypatch.setattr(gpu_parts, "names", lambda: NAMES)
+    monkeypatch.setattr(gpu_parts, "code", lambda *part: "now")
+    monkeypatch.setattr(gpu_parts, "card", lambda: dict(ABOUT))
+    for kind in NAMES:
+        monkeypatch.setitem(gpu.WORK, kind, work(kind))
+
+    def call(*arguments):
+        return gpu.main(["--out", str(tmp_path / "out"), *arguments])
+
+    call.table, call.out = gpu.TABLE, tmp_path / "out/gpu.csv"
+    call.done = lambda: log.read_text().split() if log.exists() else []
+    call.become = lambda kind, do: monkeypatch.setitem(gpu.WORK, kind, do)
+    return call
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return {row["part"]: row for row in csv.DictReader(file)}
+
+
+def results(path):
+    return {part: row["result"] for part, row in rows(path).items()}
+
+
+def wait_until(true):
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def sleep(task):
+    time.sleep(60)
+
+
+def test_each_part_is_done_once_and_says_where(tool):
+    assert tool("step") == 0
+    assert tool.done() == ["step:Net"]
+    assert tool() == 0
+    assert sorted(tool.done()) == sorted(PARTS)
+    assert tool() == 0
+    assert len(tool.done()) == len(PARTS)
+    for row in rows(tool.out).values():
+        assert all(row[name] for name in gpu.ABOUT)
+        assert row["code"] == "now"
+    assert tool("--again", "step:Net") == 0
+    assert tool.done().count("step:Net") == 2
+
+
+def test_other_code_is_measured_again(tool, monkeypatch):
+    tool("step")
+    monkeypatch.setattr(gpu_parts, "code", lambda *part: "later")
+    tool("step")
+    assert tool.done() == ["step:Net"] * 2
+
+
+def test_killed_in_the_middle_it_goes_on(tool, tmp_path):
+    def endless(task):
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        sleep(task)
+
+    good = gpu.WORK["row"]
+    tool.become("row", endless)
+    run = multiprocessing.get_context("fork").Process(target=tool)
+    run.start()
+    wait_until((tmp_path / "pid").exists)
+    wait_until((tmp_path / "pid").read_text)
+    run.kill()
+    run.join()
+    assert set(results(tool.out)) == {*PARTS} - {"row:Net"}
+    wait_until(lambda: _ended(int((tmp_path / "pid").read_text())))
+    tool.become("row", good)
+    assert tool() == 0
+    assert sorted(tool.done()) == sorted(PARTS)
+    assert set(results(tool.out).values()) == {"ok"}
+
+
+def _ended(pid):
+    """Whether the process is there no more; in a container, nobody may bury it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_at_the_limit_it_stops(tool, capsys):
+    good = gpu.WORK["step"]
+    tool.become("step", sleep)
+    assert tool("--limit", "0.7", "step", "row") == 0
+    assert results(tool.out) == {"step:Net": "unfinished"}
+    assert rows(tool.out)["step:Net"]["seconds"] >= "0.6"
+    assert "no time for row:Net" in capsys.readouterr().out
+    tool.become("step", good)  # and there is a moment now, but less than it had
+    assert tool("--limit", "0.6") == 0
+    assert "no time for step:Net" in capsys.readouterr().out
+    assert tool() == 0
+    assert set(results(tool.out).values()) == {"ok"}
+
+
+def test_what_does_not_fit_is_left_for_what_does(tool, monkeypatch):
+    monkeypatch.setitem(gpu.GUESS, "step", 1000.0)
+    assert tool("--limit", "500") == 0
+    assert set(results(tool.out)) == {*PARTS} - {"step:Net"}
+
+
+def test_training_goes_on_from_its_checkpoint(tool):
+    def begin(task):
+        task.checkpoint.write_text("an epoch")
+        sleep(task)
+
+    def go_on(task):
+        return {"result": "ok", "message": task.checkpoint.read_text()}
+
+    tool.become("row", begin)
+    tool("--limit", "0.7", "row")
+    assert results(tool.out) == {"row:Net": "unfinished"}
+    tool.become("row", go_on)
+    tool("--limit", "0.6", "row")  # it needs less than it had
+    assert rows(tool.out)["row:Net"]["message"] == "an epoch"
+    assert not [*gpu.CHECKPOINTS.iterdir()]
+
+
+def test_what_fails_is_a_row_and_the_next_begins(tool, capsys):
+    def too_large(task):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand")
+
+    def killed(task):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    tool.become("notebook", lambda task: {"result": "failed", "message": "code cell 3"})
+    tool.become("step", killed)
+    tool.become("row", too_large)
+    assert tool() == 1
+    said = {part: row["message"] for part, row in rows(tool.out).items()}
+    assert said == {
+        "notebook:one": "code cell 3",
+        "notebook:two": "code cell 3",
+        "step:Net": "its process ended with -9",
+        "row:Net": "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+    }
+    assert set(results(tool.out).values()) == {"failed"}
+    assert tool() == 0  # there is nothing to do
+    assert "0 parts to do" in capsys.readouterr().out
+
+
+def test_notebooks_go_together_and_the_rest_alone(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "TOGETHER", 2)
+
+    def meet(task):
+        (tmp_path / task.name).touch()
+        wait_until(lambda: all((tmp_path / name).exists() for name in ("one", "two")))
+        return {"result": "ok"}
+
+    def alone(task):
+        return {"result": "ok", "message": str(sorted(results(tool.out)))}
+
+    tool.become("notebook", meet)
+    tool.become("step", alone)
+    assert tool() == 0
+    assert rows(tool.out)["step:Net"]["message"] == str(PARTS[:2])
+
+
+def test_no_card(tool, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_parts, "card", lambda: None)
+    assert tool() == 2
+    assert "there is no graphics card here" in capsys.readouterr().err
+    assert not tool.out.exists()
+
+
+def test_a_part_that_is_not_there(tool):
+    with pytest.raises(SystemExit, match="no part row:Other"):
+        tool("row:Other")
+
+
+def test_list(tool, capsys):
+    tool("step")
+    tool("--list")
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert lines[0] == "missing     notebook:one"
+    assert lines[2].startswith("ok          step:Net: ")
+    row = rows(tool.out)["step:Net"]
+    assert lines[2].endswith(f"a card, {row['date']}, {row['commit']}")
+    assert lines[-1] == "1 of 4 parts are done"
+
+
+def test_recorded_rows_are_done(tool, tmp_path, capsys):
+    tool("step", "row")
+    assert gpu.main(["--record", str(tmp_path / "out")]) == 0
+    assert results(tool.table) == {"step:Net": "ok", "row:Net": "ok"}
+    tool.out.unlink()
+    tool()
+    assert results(tool.out) == {"notebook:one": "ok", "notebook:two": "ok"}
+    assert gpu.main(["--record", str(tmp_path / "out")]) == 0
+    assert [*rows(tool.table)] == sorted(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"card": gpu.PRETENDED}, "the card was a pretended one"),
+        ({"code": "before"}, "the code has changed since"),
+        ({"driver": ""}, "it does not say its driver"),
+        ({"part": "row:Other"}, "there is no such part"),
+        ({"result": "perhaps"}, "its result is 'perhaps'"),
+        ({"test_accuracy": "90.1"}, "test_accuracy must be from 0 to 1, got '90.1'"),
+        ({"test_accuracy": ""}, "test_accuracy must be from 0 to 1, got ''"),
+    ],
+)
+def test_what_is_wrong_is_not_recorded(tool, tmp_path, capsys, change, why):
+    tool("row", "step")
+    found = rows(tool.out)
+    found["row:Net"] |= change
+    gpu.save(tool.out, [*found.values()])
+    assert gpu.main(["--record", str(tmp_path / "out")]) == 1
+    assert why in capsys.readouterr().err
+    assert results(tool.table) == {"step:Net": "ok"}
+
+
+def test_what_failed_is_not_recorded(tool, tmp_path, capsys):
+    tool.become("row", lambda task: {"result": "failed", "message": "too large"})
+    tool("row")
+    assert gpu.main(["--record", str(tmp_path / "out")]) == 0
+    assert "not recorded: row:Net, failed too large" in capsys.readouterr().out
+    assert not tool.table.exists()
+
+
+def test_it_wants_a_folder(capsys):
+    with pytest.raises(SystemExit):
+        gpu.main([])
+    assert "--out FOLDER" in capsys.readouterr().err
+
+
+def test_training_and_a_step_on_a_pretended_card(tmp_path, monkeypatch):
+    import torch._dynamo  # noqa: F401 - each process would import it for its optimizer
+
+    monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(gpu, "CHECKPOINTS", tmp_path)
+    parts = ("row:LeNet-modern", "step:LeNet-modern")
+    assert gpu.main(["--pretend", "--out", str(tmp_path), *parts]) == 0
+    made = rows(tmp_path / "gpu.csv")
+    assert {row["result"] for row in made.values()} == {"ok"}
+    assert {row["card"] for row in made.values()} == {gpu.PRETENDED}
+    trained, timed = (made[part] for part in parts)
+    assert trained["parameters"] == "61706"
+    assert 0 <= float(trained["test_accuracy"]) <= 1
+    assert float(timed["images_low"]) <= float(timed["images_high"])
+    assert timed["precision"] == "float32"
+
+
+def test_a_notebook_says_which_cell_failed(tmp_path, monkeypatch):
+    cell, output = nbformat.v4.new_code_cell, nbformat.v4.new_output
+    said = output("stream", text="2\n")
+    cells = [
+        cell("print(1 + 1)", execution_count=1, outputs=[said]),
+        cell("1 / 0", execution_count=2),
+        cell("print(1)", execution_count=3, outputs=[said]),
+    ]
+    path = tmp_path / "small.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    monkeypatch.setattr(gpu_parts, "_notebook", lambda name: path)
+    monkeypatch.setitem(gpu_parts.CARD, "PYTHONSTARTUP", "")  # it would import torch
+    row = gpu_parts.notebook(Task("small"))
+    assert (row["result"], row["cells"], row["failed_cells"]) == ("failed", "3", "2")
+    first, second = row["message"].split("; ")
+    assert first.startswith("code cell 2: it raised ZeroDivisionError")
+    assert second.startswith("code cell 3: ")
+
+
+def test_a_notebook_that_is_right_and_one_that_is_none():
+    right = gpu_parts.compared(0, "...\n28 passed in 60.90s")
+    assert right == {"result": "ok", "cells": "28", "failed_cells": "0"}
+    none = gpu_parts.compared(4, "ERROR: file or directory not found: x")
+    assert none["result"] == "failed"
+    assert none["message"].startswith("pytest ended with 4: ERROR: file")
+    assert gpu_parts.compared(5, "no tests ran")["result"] == "failed"
+
+
+class Clock:
+    """A host and a device that do their work in seconds that do not pass."""
+
+    def __init__(self, host, device):
+        self.host, self.device, self.now, self.busy = host, device, 0.0, 0.0
+
+    def step(self):
+        self.now += self.host
+        self.busy = max(self.busy, self.now) + self.device
+
+    def synchronize(self):
+        self.now = max(self.now, self.busy)
+
+
+@pytest.mark.parametrize(
+    ("host", "device", "seconds", "share"),
+    [(1, 4, 4, 0.25), (3, 1, 3, 1.0)],
+    ids=["the device", "Python"],
+)
+def test_what_a_step_waits_for(monkeypatch, host, device, seconds, share):
+    clock = Clock(host, device)
+    monkeypatch.setattr(gpu_parts.time, "perf_counter", lambda: clock.now)
+    rounds = Rounds(warm_up=3, number=5, seconds=10_000)
+    times = gpu_parts.timed(clock.step, clock.synchronize, rounds)
+    assert times.seconds == pytest.approx([seconds] * 5, rel=1e-3)
+    assert times.host_share == pytest.approx(share, rel=1e-3)
+
+
+def test_the_networks_are_those_of_the_chapters():
+    large = {name: r for name, r in gpu_parts.recipes().items() if r.large}
+    assert set(large) >= {"ResNet-18", "VGG-A", "LeNet-modern"}
+    assert "ResNet-small" in gpu_parts.recipes()
+    assert large["ResNet-18"].settings == {"epochs": 10, "lr": 0.1, "size": 96}
+    families = {recipe.network.__name__ for recipe in large.values()}
+    assert families == {
+        "LeNet",
+        "AlexNet",
+        "ZFNet",
+        "VGG",
+        "NiN",
+        "GoogLeNet",
+        "ResNet",
+    }
+    with torch.device("meta"):
+        parameters = course_lib.count_parameters(large["ResNet-18"].build())
+    assert parameters == 11_175_370
+
+
+def test_a_row_rests_on_its_network_and_its_settings(monkeypatch):
+    codes = {name: gpu_parts.code("row", name) for name in ("VGG-A", "VGG-small")}
+    assert len(set(codes.values())) == 2
+    assert gpu_parts.code("row", "VGG-A") == codes["VGG-A"]
+    monkeypatch.setitem(gpu_parts.recipes()["VGG-A"].settings, "lr", 7)
+    assert gpu_parts.code("row", "VGG-A") != codes["VGG-A"]
+    assert gpu_parts.code("notebook", "lenet") != gpu_parts.code("notebook", "vgg")
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch):
+    """Where ``.card`` is made, of data that is small; what pip was asked for."""
+    asked = []
+
+    def download(command, **_):
+        asked.append(command)
+        wheels = Path(command[command.index("--dest") + 1])
+        for pin in command[command.index("--dest") + 2 :]:
+            name, version = pin.split("==")
+            (wheels / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").touch()
+
+    monkeypatch.setattr(gpu_prepare, "CARD", tmp_path)
+    monkeypatch.setattr(gpu_prepare, "find_files", lambda: ({"labels": b"0" * 99}, ""))
+    monkeypatch.setattr(gpu_prepare, "commit", lambda: "abc")
+    monkeypatch.setattr(gpu_prepare.subprocess, "run", download)
+    return tmp_path, asked
+
+
+def test_prepare_fetches_what_is_missing(card):
+    folder, asked = card
+    assert gpu.main(["--prepare"]) == 0
+    wheels = sorted(path.name for path in folder.glob("wheels/*"))
+    assert len(wheels) == len(gpu_prepare.PACKAGES)
+    assert (folder / "commit").read_text() == "abc\n"
+    assert (folder / "data/labels.gz").exists()
+    (folder / "wheels" / wheels[0]).rename(folder / "wheels/asttokens-0.1-py3-none.whl")
+    assert gpu.main(["--prepare"]) == 0
+    assert sorted(path.name for path in folder.glob("wheels/*")) == wheels
+    assert len(asked) == 2
+    assert asked[1][-1].startswith("asttokens==")
+    assert not asked[1][-2].startswith("wcwidth")
+    assert gpu.main(["--prepare"]) == 0
+    assert len(asked) == 2
+
+
+def test_prepare_says_if_it_is_too_much(card, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_prepare, "LIMIT", 10)
+    assert gpu.main(["--prepare"]) == 1
+    assert "that is more than" in capsys.readouterr().err
+
+
+def test_a_package_that_is_not_locked():
+    with pytest.raises(ValueError, match=r"requirements\.lock has no asttokens"):
+        gpu_prepare.pins("numpy==2.0.0 \\\n")
+
+
+def test_the_script_over_there_is_one():
+    subprocess.run(["bash", "-n"], input=gpu_prepare.BEGIN, text=True, check=True)

@@ -1,0 +1,375 @@
+"""What `tools.gpu` does on a graphics card, a part at a time: a notebook compared with
+its stored outputs, a network trained with its settings for a GPU, a step of training
+timed.
+
+Each of these runs in a process of its own, and returns the columns of a row. What they
+know of the course is in `recipes` and `train`.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import itertools
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import course_lib
+from course_lib import FashionMNIST, History, Split
+from experiments.record import Row
+from proofs.common import NBVAL, fingerprint
+
+ROOT = Path(__file__).parents[1]
+
+#: Where a run of training that was stopped goes on from; nothing else is kept there.
+CHECKPOINTS = ROOT / "_build/gpu"
+
+#: What a card must not do in a notebook that is compared, as in `make nbval`.
+CARD = {
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "PYTHONSTARTUP": str(ROOT / "tests/kernel.py"),
+    "OMP_NUM_THREADS": "2",
+}
+
+#: nbval on a machine that was made for something else, with its versions and plug-ins.
+PYTEST = (
+    *(sys.executable, "-m", "pytest", "-q", "--color=no", "--nbval-cell-timeout=300"),
+    *(f"-pno:{name}" for name in ("cacheprovider", "benchmark", "xdist", "anyio")),
+    "-pno:hypothesispytest",
+    *("-W", "ignore::DeprecationWarning", *NBVAL),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is built and trained."""
+
+    #: What its rows are named by.
+    name: str
+    #: The class of its family.
+    network: type[nn.Module]
+    #: What makes it, for Fashion-MNIST.
+    build: Callable[[], nn.Module]
+    #: The arguments of its training.
+    settings: dict[str, Any]
+    #: Whether the settings are those for a GPU; the small networks' are for a laptop.
+    large: bool
+
+
+class Rounds(NamedTuple):
+    """How a step is timed: steps before, rounds, and the seconds that one takes."""
+
+    warm_up: int = 20
+    number: int = 7
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a part has to know of the run that it is a part of."""
+
+    #: What is worked on: the notebook's path below ROOT, or the name of a recipe.
+    name: str
+    #: Whether the card is pretended: two images and a single epoch are enough then.
+    pretend: bool = False
+    #: Where to go on from, and what to leave behind if it is stopped.
+    checkpoint: Path | None = None
+
+
+@functools.cache
+def recipes() -> dict[str, Recipe]:
+    """The networks by name: as the chapters' ``RUNS`` have them, with the settings for
+    a GPU, and small, with those of the recorded accuracies.
+    """
+    found: dict[str, Recipe] = {}
+    for path in sorted((ROOT / "book").glob("*.ipynb")):
+        for run in ("gpu", "laptop", "full"):
+            if recipe := _of_chapter(path, run):
+                found.setdefault(recipe.name, recipe)
+    return found
+
+
+def _of_chapter(path: Path, run: str) -> Recipe | None:
+    """What a chapter trains if ``RUN`` is `run`: nothing, unless it builds its network
+    from names of the library.
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    runs = next((s for s in sources if "\nRUNS = {" in s), None)
+    training = next((s for s in sources if "= RUNS[RUN]" in s), None)
+    if runs is None or training is None:
+        return None
+    known_runs = ast.literal_eval(_assigned(runs, "RUNS"))
+    if run not in known_runs:
+        return None
+    variant, settings = known_runs[run]
+    made = _assigned(training, "net")
+    known = vars(course_lib) | {"variant": variant}
+    names = [node.id for node in ast.walk(made) if isinstance(node, ast.Name)]
+    if not all(name in known for name in names):
+        return None
+    network: type[nn.Module] = known[names[0]]
+
+    def build() -> nn.Module:
+        return eval(compile(ast.Expression(made), str(path), "eval"), known)
+
+    name = f"{network.__name__}-{variant}"
+    return Recipe(name, network, build, settings, large=run == "gpu")
+
+
+def _assigned(source: str, name: str) -> ast.expr:
+    """What `name` is set to in a cell."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return node.value
+    raise ValueError(f"no {name} in the cell that begins with {source[:60]!r}")
+
+
+def train(
+    net: nn.Module, data: FashionMNIST, settings: dict[str, Any], **how: Any
+) -> History:
+    """`fit`, with the settings of a recipe."""
+    return course_lib.fit(net, data, **settings, **how)
+
+
+def names() -> dict[str, list[str]]:
+    """Kind of part -> what there is of it, the most valuable first: whether the book is
+    right on a card, how fast it is there, what its networks reach.
+    """
+    book = ROOT / "book"
+    notebooks = [*sorted(book.glob("*.ipynb")), *sorted(book.glob("solutions/*.ipynb"))]
+    large = [name for name, recipe in recipes().items() if recipe.large]
+    return {
+        "notebook": [
+            path.relative_to(book).with_suffix("").as_posix() for path in notebooks
+        ],
+        "step": [*large, *(name for name in recipes() if name not in large)],
+        "row": large,
+    }
+
+
+def code(kind: str, name: str) -> str:
+    """The fingerprint of what a part rests on: a row with another one is stale."""
+    library = ROOT / "course_lib"
+    if kind == "notebook":
+        return fingerprint(library, ROOT / "tests/notebooks", _notebook(name))
+    recipe = recipes()[name]
+    network = Path(inspect.getfile(recipe.network))
+    common = (library / "training", library / "data", library / "blocks.py")
+    files = [path for path in (*common, network) if path.is_relative_to(ROOT)]
+    return fingerprint(*files, json.dumps(recipe.settings, default=str))
+
+
+def _notebook(name: str) -> Path:
+    return ROOT / f"book/{name}.ipynb"
+
+
+def card() -> Row | None:
+    """What is here: the card, its driver and the versions; None without a card."""
+    if not torch.cuda.is_available():
+        return None
+    run_on = course_lib.runtime("cuda")
+    query = ("--query-gpu=driver_version", "--format=csv,noheader")
+    try:
+        asked = subprocess.run(("nvidia-smi", *query), capture_output=True, text=True)
+        driver = asked.stdout.split()[0] if asked.stdout.split() else "unknown"
+    except OSError:
+        driver = "unknown"
+    return {
+        "card": torch.cuda.get_device_name(),
+        "precision": str(run_on).rpartition(", ")[2],
+        "driver": driver,
+        "cuda": torch.version.cuda or "none",
+        "torch": torch.__version__.split("+")[0],
+        "python": ".".join(map(str, sys.version_info[:2])),
+    }
+
+
+def notebook(task: Task) -> Row:
+    """Run a notebook and compare it; which cells failed, and why."""
+    env = os.environ | CARD | {"COLUMNS": "200"}
+    if task.pretend:
+        env["PYTHONSTARTUP"] = str(ROOT / "proofs/pretend.py")
+    places = (str(ROOT), os.environ.get("PYTHONPATH"))
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    command = (*PYTEST, str(_notebook(task.name)))
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    return compared(done.returncode, done.stdout + done.stderr)
+
+
+def compared(code: int, output: str) -> Row:
+    """The columns that an output of nbval comes to."""
+    counts = dict.fromkeys(("passed", "failed"), 0)
+    for number, what in re.findall(r"\b(\d+) (passed|failed)\b", output):
+        counts[what] = int(number)
+    row = {"cells": str(sum(counts.values())), "failed_cells": str(counts["failed"])}
+    if code == 0 and counts["passed"]:
+        return {"result": "ok", **row}
+    cells = re.findall(r"^\S+, (code cell \d+): .*\n +(.+)", output, re.MULTILINE)
+    said = [f"{cell}: {why}" for cell, why in cells]
+    last = output.strip().splitlines()[-1:] or ["no output"]
+    message = "; ".join(said[:5]) or f"pytest ended with {code}: {last[0]}"
+    return {"result": "failed", **row, "message": message}
+
+
+def row(task: Task) -> Row:
+    """Train a network as its recipe says: what it reached, and what that took.
+
+    `fit` reads its clock when the losses of an epoch have come from the card.
+    """
+    recipe, data = recipes()[task.name], _data(task)
+    short = {"epochs": 1, "batch_size": 2} if task.pretend else {}
+    settings = recipe.settings | short
+    torch.manual_seed(0)
+    net = recipe.build()
+    history = train(net, data, settings, progress=False, checkpoint=task.checkpoint)
+    assert history.test is not None  # it has come to its end
+    return {
+        "result": "ok",
+        "settings": json.dumps(settings),
+        "parameters": str(course_lib.count_parameters(net)),
+        "test_accuracy": f"{history.test.accuracy:.4f}",
+        "validation": " ".join(f"{e.validation.accuracy:.4f}" for e in history.epochs),
+        "train_loss": f"{history.epochs[-1].train_loss:.4f}",
+        "training_seconds": f"{history.seconds:.1f}",
+        "peak_gib": _peak(),
+    }
+
+
+def step(task: Task) -> Row:
+    """Time a step of training, as `fit` does it, in the runtime's precision."""
+    recipe, data = recipes()[task.name], _data(task)
+    rounds = Rounds(1, 2, 0) if task.pretend else Rounds()
+    batch = 2 if task.pretend else recipe.settings.get("batch_size", 128)
+    size = recipe.settings.get("size")
+    torch.manual_seed(0)
+    steps = _steps(recipe.build(), data.train, batch, size)
+    measured = timed(lambda: next(steps), torch.cuda.synchronize, rounds)
+    layout = str(course_lib.runtime().memory_format).removeprefix("torch.")
+    if not math.isfinite(loss := float(next(steps))):
+        raise ValueError(f"the loss is {loss}: what was timed was not training")
+    speeds = [batch / seconds for seconds in measured.seconds]
+    low, middle, high = _quartiles(speeds)
+    return {
+        "result": "ok",
+        "settings": json.dumps({"batch_size": batch, "size": size, "format": layout}),
+        "images_per_second": f"{middle:.5g}",
+        "images_low": f"{low:.5g}",
+        "images_high": f"{high:.5g}",
+        "host_share": f"{measured.host_share:.2f}",
+        "rounds": str(len(speeds)),
+        "peak_gib": _peak(),
+    }
+
+
+class Times(NamedTuple):
+    """Of a step: its seconds in each round, and the share of them that the host needs
+    to say what is to be done. Near 1, the card waits for Python.
+    """
+
+    seconds: list[float]
+    host_share: float
+
+
+def timed(
+    step: Callable[[], object], synchronize: Callable[[], object], rounds: Rounds
+) -> Times:
+    """Time `step` in rounds of many, after which the device is waited for.
+
+    What the host needs is timed from an idle device, a single step at a time: in a long
+    row its queue is full, and the host waits there as well.
+    """
+    for _ in range(rounds.warm_up):
+        step()
+    synchronize()
+    start = time.perf_counter()
+    step()
+    synchronize()
+    steps = max(1, round(rounds.seconds / (time.perf_counter() - start)))
+    seconds, issued = [], []
+    for _ in range(rounds.number):
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        synchronize()
+        seconds.append((time.perf_counter() - start) / steps)
+        start = time.perf_counter()
+        step()
+        issued.append(time.perf_counter() - start)
+        synchronize()
+    share = statistics.median(issued) / statistics.median(seconds)
+    return Times(seconds, min(share, 1.0))
+
+
+def _steps(
+    net: nn.Module, train: Split, batch_size: int, size: int | None
+) -> Iterator[Tensor]:
+    """Steps of training without end, as those of `fit`; each gives its loss, which is
+    still on the device.
+    """
+    run_on = course_lib.runtime()
+    run_on.host(net).train()
+    images = train.to(run_on.device)
+    optimizer = torch.optim.SGD(
+        net.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True, fused=True
+    )
+    for epoch in itertools.count():
+        for x, y in images.batches(batch_size, seed=0, epoch=epoch, size=size):
+            with run_on.autocast():
+                loss = _loss(net(run_on.place(x)), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield loss.detach()
+
+
+def _loss(outputs: Any, y: Tensor) -> Tensor:
+    """As in `fit`; GoogLeNet weighs the losses of its auxiliary classifiers itself."""
+    if hasattr(outputs, "loss"):
+        return outputs.loss(y, 0.1)
+    return F.cross_entropy(outputs, y, label_smoothing=0.1)
+
+
+def _data(task: Task) -> FashionMNIST:
+    """Fashion-MNIST; of a pretended card, its sample's first images."""
+    if not task.pretend:
+        return course_lib.fashion_mnist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nobody takes them for more
+        data = course_lib.fashion_mnist(sample=True)
+    few = Split(data.train.images[:4], data.train.labels[:4])
+    return FashionMNIST(few, few, few, "")
+
+
+def _peak() -> str:
+    """The most memory of the card that this process has had, in GiB."""
+    return f"{torch.cuda.max_memory_allocated() / 2**30:.2f}"
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+#: Kind of part -> what does it.
+WORK: dict[str, Callable[[Task], Row]] = {
+    "notebook": notebook,
+    "step": step,
+    "row": row,
+}
