@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -15,6 +16,8 @@ import pytest
 import torch
 
 import course_lib
+from course_lib import Settings
+from course_lib.catalog import FAMILIES, NETWORKS
 from tools import gpu, gpu_parts, gpu_prepare
 from tools.gpu_parts import Rounds, Task
 
@@ -289,7 +292,7 @@ def test_training_and_a_step_on_a_pretended_card(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
     monkeypatch.setattr(gpu, "CHECKPOINTS", tmp_path)
-    parts = ("row:LeNet-modern", "step:LeNet-modern")
+    parts = ("row:LeNet modern", "step:LeNet modern")
     assert gpu.main(["--pretend", "--out", str(tmp_path), *parts]) == 0
     made = rows(tmp_path / "gpu.csv")
     assert {row["result"] for row in made.values()} == {"ok"}
@@ -357,32 +360,25 @@ def test_what_a_step_waits_for(monkeypatch, host, device, seconds, share):
     assert times.host_share == pytest.approx(share, rel=1e-3)
 
 
-def test_the_networks_are_those_of_the_chapters():
-    large = {name: r for name, r in gpu_parts.recipes().items() if r.large}
-    assert set(large) >= {"ResNet-18", "VGG-A", "LeNet-modern"}
-    assert "ResNet-small" in gpu_parts.recipes()
-    assert large["ResNet-18"].settings == {"epochs": 10, "lr": 0.1, "size": 96}
-    families = {recipe.network.__name__ for recipe in large.values()}
-    assert families == {
-        "LeNet",
-        "AlexNet",
-        "ZFNet",
-        "VGG",
-        "NiN",
-        "GoogLeNet",
-        "ResNet",
-    }
+def test_the_networks_are_those_of_the_catalog():
+    recipes = gpu_parts.recipes()
+    large = {name: recipe for name, recipe in recipes.items() if recipe.large}
+    assert set(large) == {n for n, e in NETWORKS.items() if "gpu" in e.settings}
+    assert {recipe.entry.family for recipe in large.values()} == set(FAMILIES)
+    assert not recipes["ResNet small"].large
+    assert large["ResNet-18"].settings == Settings(epochs=10, lr=0.1, size=96)
     with torch.device("meta"):
         parameters = course_lib.count_parameters(large["ResNet-18"].build())
     assert parameters == 11_175_370
 
 
 def test_a_row_rests_on_its_network_and_its_settings(monkeypatch):
-    codes = {name: gpu_parts.code("row", name) for name in ("VGG-A", "VGG-small")}
+    names = ("VGG-11 batch norm", "VGG small")
+    codes = {name: gpu_parts.code("row", name) for name in names}
     assert len(set(codes.values())) == 2
-    assert gpu_parts.code("row", "VGG-A") == codes["VGG-A"]
-    monkeypatch.setitem(gpu_parts.recipes()["VGG-A"].settings, "lr", 7)
-    assert gpu_parts.code("row", "VGG-A") != codes["VGG-A"]
+    other = replace(gpu_parts.recipes()["VGG small"], settings=Settings(epochs=7))
+    monkeypatch.setitem(gpu_parts.recipes(), "VGG small", other)
+    assert gpu_parts.code("row", "VGG small") not in codes.values()
     assert gpu_parts.code("notebook", "lenet") != gpu_parts.code("notebook", "vgg")
 
 

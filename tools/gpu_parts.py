@@ -3,12 +3,11 @@ its stored outputs, a network trained with its settings for a GPU, a step of tra
 timed.
 
 Each of these runs in a process of its own, and returns the columns of a row. What they
-know of the course is in `recipes` and `train`.
+know of the course's networks is `recipes`.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import inspect
 import itertools
@@ -22,7 +21,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import course_lib
-from course_lib import FashionMNIST, History, Split
+from course_lib import FashionMNIST, Settings, Split, fit
+from course_lib.catalog import NETWORKS, CatalogEntry
 from experiments.record import Row
 from proofs.common import NBVAL, fingerprint
 
@@ -59,18 +59,18 @@ PYTEST = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is built and trained."""
+    """How one network is trained."""
 
-    #: What its rows are named by.
-    name: str
-    #: The class of its family.
-    network: type[nn.Module]
-    #: What makes it, for Fashion-MNIST.
-    build: Callable[[], nn.Module]
-    #: The arguments of its training.
-    settings: dict[str, Any]
+    #: What it is in the catalog.
+    entry: CatalogEntry
+    #: How it is trained.
+    settings: Settings
     #: Whether the settings are those for a GPU; the small networks' are for a laptop.
     large: bool
+
+    def build(self) -> nn.Module:
+        """The network, for Fashion-MNIST."""
+        return self.entry.build(num_classes=10, in_channels=1)
 
 
 class Rounds(NamedTuple):
@@ -95,58 +95,16 @@ class Task:
 
 @functools.cache
 def recipes() -> dict[str, Recipe]:
-    """The networks by name: as the chapters' ``RUNS`` have them, with the settings for
-    a GPU, and small, with those of the recorded accuracies.
+    """The networks by their names in the catalog: those with settings for a GPU, and
+    the small ones, with those of the recorded accuracies.
     """
     found: dict[str, Recipe] = {}
-    for path in sorted((ROOT / "book").glob("*.ipynb")):
-        for run in ("gpu", "laptop", "full"):
-            if recipe := _of_chapter(path, run):
-                found.setdefault(recipe.name, recipe)
+    for run in ("gpu", "laptop"):
+        for name, entry in NETWORKS.items():
+            if run in entry.settings:
+                recipe = Recipe(entry, entry.settings[run], large=run == "gpu")
+                found.setdefault(name, recipe)
     return found
-
-
-def _of_chapter(path: Path, run: str) -> Recipe | None:
-    """What a chapter trains if ``RUN`` is `run`: nothing, unless it builds its network
-    from names of the library.
-    """
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    runs = next((s for s in sources if "\nRUNS = {" in s), None)
-    training = next((s for s in sources if "= RUNS[RUN]" in s), None)
-    if runs is None or training is None:
-        return None
-    known_runs = ast.literal_eval(_assigned(runs, "RUNS"))
-    if run not in known_runs:
-        return None
-    variant, settings = known_runs[run]
-    made = _assigned(training, "net")
-    known = vars(course_lib) | {"variant": variant}
-    names = [node.id for node in ast.walk(made) if isinstance(node, ast.Name)]
-    if not all(name in known for name in names):
-        return None
-    network: type[nn.Module] = known[names[0]]
-
-    def build() -> nn.Module:
-        return eval(compile(ast.Expression(made), str(path), "eval"), known)
-
-    name = f"{network.__name__}-{variant}"
-    return Recipe(name, network, build, settings, large=run == "gpu")
-
-
-def _assigned(source: str, name: str) -> ast.expr:
-    """What `name` is set to in a cell."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return node.value
-    raise ValueError(f"no {name} in the cell that begins with {source[:60]!r}")
-
-
-def train(
-    net: nn.Module, data: FashionMNIST, settings: dict[str, Any], **how: Any
-) -> History:
-    """`fit`, with the settings of a recipe."""
-    return course_lib.fit(net, data, **settings, **how)
 
 
 def names() -> dict[str, list[str]]:
@@ -171,10 +129,10 @@ def code(kind: str, name: str) -> str:
     if kind == "notebook":
         return fingerprint(library, ROOT / "tests/notebooks", _notebook(name))
     recipe = recipes()[name]
-    network = Path(inspect.getfile(recipe.network))
+    network = Path(inspect.getfile(recipe.entry.network))
     common = (library / "training", library / "data", library / "blocks.py")
     files = [path for path in (*common, network) if path.is_relative_to(ROOT)]
-    return fingerprint(*files, json.dumps(recipe.settings, default=str))
+    return fingerprint(*files, str(recipe.settings))
 
 
 def _notebook(name: str) -> Path:
@@ -235,15 +193,16 @@ def row(task: Task) -> Row:
     `fit` reads its clock when the losses of an epoch have come from the card.
     """
     recipe, data = recipes()[task.name], _data(task)
-    short = {"epochs": 1, "batch_size": 2} if task.pretend else {}
-    settings = recipe.settings | short
+    settings = recipe.settings
+    if task.pretend:
+        settings = replace(settings, epochs=1, batch_size=2)
     torch.manual_seed(0)
     net = recipe.build()
-    history = train(net, data, settings, progress=False, checkpoint=task.checkpoint)
+    history = fit(net, data, settings, progress=False, checkpoint=task.checkpoint)
     assert history.test is not None  # it has come to its end
     return {
         "result": "ok",
-        "settings": json.dumps(settings),
+        "settings": json.dumps(asdict(settings)),
         "parameters": str(course_lib.count_parameters(net)),
         "test_accuracy": f"{history.test.accuracy:.4f}",
         "validation": " ".join(f"{e.validation.accuracy:.4f}" for e in history.epochs),
@@ -257,8 +216,8 @@ def step(task: Task) -> Row:
     """Time a step of training, as `fit` does it, in the runtime's precision."""
     recipe, data = recipes()[task.name], _data(task)
     rounds = Rounds(1, 2, 0) if task.pretend else Rounds()
-    batch = 2 if task.pretend else recipe.settings.get("batch_size", 128)
-    size = recipe.settings.get("size")
+    batch = 2 if task.pretend else recipe.settings.batch_size
+    size = recipe.settings.size
     torch.manual_seed(0)
     steps = _steps(recipe.build(), data.train, batch, size)
     measured = timed(lambda: next(steps), torch.cuda.synchronize, rounds)
