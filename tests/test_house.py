@@ -256,7 +256,100 @@ def test_lock_has_everything_that_is_required():
     ) <= set(locked)
 
 
-def test_short_modules():
-    """A module reads in one sitting."""
-    for path in (ROOT / "course_lib").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 300, path
+#: Lines that a function of the library may have, its docstring not counted; those that
+#: may have more, and how many.
+LONGEST = 40
+LONGER = {("course_lib/training/loop.py", "fit"): 60}
+
+#: Every module of the library, read.
+LIBRARY = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "course_lib").rglob("*.py"))
+}
+
+
+def outer_functions(tree):
+    """Functions and methods; one inside another is a part of that."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+        else:
+            yield from outer_functions(node)
+
+
+def lines_of(function):
+    """From `def` to the end, without the docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is None:
+        return lines
+    docstring = function.body[0]
+    return lines - (docstring.end_lineno - docstring.lineno + 1)
+
+
+@pytest.mark.parametrize("file", LIBRARY)
+def test_functions_are_short(file):
+    """A function is read on one screen; a file is as long as its one duty."""
+    long = [
+        f"{file}: `{function.name}` has {lines_of(function)} lines, and may have"
+        f" {most}: split it"
+        for function in outer_functions(LIBRARY[file])
+        if lines_of(function) > (most := LONGER.get((file, function.name), LONGEST))
+    ]
+    assert not long, "\n".join(long)
+
+
+@pytest.mark.parametrize(("file", "name"), LONGER)
+def test_the_functions_that_may_be_longer_are_there(file, name):
+    names = [function.name for function in outer_functions(LIBRARY[file])]
+    assert name in names, f"{file} has no `{name}`: take it out of LONGER"
+
+
+def test_what_counts_as_a_line_of_a_function():
+    source = (
+        "class Net:\n"
+        "    @property\n"
+        "    def body(self):\n"
+        '        """Not\n\n        counted."""\n'
+        "        def inner():\n"
+        "            return 1\n\n"
+        "        return inner\n"
+    )
+    (function,) = outer_functions(ast.parse(source))
+    assert function.name == "body"
+    assert lines_of(function) == 5
+
+
+def packed(tree):
+    """The lines of assignments of a tuple that is written out, as in ``a, b = x, y``,
+    other than swaps, and of stars before such a tuple, as in ``f(*(a, b))``.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+            values = {ast.unparse(each) for each in node.value.elts}
+            for target in node.targets:
+                if isinstance(target, ast.Tuple) and not values <= {
+                    ast.unparse(each) for each in target.elts
+                }:
+                    yield node.lineno
+        if isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("file", [f for f in LIBRARY if "/checks/" in f])
+def test_checks_are_not_packed(file):
+    """Teachers have to trust them: a line says one thing."""
+    lines = sorted(packed(LIBRARY[file]))
+    assert not lines, f"{file}, lines {lines}: give each value a line of its own"
+
+
+@pytest.mark.parametrize("source", ["a, b = 1, 2", "a = b, c = f(), g()", "f(*(a, b))"])
+def test_what_is_packed(source):
+    assert list(packed(ast.parse(source))) == [1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["a, b = f()", "a, b = b, a", "a = b = 1", "a = 1, 2", "f(*a)", "f((a, b))"],
+)
+def test_what_is_not_packed(source):
+    assert not list(packed(ast.parse(source)))

@@ -135,11 +135,7 @@ def price_of_4a(answer: Answer) -> None:
     """Counted from the library's module."""
     with torch.device("meta"):
         module = Inception(480, TABLE_1["4a"])
-        bare = [
-            nn.Conv2d(480, 192, 1),
-            nn.Conv2d(480, 208, 3),
-            nn.Conv2d(480, 48, 5),
-        ]
+        bare = [nn.Conv2d(480, out, k) for out, k in ((192, 1), (208, 3), (48, 5))]
     weights = [
         layer.weight.numel()
         for layer in module.modules()
