@@ -149,3 +149,41 @@ def test_rows_of_tables_use_keywords():
         if isinstance(call, ast.Call)
         and (len(call.args) > 3 or any(isinstance(a, ast.Starred) for a in call.args))
     ], "write the names of the fields from the fourth on"
+
+
+def packed(tree):
+    """The lines of assignments of a tuple that is written out, as in ``a, b = x, y``,
+    other than swaps, and of stars before such a tuple, as in ``f(*(a, b))``.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+            values = {ast.unparse(each) for each in node.value.elts}
+            for target in node.targets:
+                if isinstance(target, ast.Tuple) and not values <= {
+                    ast.unparse(each) for each in target.elts
+                }:
+                    yield node.lineno
+        if isinstance(node, ast.Starred) and isinstance(node.value, ast.Tuple):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("module", [m for m in TREES if ".checks." in m])
+def test_checks_are_not_packed(module):
+    """Teachers have to trust them: a line says one thing."""
+    lines = sorted(packed(TREES[module]))
+    assert not lines, (
+        f"{FILES[module]}, lines {lines}: give each value a line of its own"
+    )
+
+
+@pytest.mark.parametrize("source", ["a, b = 1, 2", "a = b, c = f(), g()", "f(*(a, b))"])
+def test_what_is_packed(source):
+    assert list(packed(ast.parse(source))) == [1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["a, b = f()", "a, b = b, a", "a = b = 1", "a = 1, 2", "f(*a)", "f((a, b))"],
+)
+def test_what_is_not_packed(source):
+    assert not list(packed(ast.parse(source)))

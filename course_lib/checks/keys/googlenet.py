@@ -5,17 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import case
 from course_lib.convolution import receptive_field
 from course_lib.googlenet import TABLE_1, Inception, InceptionChannels, Outputs
+
+#: The channels of an Inception module, in the order of Table 1: 1x1, 3x3 reduce, 3x3,
+#: 5x5 reduce, 5x5, pool proj. Its convolutions have the same numbers, from 0.
+Widths: TypeAlias = Sequence[int]
+
+#: Options of `_Views`: what is wrong with it.
+Change: TypeAlias = dict[str, Any]
 
 
 class _Views(nn.Module):
@@ -26,7 +34,7 @@ class _Views(nn.Module):
     def __init__(
         self,
         channels: int,
-        row: Sequence[int],
+        widths: Widths,
         *,
         linear: Sequence[int] = (),
         large: int = 5,
@@ -40,16 +48,21 @@ class _Views(nn.Module):
 
         def conv(number: int, before: int, size: int = 1) -> list[nn.Module]:
             padding = size // 2 - (tight if number == 4 else 0)
-            layer = nn.Conv2d(before, row[number], size, padding=padding)
+            layer = nn.Conv2d(before, widths[number], size, padding=padding)
             return [layer] if number in linear else [layer, nn.ReLU()]
 
         def window(number: int, size: int) -> list[nn.Module]:
             if not reduce:
                 return conv(number, channels, size)
-            return conv(number - 1, channels) + conv(number, row[number - 1], size)
+            return [
+                *conv(number - 1, channels),
+                *conv(number, widths[number - 1], size),
+            ]
 
-        fourth = [pool(3, 1, padding=1), *(conv(5, channels) if project else [])]
-        views = conv(0, channels), window(2, 3), window(4, large), fourth
+        maximum: list[nn.Module] = [pool(3, 1, padding=1)]
+        if project:
+            maximum += conv(5, channels)
+        views = [conv(0, channels), window(2, 3), window(4, large), maximum]
         self.views = nn.ModuleList(nn.Sequential(*views[i]) for i in order)
         he_init(self)
 
@@ -58,20 +71,26 @@ class _Views(nn.Module):
         return torch.cat([view(x) for view in self.views], dim=1)
 
 
-#: A number that is to be predicted: what it is, itself, and mistakes with their hints.
-Part = tuple[str, int, list[tuple[int, str]]]
+class Asked(NamedTuple):
+    """One of the numbers that a prediction consists of."""
+
+    name: str
+    number: int
+    mistakes: list[tuple[int, str]]
 
 
-def _each(answer: Answer, parts: list[Part]) -> None:
-    """Check the numbers of a prediction one by one."""
-    got, want = answer(), tuple(number for _, number, _ in parts)
+def _each(answer: Answer, asked: list[Asked]) -> None:
+    """Check the numbers of a prediction one by one.
+
+    Raises: Wrong if one is not right.
+    """
+    got = answer()
+    want = tuple(each.number for each in asked)
     if not isinstance(got, tuple | list) or len(got) != len(want):
         compare(got, want, secret=True)
-    for each, (name, number, mistakes) in zip(got, parts, strict=True):
-        try:
-            compare(each, number, secret=True, mistakes=mistakes, tolerance=0)
-        except Wrong as wrong:
-            raise Wrong(f"{name}: {wrong.message}", wrong.hint) from None
+    for came, (name, number, mistakes) in zip(got, asked, strict=True):
+        with case(f"{name}: "):
+            compare(came, number, secret=True, mistakes=mistakes, tolerance=0)
 
 
 @exercise(
@@ -84,18 +103,23 @@ def _each(answer: Answer, parts: list[Part]) -> None:
 def third_view(answer: Answer) -> None:
     """Against the branch of a module."""
     large = "How many pixels does its largest window see, and how many the paper's?"
-    changes: list[tuple[dict[str, Any], str]] = [
+    relus = "Keep both ReLUs."
+    changes: list[tuple[Change, str]] = [
         ({"large": 3}, large),
         ({"large": 7}, large),
         ({"tight": 1}, "A larger window needs a larger border."),
         ({"reduce": False}, "The 1x1 makes a large window affordable: keep it."),
-        *(({"linear": which}, "Keep both ReLUs.") for which in ((3,), (4,), (3, 4))),
+        ({"linear": (3,)}, relus),
+        ({"linear": (4,)}, relus),
+        ({"linear": (3, 4)}, relus),
     ]
     for channels, reduced, out in ((6, 2, 3), (4, 3, 5)):
-        row, x = (1, 1, 1, reduced, out, 1), torch.randn(2, channels, 9, 8)
-        want = _Views(channels, row).views[2]
+        widths = (1, 1, 1, reduced, out, 1)
+        x = torch.randn(2, channels, 9, 8)
+        want = _Views(channels, widths).views[2]
         mistakes = [
-            (_Views(channels, row, **no).views[2], hint) for no, hint in changes
+            (_Views(channels, widths, **change).views[2], hint)
+            for change, hint in changes
         ]
         same_function(answer(channels, reduced, out), want, x, mistakes=mistakes)
 
@@ -111,40 +135,79 @@ def price_of_4a(answer: Answer) -> None:
     """Counted from the library's module."""
     with torch.device("meta"):
         module = Inception(480, TABLE_1["4a"])
-        bare = nn.Conv2d(480, 192, 1), nn.Conv2d(480, 208, 3), nn.Conv2d(480, 48, 5)
-    convs = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
-    one, thin_3, three, thin_5, five, project = (conv.weight.numel() for conv in convs)
-    thin = thin_3 + thin_5
-    count, biases = one + thin + three + five + project, sum(TABLE_1["4a"])
-    naive = sum(conv.weight.numel() for conv in bare)
-    places, ones = "A weight is used at every position.", "All 1x1 have weights, too."
+        bare = [nn.Conv2d(480, out, k) for out, k in ((192, 1), (208, 3), (48, 5))]
     weights = [
+        layer.weight.numel()
+        for layer in module.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    naive = sum(conv.weight.numel() for conv in bare)
+    views = sum(conv.out_channels for conv in bare)
+    _each(
+        answer,
+        [
+            Asked(
+                "the weights of the module as it is",
+                sum(weights),
+                _weights_mistakes(*weights),
+            ),
+            Asked(
+                "its multiplications",
+                sum(weights) * 14**2,
+                _multiplications_mistakes(sum(weights)),
+            ),
+            Asked(
+                "the weights without reductions and projection",
+                naive,
+                _naive_mistakes(naive, *weights),
+            ),
+            Asked(
+                "the channels that it hands on",
+                views + 480,
+                [
+                    (views + 64, "What thins out the maximum now?"),
+                    (views, "The maximum is a view, too."),
+                ],
+            ),
+        ],
+    )
+
+
+def _weights_mistakes(
+    one: int, thin_3: int, three: int, thin_5: int, five: int, project: int
+) -> list[tuple[int, str]]:
+    """Of the weights of the six convolutions."""
+    count = one + thin_3 + three + thin_5 + five + project
+    biases = sum(TABLE_1["4a"])
+    thin = thin_3 + thin_5
+    ones = "All 1x1 have weights, too."
+    return [
         (count + biases, "Leave the biases out."),
         (count - project, "What does the maximum pass through?"),
         (count - thin, ones),
         (count - thin - project, ones),
         (three + five, ones),
     ]
-    multiplications = [
-        (count, places),
-        (count * 14, places),
-        (count * 12**2, "With padding, a window fits at each pixel."),
-        (count * 14**2 * 2, "Additions do not count here."),
+
+
+def _multiplications_mistakes(weights: int) -> list[tuple[int, str]]:
+    places = "A weight is used at every position."
+    return [
+        (weights, places),
+        (weights * 14, places),
+        (weights * 12**2, "With padding, a window fits at each pixel."),
+        (weights * 14**2 * 2, "Additions do not count here."),
     ]
-    without = [
+
+
+def _naive_mistakes(
+    naive: int, one: int, thin_3: int, three: int, thin_5: int, five: int, project: int
+) -> list[tuple[int, str]]:
+    return [
         (naive + project, "The projection is gone, too."),
-        (naive + thin, "The reductions are gone, too."),
+        (naive + thin_3 + thin_5, "The reductions are gone, too."),
         (one + three + five, "Now the windows read all 480 channels."),
     ]
-    views, fourth = 192 + 208 + 48, "The maximum is a view, too."
-    channels = [(views + 64, "What thins out the maximum now?"), (views, fourth)]
-    parts = [
-        ("the weights of the module as it is", count, weights),
-        ("its multiplications", count * 14**2, multiplications),
-        ("the weights without reductions and projection", naive, without),
-        ("the channels that it hands on", views + 480, channels),
-    ]
-    _each(answer, parts)
 
 
 @exercise(
@@ -156,26 +219,36 @@ def price_of_4a(answer: Answer) -> None:
 )
 def near_and_far(answer: Answer) -> None:
     """By the library's `receptive_field`."""
+    _each(
+        answer,
+        [
+            Asked(
+                f"{last}, {way} way",
+                _field(window, last),
+                [
+                    (_field(window, last, strides=False), "What did the strides do?"),
+                    (_field(window, last, pool=1), "Each maximum has a window, too."),
+                    (_field(window, last, pool=2), "The maxima are 3x3."),
+                    (_field(3, last), "The two ways lead through 1x1 and through 5x5."),
+                    (_field(6 - window, last), "Which of the two ways sees least?"),
+                    (224, "Count as if the picture had no borders."),
+                ],
+            )
+            for last in ("3a", "5b")
+            for way, window in (("nearest", 1), ("farthest", 5))
+        ],
+    )
 
-    def field(window: int, last: str, strides: bool = True, pool: int = 3) -> int:
-        layers = [(7, 2), (3, 2), (1, 1), (3, 1), (3, 2)]
-        for name in list(TABLE_1)[: list(TABLE_1).index(last) + 1]:
-            layers += [(pool, 2)] * (name in ("4a", "5a")) + [(window, 1)]
-        return receptive_field([(k, s if strides else 1) for k, s in layers])[0]
 
-    parts = []
-    for last in ("3a", "5b"):
-        for way, window in (("nearest", 1), ("farthest", 5)):
-            mistakes = [
-                (field(window, last, strides=False), "What did the strides do?"),
-                (field(window, last, pool=1), "Each maximum has a window, too."),
-                (field(window, last, pool=2), "The maxima are 3x3."),
-                (field(3, last), "The two ways lead through 1x1 and through 5x5."),
-                (field(6 - window, last), "Which of the two ways sees least?"),
-                (224, "Count as if the picture had no borders."),
-            ]
-            parts.append((f"{last}, {way} way", field(window, last), mistakes))
-    _each(answer, parts)
+def _field(window: int, last: str, *, strides: bool = True, pool: int = 3) -> int:
+    """Of the way through one window of each module, up to the last."""
+    layers = [(7, 2), (3, 2), (1, 1), (3, 1), (3, 2)]
+    modules = list(TABLE_1)
+    for name in modules[: modules.index(last) + 1]:
+        if name in ("4a", "5a"):
+            layers.append((pool, 2))
+        layers.append((window, 1))
+    return receptive_field([(k, s if strides else 1) for k, s in layers])[0]
 
 
 class _Heads(nn.Module):
@@ -184,7 +257,8 @@ class _Heads(nn.Module):
     def __init__(self, modes: list[bool], copies: list[_Heads]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(12, 5) for _ in range(3))
-        self.modes, self.copies = modes, copies
+        self.modes = modes
+        self.copies = copies
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Heads:
         self.copies.append(_Heads(self.modes, self.copies).train(self.training))
@@ -207,31 +281,57 @@ class _Heads(nn.Module):
 def loss_with_heads(answer: Answer) -> None:
     """With a net of three linear classifiers, in both modes."""
     for training in (True, False):
-        net, mode = _Heads([], []), "training" if training else "evaluation"
-        two = one = torch.zeros(())
-        while abs(one - two) < 0.1:  # or mistakes below look alike
-            x, y = torch.randn(6, 3, 2, 2), torch.randint(5, (6,))
-            logits, aux2, aux1 = net(x)
-            own, two, one = (F.cross_entropy(each, y) for each in (logits, aux2, aux1))
+        net = _Heads([], [])
+        mode = "training" if training else "evaluation"
+        x, y = _batch_that_tells_heads_apart(net)
+        logits, aux2, aux1 = net(x)
+        own, two, one = (F.cross_entropy(each, y) for each in (logits, aux2, aux1))
         mixed = F.cross_entropy(logits + 0.3 * (aux2 + aux1), y)
-        want = own + 0.3 * (one + two) if training else own
         net.modes.clear()
         got = answer(net.train(training), x, y)
-        mistakes = [
-            (mixed, "Add losses, not logits: each classifier answers for itself."),
-            (own, "In training, the heads count, too."),
-            (own + 0.3 * (one + two), "In evaluation, nothing is left of the heads."),
-            *(((own + one + two) / n, "How much does a head count?") for n in (1, 3)),
-            (own + 0.15 * (one + two), "Each head counts 0.3, not both together."),
-            *((own + 0.3 * head, "There are two heads.") for head in (one, two)),
-            (0.3 * (own + one + two), "The loss of the net itself counts in full."),
-        ]
-        compare(got, want, on=f"in {mode} mode", mistakes=mistakes)
+        compare(
+            got,
+            own + 0.3 * (one + two) if training else own,
+            on=f"in {mode} mode",
+            mistakes=[
+                (mixed, "Add losses, not logits: each classifier answers for itself."),
+                *_loss_mistakes(own, two, one),
+            ],
+        )
         if not got.requires_grad:
             raise Wrong("the loss has no gradient", "What cut it off from the net?")
         if set(net.modes) != {training} or net.copies[0].training != training:
-            hint = "Ask the net which mode it is in: `net.training`."
-            raise Wrong(f"it does not leave the net in {mode} mode", hint)
+            raise Wrong(
+                f"it does not leave the net in {mode} mode",
+                "Ask the net which mode it is in: `net.training`.",
+            )
+
+
+def _batch_that_tells_heads_apart(net: _Heads) -> tuple[Tensor, Tensor]:
+    """Pictures and labels for which the heads have different losses: otherwise mistakes
+    would look alike.
+    """
+    two = one = torch.zeros(())
+    while abs(one - two) < 0.1:
+        x = torch.randn(6, 3, 2, 2)
+        y = torch.randint(5, (6,))
+        _, two, one = (F.cross_entropy(logits, y) for logits in net(x))
+    return x, y
+
+
+def _loss_mistakes(own: Tensor, two: Tensor, one: Tensor) -> Mistakes:
+    counts = "How much does a head count?"
+    heads = "There are two heads."
+    return [
+        (own, "In training, the heads count, too."),
+        (own + 0.3 * (one + two), "In evaluation, nothing is left of the heads."),
+        (own + one + two, counts),
+        ((own + one + two) / 3, counts),
+        (own + 0.15 * (one + two), "Each head counts 0.3, not both together."),
+        (own + 0.3 * one, heads),
+        (own + 0.3 * two, heads),
+        (0.3 * (own + one + two), "The loss of the net itself counts in full."),
+    ]
 
 
 @exercise(
@@ -246,23 +346,37 @@ def most_between(answer: Answer) -> None:
     cases = [(16, 32), (18, 18), (48, 128), (1, 1)]
     cases += [(random.randint(2, 64), random.randint(2, 64)) for _ in range(10)]
     for before, after in cases:
-        large, each = 25 * before * after, 9 * (before + after)
+        large = 25 * before * after  # weights of a 5x5
+        each = 9 * (before + after)  # weights of two 3x3 for a channel between them
         most = max(m for m in range(3 * before + 1) if m * each < large)
-        equal = "That is so where as many channels come out as go in."
         answer.gives(
             most,
-            *(before, after),
+            before,
+            after,
             on=f"{before} channels in and {after} out",
             mistakes=[
                 (large // each, "With just as many weights, nothing is saved."),
                 (large / each, "A number of channels is whole."),
                 (most + 1, "With so many between, two 3x3 have more weights."),
-                *((25 * some // 18, equal) for some in (before, after)),
-                (large // (9 * before), "Both 3x3 have to do with what is between."),
-                (large // (9 * after), "Both 3x3 have to do with what is between."),
-                (5 * large // 25 // (each // 3), "A 5x5 has 25 places, a 3x3 nine."),
+                *_most_between_mistakes(before, after),
             ],
         )
+
+
+def _most_between_mistakes(before: int, after: int) -> Mistakes:
+    large = 25 * before * after
+    equal = "That is so where as many channels come out as go in."
+    both = "Both 3x3 have to do with what is between."
+    return [
+        (25 * before // 18, equal),
+        (25 * after // 18, equal),
+        (large // (9 * before), both),
+        (large // (9 * after), both),
+        (
+            5 * before * after // (3 * (before + after)),
+            "A 5x5 has 25 places, a 3x3 nine.",
+        ),
+    ]
 
 
 @exercise(
@@ -274,24 +388,15 @@ def most_between(answer: Answer) -> None:
 )
 def inception(answer: Answer) -> None:
     """Against the library's module, with channels that are all different."""
-    thin = "Where are the 1x1 before the windows and behind the maximum?"
-    relu = "Each of the six convolutions has a ReLU behind it."
-    order = "They lie in the order of Table 1: 1x1, 3x3, 5x5, maximum."
-    changes: list[tuple[dict[str, Any], str]] = [
-        ({"pool": nn.AvgPool2d}, "Take the maximum, not the mean."),
-        ({"large": 3}, "One of the windows is 5x5."),
-        ({"reduce": False}, thin),
-        ({"project": False}, thin),
-        ({"reduce": False, "project": False}, thin),
-        *(({"linear": line}, relu) for line in ((1, 3), (0, 2, 4, 5), (5,), range(6))),
-        *(({"order": each}, order) for each in permutations(range(4))),
-    ]
-    for channels, row in ((5, (2, 3, 4, 6, 7, 8)), (3, (9, 8, 7, 4, 6, 5))):
-        want = Inception(channels, InceptionChannels(*row))
+    for channels, widths in ((5, (2, 3, 4, 6, 7, 8)), (3, (9, 8, 7, 4, 6, 5))):
+        want = Inception(channels, InceptionChannels(*widths))
         x = torch.randn(2, channels, 6, 7)
-        mistakes = [(_Views(channels, row, **change), hint) for change, hint in changes]
+        mistakes = [
+            (_Views(channels, widths, **change), hint)
+            for change, hint in _inception_changes()
+        ]
         try:
-            same_function(answer(channels, row), want, x, mistakes=mistakes)
+            same_function(answer(channels, widths), want, x, mistakes=mistakes)
         except Wrong as wrong:
             hint = wrong.hint
             if "cannot take" in wrong.message or "expected shape" in wrong.message:
@@ -299,3 +404,21 @@ def inception(answer: Answer) -> None:
             elif "values" in wrong.message and not hint:
                 hint = "The second number of the place is a channel: of which view?"
             raise Wrong(wrong.message, hint) from None
+
+
+def _inception_changes() -> list[tuple[Change, str]]:
+    thin = "Where are the 1x1 before the windows and behind the maximum?"
+    relu = "Each of the six convolutions has a ReLU behind it."
+    order = "They lie in the order of Table 1: 1x1, 3x3, 5x5, maximum."
+    return [
+        ({"pool": nn.AvgPool2d}, "Take the maximum, not the mean."),
+        ({"large": 3}, "One of the windows is 5x5."),
+        ({"reduce": False}, thin),
+        ({"project": False}, thin),
+        ({"reduce": False, "project": False}, thin),
+        ({"linear": (1, 3)}, relu),
+        ({"linear": (0, 2, 4, 5)}, relu),
+        ({"linear": (5,)}, relu),
+        ({"linear": range(6)}, relu),
+        *(({"order": each}, order) for each in permutations(range(4))),
+    ]

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import conv_bn
-from course_lib.checks.compare import Wrong, same_function
+from course_lib.checks.compare import Mistakes, same_function
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import case
 from course_lib.convolution import receptive_field
 from course_lib.resnet import (
     Residual,
@@ -22,6 +23,7 @@ from course_lib.resnet import (
     bottleneck,
     make_shortcut,
 )
+from course_lib.summary import count_parameters
 
 
 @exercise(
@@ -44,12 +46,13 @@ def depth(answer: Answer) -> None:
         stages = tuple(draw.randint(2, 30) for _ in range(draw.randint(1, 5)))
         convolutions = draw.randint(2, 3)
         cases.append((stages, convolutions, 2 + convolutions * sum(stages)))
+    both = "The stem has a convolution, and the head a full layer."
+    projections = "A projection is on no way that goes through all layers."
     for blocks, each, want in cases:
-        both = "The stem has a convolution, and the head a full layer."
-        projections = "A projection is on no way that goes through all layers."
         answer.gives(
             want,
-            *(blocks, each),
+            blocks,
+            each,
             mistakes=[
                 (want - 2, both),
                 (want - 1, both),
@@ -72,21 +75,21 @@ def depth(answer: Answer) -> None:
 def bodies(answer: Answer) -> None:
     """Counted from the library's blocks."""
     with torch.device("meta"):
-        nets = (
-            basic_block(256, 256, 1),
-            bottleneck(1024, 256, 1),
-            basic_block(1024, 1024, 1),
-        )
-    basic, narrow, wide = (sum(p.numel() for p in net.parameters()) for net in nets)
+        basic = count_parameters(basic_block(256, 256, 1))
+        narrow = count_parameters(bottleneck(1024, 256, 1))
+        wide = count_parameters(basic_block(1024, 1024, 1))
     channels = (2 * 256, 2 * 256 + 1024, 2 * 1024)  # that are normalised
-    weights = [n - 2 * c for n, c in zip((basic, narrow, wide), channels, strict=True)]
 
     def times(factor: int) -> tuple[int, ...]:
-        return tuple(w + factor * c for w, c in zip(weights, channels, strict=True))
+        """With `factor` parameters for each channel that is normalized."""
+        return tuple(
+            size + (factor - 2) * normalized
+            for size, normalized in zip((basic, narrow, wide), channels, strict=True)
+        )
 
     scale = "A normalisation has a scale and a shift for each of its channels."
     answer.gives(
-        times(2),
+        (basic, narrow, wide),
         tolerance=0,
         mistakes=[
             (times(0), scale),
@@ -101,6 +104,10 @@ def bodies(answer: Answer) -> None:
     )
 
 
+#: Layers in a row, each a kernel size and a stride.
+Way: TypeAlias = list[tuple[int, int]]
+
+
 @exercise(
     "resnet.ways",
     kind="predict",
@@ -110,50 +117,63 @@ def bodies(answer: Answer) -> None:
 )
 def ways(answer: Answer) -> None:
     """By the library's function, on the layers of the nets."""
+    bodies_34 = _layers(34, skipped="shortcut")
+    bodies_50 = _layers(50, skipped="shortcut")
+    shortcuts_34 = _layers(34, skipped="body")
+    ways = [bodies_34, bodies_50, shortcuts_34]
+    want = tuple(receptive_field(way)[0] for way in ways)
+    answer.gives(want, tolerance=0, mistakes=_ways_mistakes(ways, want))
 
-    def layers(
-        variant: int, skipped: str, stride_in: str = "3x3"
-    ) -> list[tuple[int, int]]:
-        with torch.device("meta"):
-            net = ResNet(variant, stride_in=stride_in)
-        return [
-            (int(m.kernel_size[0]), m.stride[0]) if isinstance(m, nn.Conv2d) else (3, 2)
-            for name, m in net.named_modules()
-            if isinstance(m, nn.Conv2d | nn.MaxPool2d) and skipped not in name
-        ]
 
-    def late(row: list[tuple[int, int]]) -> int:
-        width, step = 1, 1
-        for kernel_size, stride in row:
-            step *= stride
-            width += (kernel_size - 1) * step
-        return width
+def _ways_mistakes(ways: list[Way], want: tuple[int, ...]) -> Mistakes:
+    basic, bottlenecks, shortcuts = want
+    first_strides = receptive_field(_layers(50, skipped="shortcut", stride_in="1x1"))[0]
+    flat = tuple(1 + sum(size - 1 for size, _ in way) for way in ways)
+    unpooled = tuple(receptive_field([way[0], *way[2:]])[0] for way in ways)
+    return [
+        (
+            (basic, first_strides, shortcuts),
+            "The 3x3 strides here, not the first 1x1.",
+        ),
+        (
+            tuple(map(_widened_at_once, ways)),
+            "A layer's own stride widens what comes after it.",
+        ),
+        (flat, "Behind a stride, units are further apart."),
+        (unpooled, "What does the pooling add, and what does it skip?"),
+        ((basic, bottlenecks, 7), "The pooling is in front of all blocks."),
+        ((basic, bottlenecks, 1), "The stem has no shortcut."),
+        (
+            (basic, bottlenecks, 32),
+            "A 1x1 with a stride skips pixels; it does not see them.",
+        ),
+        ((basic, basic, shortcuts), "A 1x1 sees no neighbours."),
+    ]
 
-    rows = layers(34, "shortcut"), layers(50, "shortcut"), layers(34, "body")
-    want = tuple(receptive_field(row)[0] for row in rows)
-    first = receptive_field(layers(50, "shortcut", "1x1"))[0]
-    flat = tuple(1 + sum(k - 1 for k, _ in row) for row in rows)
-    bare = tuple(receptive_field([row[0], *row[2:]])[0] for row in rows)
-    answer.gives(
-        want,
-        tolerance=0,
-        mistakes=[
-            ((want[0], first, want[2]), "The 3x3 strides here, not the first 1x1."),
-            (
-                tuple(map(late, rows)),
-                "A layer's own stride widens what comes after it.",
-            ),
-            (flat, "Behind a stride, units are further apart."),
-            (bare, "What does the pooling add, and what does it skip?"),
-            ((*want[:2], 7), "The pooling is in front of all blocks."),
-            ((*want[:2], 1), "The stem has no shortcut."),
-            (
-                (*want[:2], 32),
-                "A 1x1 with a stride skips pixels; it does not see them.",
-            ),
-            ((want[0], want[0], want[2]), "A 1x1 sees no neighbours."),
-        ],
-    )
+
+def _layers(variant: int, *, skipped: str, stride_in: str = "3x3") -> Way:
+    """The convolutions and poolings of a net, without those with `skipped` in their
+    names.
+    """
+    with torch.device("meta"):
+        net = ResNet(variant, stride_in=stride_in)
+    return [
+        (int(layer.kernel_size[0]), layer.stride[0])
+        if isinstance(layer, nn.Conv2d)
+        else (3, 2)
+        for name, layer in net.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and skipped not in name
+    ]
+
+
+def _widened_at_once(layers: Way) -> int:
+    """The field if a layer's own stride widened what it sees itself."""
+    width = 1
+    step = 1
+    for kernel_size, stride in layers:
+        step *= stride
+        width += (kernel_size - 1) * step
+    return width
 
 
 Join: TypeAlias = Callable[[nn.Sequential, Tensor], Tensor]
@@ -164,8 +184,10 @@ class _Joined(nn.Module):
 
     def __init__(self, channels: int, join: Join) -> None:
         super().__init__()
-        first, second = conv_bn(channels, channels, 3), conv_bn(channels, channels, 3)
-        self.body, self.join = nn.Sequential(*first, nn.ReLU(), *second), join
+        first = conv_bn(channels, channels, 3)
+        second = conv_bn(channels, channels, 3)
+        self.body = nn.Sequential(*first, nn.ReLU(), *second)
+        self.join = join
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join(self.body, x)
@@ -220,38 +242,47 @@ def shortcut_a(answer: Answer) -> None:
         ((2, 2, 4, 4), 5, 1),
         ((2, 3, 7, 8), 3, 3),
     ):
-        x, new = torch.randn(shape), channels - shape[1]
-        want = ZeroPad(new, stride)(x)
-        kept = want[:, : shape[1]]
-        copies = torch.cat([kept, kept, kept], dim=1)[:, :channels]
-        pooled = "Every second pixel is taken as it is: nothing is averaged."
-        ends = "The new channels come behind the old ones."
+        x = torch.randn(shape)
+        want = ZeroPad(channels - shape[1], stride)(x)
         answer.gives(
             want,
-            *(x, channels, stride),
-            mistakes=[
-                (_pad(F.avg_pool2d(x, stride, ceil_mode=True), new), pooled),
-                (_pad(F.avg_pool2d(x, stride), new), pooled),
-                (
-                    _pad(F.max_pool2d(x, stride), new),
-                    "It is not the largest that counts.",
-                ),
-                (
-                    _pad(x[:, :, 1::stride, 1::stride], new),
-                    "Begin with the first pixel.",
-                ),
-                (_pad(x, new), "What does the stride do?"),
-                (_pad(x[:, :, ::stride], new), "The width shrinks, too."),
-                (F.pad(kept, (0, 0, 0, 0, new, 0)), ends),
-                (F.pad(kept, (0, 0, 0, 0, new // 2, new - new // 2)), ends),
-                (copies, "The new channels are zero, not copies."),
-                (kept, "Where are the new channels?"),
-            ],
+            x,
+            channels,
+            stride,
+            mistakes=_shortcut_a_mistakes(x, want, stride),
         )
 
 
-def _pad(x: Tensor, channels: int) -> Tensor:
-    return F.pad(x, (0, 0, 0, 0, 0, channels))
+def _shortcut_a_mistakes(x: Tensor, want: Tensor, stride: int) -> Mistakes:
+    channels = want.shape[1]
+    new = channels - x.shape[1]
+    kept = want[:, : x.shape[1]]
+    copies = torch.cat([kept, kept, kept], dim=1)[:, :channels]
+    averaged = "Every second pixel is taken as it is: nothing is averaged."
+    ends = "The new channels come behind the old ones."
+    return [
+        (_padded(F.avg_pool2d(x, stride, ceil_mode=True), new), averaged),
+        (_padded(F.avg_pool2d(x, stride), new), averaged),
+        (
+            _padded(F.max_pool2d(x, stride), new),
+            "It is not the largest that counts.",
+        ),
+        (
+            _padded(x[:, :, 1::stride, 1::stride], new),
+            "Begin with the first pixel.",
+        ),
+        (_padded(x, new), "What does the stride do?"),
+        (_padded(x[:, :, ::stride], new), "The width shrinks, too."),
+        (_padded(kept, 0, before=new), ends),
+        (_padded(kept, new - new // 2, before=new // 2), ends),
+        (copies, "The new channels are zero, not copies."),
+        (kept, "Where are the new channels?"),
+    ]
+
+
+def _padded(x: Tensor, behind: int, *, before: int = 0) -> Tensor:
+    """With so many new channels of zeros."""
+    return F.pad(x, (0, 0, 0, 0, before, behind))
 
 
 @exercise(
@@ -263,38 +294,52 @@ def _pad(x: Tensor, channels: int) -> Tensor:
 )
 def changing(answer: Answer) -> None:
     """Against the library's block, with every combination of changes."""
-    for c, d, stride in ((3, 5, 2), (4, 4, 2), (4, 4, 1), (3, 5, 1)):
-        one = nn.Conv2d(c, d, 1, stride, bias=False)
-        late = nn.Sequential(basic_block(c, d, 1)[0], conv_bn(d, d, 3, stride))
-        ways = [
-            (conv_bn(c, d, 1, stride), "Where no shape changes, nothing is projected."),
-            (conv_bn(c, d, 3, stride), "A projection is a 1x1."),
-            (one, "A projection is normalised, too."),
-            (
-                nn.Sequential(nn.Conv2d(c, d, 1, stride), nn.BatchNorm2d(d)),
-                "A normalisation follows: the projection needs no bias.",
-            ),
-            (
-                nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True), *conv_bn(c, d, 1)),
-                "The 1x1 skips pixels itself; nothing is averaged.",
-            ),
-            (
-                ZeroPad(d - c, stride),
-                "A new size is a new shape, and B projects there.",
-            ),
-        ]
+    for channels, out, stride in ((3, 5, 2), (4, 4, 2), (4, 4, 1), (3, 5, 1)):
+        bare = nn.Conv2d(channels, out, 1, stride, bias=False)
+        late = nn.Sequential(
+            basic_block(channels, out, 1)[0], conv_bn(out, out, 3, stride)
+        )
         mistakes = [
-            (Residual(basic_block(c, d, stride), way), hint) for way, hint in ways
+            (Residual(basic_block(channels, out, stride), shortcut), hint)
+            for shortcut, hint in _wrong_shortcuts(bare, channels, out, stride)
         ]
-        shortcut = make_shortcut("B", c, d, stride)
-        hint = "It is the first convolution of the body that strides."
-        mistakes.append((Residual(late, shortcut), hint))
-        want = Residual(basic_block(c, d, stride), shortcut)
-        try:
+        shortcut = make_shortcut("B", channels, out, stride)
+        strides = "It is the first convolution of the body that strides."
+        mistakes.append((Residual(late, shortcut), strides))
+        want = Residual(basic_block(channels, out, stride), shortcut)
+        named = f"with {channels} channels, then {out}, and stride {stride}, "
+        with case(named, hint="What does the body do to height and width?"):
             same_function(
-                answer(c, d, stride), want, torch.randn(2, c, 7, 6), mistakes=mistakes
+                answer(channels, out, stride),
+                want,
+                torch.randn(2, channels, 7, 6),
+                mistakes=mistakes,
             )
-        except Wrong as wrong:
-            hint = wrong.hint or "What does the body do to height and width?"
-            call = f"with {c} channels, then {d}, and stride {stride}"
-            raise Wrong(f"{call}, {wrong.message}", hint) from None
+
+
+def _wrong_shortcuts(
+    bare: nn.Conv2d, channels: int, out: int, stride: int
+) -> list[tuple[nn.Module, str]]:
+    """`bare` is the projection without its normalization."""
+    return [
+        (
+            conv_bn(channels, out, 1, stride),
+            "Where no shape changes, nothing is projected.",
+        ),
+        (conv_bn(channels, out, 3, stride), "A projection is a 1x1."),
+        (bare, "A projection is normalised, too."),
+        (
+            nn.Sequential(nn.Conv2d(channels, out, 1, stride), nn.BatchNorm2d(out)),
+            "A normalisation follows: the projection needs no bias.",
+        ),
+        (
+            nn.Sequential(
+                nn.AvgPool2d(stride, ceil_mode=True), *conv_bn(channels, out, 1)
+            ),
+            "The 1x1 skips pixels itself; nothing is averaged.",
+        ),
+        (
+            ZeroPad(out - channels, stride),
+            "A new size is a new shape, and B projects there.",
+        ),
+    ]
