@@ -80,13 +80,6 @@ EXPERIMENT = Experiment(
         for block in blocks
     ],
     measure=measure,
-    modules=(
-        "course_lib/blocks.py",
-        "course_lib/data/__init__.py",
-        "course_lib/training/loop.py",
-        "course_lib/vgg.py",
-        "experiments/vgg.py",
-    ),
 )
 
 if __name__ == "__main__":
