@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -61,8 +62,11 @@ def tree(root: Path, commit: str) -> Iterator[Path]:
 
 
 def _git(root: Path, *arguments: str) -> bytes:
+    # A hook of git says where the repository is that it was called for.
+    env = {name: os.environ[name] for name in os.environ if not name.startswith("GIT_")}
+    command = ["git", *arguments]
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True)
+        done = subprocess.run(command, cwd=root, env=env, capture_output=True)
     except FileNotFoundError:
         raise CommitError("git is not installed") from None
     if done.returncode:

@@ -3,13 +3,14 @@
 import ast
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from experiments import commits, record
+from experiments import commits, record, shortened
 from experiments.__main__ import main
 from experiments.confirm import NotConfirmed, confirm
 from experiments.reach import Code
@@ -59,7 +60,12 @@ def fit(net, lr, steps=4):
 def evaluate(net):
     return net.loss()
 """,
-    "course_lib/weights.py": "def weight(x):\n    return 1.0 * x\n",
+    "course_lib/weights.py": """
+def weight(x):
+    from .units import unit
+    return 1.0 * x * unit
+""",
+    "course_lib/units.py": "unit = 1\n",
     "course_lib/drawing.py": "def draw(net):\n    return 'a drawing'\n",
     "experiments/__init__.py": "",
     "experiments/nets.py": """
@@ -100,7 +106,7 @@ def test_what_a_row_reaches(tree):
     found = Code(tree).reached("experiments.nets", "measure", ["one", "0"])
     assert {*found} == {
         *("measure", "NETWORKS['one']", "Entry", "One", "Base", "RATE"),
-        *("fit", "weight"),
+        *("fit", "weight", "unit"),
     }
     whole = Code(tree).reached("experiments.nets", "measure", ["0"])
     assert {*whole} == {*found, "NETWORKS", "Two"} - {"NETWORKS['one']"}
@@ -132,6 +138,7 @@ def test_what_leaves_all_rows_fresh(tree, file, old, new):
     ("file", "old", "new"),
     [
         ("course_lib/weights.py", "1.0 * x", "0.1 * x"),
+        ("course_lib/units.py", "1", "2"),
         ("course_lib/base.py", "0.5", "0.25"),
         ("course_lib/base.py", "self.size *", "self.size +"),
         ("course_lib/loop.py", "steps=4", "steps=5"),
@@ -364,6 +371,8 @@ def test_the_same_code_is_the_same_in_every_version():
 @pytest.fixture
 def repository(tree, monkeypatch):
     """The small course as a repository, and its experiment with both rows measured."""
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
     monkeypatch.setattr(record, "ROOT", tree)
     monkeypatch.setattr(record, "RESULTS", tree / "book/results")
     monkeypatch.setattr(record, "where", lambda: {"runs_on": "cpu, float32", **MACHINE})
@@ -381,8 +390,7 @@ MACHINE = {"processor": "one", "threads": "1", "python": "3", "torch": "2"}
 
 def git(tree, *arguments):
     who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-    done = subprocess.run(["git", *who, *arguments], cwd=tree, capture_output=True)
-    assert not done.returncode, done.stderr
+    commits._git(tree, *who, *arguments)
 
 
 def commit(tree):
@@ -393,7 +401,8 @@ def commit(tree):
 def rename(tree):
     """The same under another name, in another file."""
     (tree / "course_lib/weights.py").unlink()
-    (tree / "course_lib/scales.py").write_text("def scale(x):\n    return x * 1.0\n")
+    source = "from .units import unit\ndef scale(x):\n    return unit * x\n"
+    (tree / "course_lib/scales.py").write_text(source)
     old = "course_lib.weights import weight as scale"
     edit(tree, "course_lib/loop.py", old, "course_lib.scales import scale")
 
@@ -437,6 +446,21 @@ def test_a_changed_function_is_not_confirmed(repository):
     said = f"two, 0: loss: 0.200 at {experiment.rows()[0]['commit']}, 0.300 now"
     assert str(error.value).splitlines() == ["nets stays stale:", f"  {said}"]
     assert experiment.file.path.read_text() == before
+
+
+def test_the_loss_of_every_step_is_a_column():
+    weight = torch.ones(1, requires_grad=True)
+
+    def measure(key):
+        for step in (0.5, 0.25):
+            (weight * step).sum().backward(retain_graph=True)
+        return {"accuracy": "the same"}
+
+    columns = shortened.measured(SimpleNamespace(measure=measure), {})
+    losses = {"loss of step 1": "0.5", "loss of step 2": "0.25"}
+    assert columns == {"accuracy": "the same"} | losses
+    assert weight.grad == 0.75
+    weight.sum().backward()
 
 
 def test_code_that_cannot_run_is_not_confirmed(repository):
