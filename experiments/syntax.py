@@ -25,6 +25,8 @@ def without_words(node: ast.AST, but: tuple[type[ast.AST], ...] = ()) -> str:
     parts = []
     for name, value in ast.iter_fields(node):
         values = value if isinstance(value, list) else [value]
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some with an empty text
+            values = [each for each in values if getattr(each, "value", None) != ""]
         texts = [
             without_words(each, but) if isinstance(each, ast.AST) else repr(each)
             for each in values
