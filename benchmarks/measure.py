@@ -9,28 +9,23 @@ measured, in the place of the one with the same keys, so that a run may be stopp
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
-from experiments.record import RESULTS, Row, load, save, where
-
-ROOT = Path(__file__).parents[1]
+from experiments.rows import RESULTS, CsvTable, Row, today, where
 
 #: Where the rows go; `course_lib.recorded("benchmarks")` reads them.
-TABLE = RESULTS / "benchmarks.csv"
-
-#: What names a row.
-KEYS = ("comparison", "case", "against", "processor")
+TABLE = CsvTable(
+    RESULTS / "benchmarks.csv", ("comparison", "case", "against", "processor")
+)
 
 
 class Result(NamedTuple):
@@ -118,19 +113,8 @@ def here() -> Row:
         "machine": f"{name}, {os.cpu_count()} cores",
         "torchvision": version("torchvision").split("+")[0],
         "d2l": version("d2l"),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **today(),
     }
-
-
-def write(new: Row, path: Path) -> None:
-    """Put `new` in the place of the row with its keys, or at the end."""
-    rows = {_key(old): old for old in load(path)}
-    rows[_key(new)] = new
-    save(path, list(rows.values()))
-
-
-def _key(of: Row) -> tuple[str, ...]:
-    return tuple(of[name] for name in KEYS)
 
 
 def main(
@@ -153,7 +137,7 @@ def main(
         for result in measure(case, chosen.quick):
             new = row(comparison, case, result)
             if not chosen.quick:
-                write(new, TABLE)
+                TABLE.add(new)
             tqdm.write(
                 "{comparison}, {case}: {ours} against {theirs} {unit} of {against},"
                 " ratio {ratio} ({low} to {high}) {note}".format_map(new)

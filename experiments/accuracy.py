@@ -60,20 +60,6 @@ EXPERIMENT = Experiment(
     table="accuracy",
     keys=[{"net": net, "seed": str(seed)} for seed in range(SEEDS) for net in NETS],
     measure=measure,
-    modules=(
-        "course_lib/alexnet.py",
-        "course_lib/blocks.py",
-        "course_lib/data/fashion.py",
-        "course_lib/googlenet.py",
-        "course_lib/training/history.py",
-        "course_lib/lenet.py",
-        "course_lib/nin.py",
-        "course_lib/resnet.py",
-        "course_lib/training/loop.py",
-        "course_lib/vgg.py",
-        "course_lib/zfnet.py",
-        "experiments/accuracy.py",
-    ),
 )
 
 if __name__ == "__main__":

@@ -63,13 +63,6 @@ EXPERIMENT = Experiment(
         for seed in range(SEEDS)
     ],
     measure=measure,
-    modules=(
-        "course_lib/alexnet.py",
-        "course_lib/blocks.py",
-        "course_lib/data/fashion.py",
-        "course_lib/training/loop.py",
-        "experiments/alexnet.py",
-    ),
 )
 
 if __name__ == "__main__":

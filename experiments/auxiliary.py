@@ -96,14 +96,6 @@ EXPERIMENT = Experiment(
         for seed in range(SEEDS)
     ],
     measure=measure,
-    modules=(
-        "course_lib/blocks.py",
-        "course_lib/data/fashion.py",
-        "course_lib/degradation.py",
-        "course_lib/googlenet.py",
-        "course_lib/training/loop.py",
-        "experiments/auxiliary.py",
-    ),
 )
 
 if __name__ == "__main__":

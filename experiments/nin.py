@@ -89,13 +89,6 @@ EXPERIMENT = Experiment(
         for part, net, lr in KEYS
     ],
     measure=measure,
-    modules=(
-        "course_lib/blocks.py",
-        "course_lib/data/fashion.py",
-        "course_lib/nin.py",
-        "course_lib/training/loop.py",
-        "experiments/nin.py",
-    ),
 )
 
 if __name__ == "__main__":

@@ -2,36 +2,31 @@
 as soon as it is measured, with what it came from.
 
 A script in this folder defines an `Experiment` and runs it. It may be stopped at any
-moment and goes on where it was. Rows whose code has changed since are measured again:
-the fingerprint is of the code of the modules that the experiment names, without its
-comments and docstrings.
+moment and goes on where it was. A row is measured again when something that it rests on
+has changed: `experiments.reach` finds what that is.
 """
 
 from __future__ import annotations
 
-import ast
-import csv
-import datetime
-import hashlib
-import io
-import os
-import platform
+import importlib
 import sys
 import time
-import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
-from course_lib import runtime
+from experiments import commits
+from experiments.reach import Code
+from experiments.rows import RESULTS, ROOT, CsvTable, Row, today, where
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "book/results"
+__all__ = ["Experiment", "Row", "every", "main", "stale_lines"]
 
-#: What is written beside each row's own columns.
+#: What is written beside each row's own columns. The code of a row is at `commit`, and
+#: `code` is the fingerprint of that, or of code that was confirmed to do the same.
 PROVENANCE = (
     "seconds",
     "runs_on",
@@ -41,154 +36,135 @@ PROVENANCE = (
     "torch",
     "date",
     "code",
+    "commit",
 )
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table of measurements: its keys, what measures a row, and what that depends on.
+    """A table of measurements: its name, the keys of its rows, and what measures one.
 
-    `modules` are paths in the repository.
+    The script has the same name as the table, and in it `measure` is called so.
     """
 
     table: str
     keys: list[Row]
     measure: Callable[[Row], Row]
-    modules: tuple[str, ...]
 
     @property
-    def path(self) -> Path:
+    def file(self) -> CsvTable:
         """Where the rows are."""
-        return RESULTS / f"{self.table}.csv"
+        keys = (*self.keys[0], "processor")
+        return CsvTable(RESULTS / f"{self.table}.csv", keys, ordered=True)
 
     def rows(self) -> list[Row]:
         """The rows that have been measured."""
-        return load(self.path)
+        return self.file.rows()
 
-    def stale(self) -> list[Row]:
-        """The rows whose code has changed."""
-        code = self.fingerprint()
-        return [row for row in self.rows() if row["code"] != code]
+    def key(self, row: Row) -> Row:
+        """What names a row, but for the machine."""
+        return {name: row[name] for name in self.keys[0]}
 
-    def fingerprint(self) -> str:
-        """Twelve digits that change when the code of the modules does."""
-        code = (without_words(ROOT / module) for module in self.modules)
-        return hashlib.sha256("\n".join(code).encode()).hexdigest()[:12]
+    def reached(self, row: Row, code: Code) -> dict[str, set[str]]:
+        """What a row rests on in `code`: `Code.reached`."""
+        module = f"experiments.{self.table}"
+        return code.reached(module, "measure", self.key(row).values())
 
-    def confirm(self) -> None:
-        """Measure a stale row again; if nothing but times has changed, every row of the
-        same code is as good as new.
+    def fingerprint(self, row: Row, code: Code) -> str:
+        """Twelve digits that change with what a row rests on."""
+        module = f"experiments.{self.table}"
+        return code.fingerprint(module, "measure", self.key(row).values())
 
-        For changes that cannot change a result: a new argument, another name.
-        """
-        rows, here = self.rows(), where()
-        old = next((r for r in self.stale() if here.items() <= r.items()), None)
-        if old is None:
-            sys.exit(f"{self.table} has no stale row that was measured as here: {here}")
-        new = self.measure({name: old[name] for name in self.keys[0]})
-        changed = [
-            f"{name}: {old[name]} before, {value} now"
-            for name, value in new.items()
-            if "seconds" not in name and value != old[name]
-        ]
-        if changed:
-            sys.exit("\n".join([f"{self.table} is stale indeed", *changed]))
-        for row in rows:
-            if row["code"] == old["code"]:
-                row["code"] = self.fingerprint()
-        save(self.path, rows)
+    def stale(self, code: Code | None = None) -> list[Row]:
+        """The rows that rest on other code than there is now."""
+        code = code or Code(ROOT)
+        rows = self.rows()
+        return [row for row in rows if row["code"] != self.fingerprint(row, code)]
 
     def run(self) -> None:
         """Measure what is missing or stale."""
-        here = where()
-        done = [row for row in self.rows() if row not in self.stale()]
-        have = [{name: row[name] for name in self.keys[0] | here} for row in done]
+        code, here, commit = Code(ROOT), where(), commits.head(ROOT)
+        stale = self.stale(code)
+        have = [
+            self.key(row) | {name: row[name] for name in here}
+            for row in self.rows()
+            if row not in stale
+        ]
         todo = [key for key in self.keys if key | here not in have]
-        for key in tqdm(todo, desc=f"{self.table}, {here['processor']}", unit="row"):
+        # Now, and not after hours in which someone may have changed a file.
+        stamps = [self.fingerprint(key, code) for key in todo]
+        told = tqdm(todo, desc=f"{self.table}, {here['processor']}", unit="row")
+        for key, stamp in zip(told, stamps, strict=True):
             start = time.perf_counter()
             result = self.measure(key)
-            about = {
-                "seconds": f"{time.perf_counter() - start:.1f}",
-                **here,
-                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "code": self.fingerprint(),
-            }
-            self._write(key | result | about)
-
-    def _write(self, new: Row) -> None:
-        """Put `new` in the place of the stale row with its keys and processor."""
-
-        def key(row: Row) -> Row:
-            return {name: row[name] for name in (*self.keys[0], "processor")}
-
-        rows = [row for row in self.rows() if key(row) != key(new)] + [new]
-        rows.sort(key=lambda row: list(key(row).values()))
-        save(self.path, rows)
+            seconds = {"seconds": f"{time.perf_counter() - start:.1f}"}
+            about = seconds | here | today() | {"code": stamp, "commit": commit}
+            self.file.add(key | result | about)
 
 
-def load(path: Path) -> list[Row]:
-    """The rows of a table; none if there is no such file yet."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def every() -> dict[str, Experiment]:
+    """The experiments by name."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    modules = [importlib.import_module(f"experiments.{name}") for name in names]
+    found = [vars(module).get("EXPERIMENT") for module in modules]
+    return {each.table: each for each in found if each is not None}
 
 
-def save(path: Path, rows: list[Row]) -> None:
-    """Write a table in one move, so that it is whole whenever one looks."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
-
-
-def where() -> Row:
-    """The machine, as far as results depend on it."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {
-        "runs_on": str(runtime()),
-        "processor": f"{capability}, oneDNN {limit}" if limit else capability,
-        "threads": str(torch.get_num_threads()),
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        "torch": torch.__version__.split("+")[0],
-    }
-
-
-def without_words(path: Path) -> str:
-    """The code of a module: no docstrings, comments or empty lines.
-
-    Text, not a syntax tree: every version of Python prints its trees in another way.
+def stale_lines(experiment: Experiment) -> Iterator[str]:
+    """A line for each row that is stale: which it is, and what has changed since it was
+    measured, if git has that.
     """
-    source = path.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            first = body[0]
-            if isinstance(first.value, ast.Constant) and first.end_lineno:
-                lines[first.lineno - 1 : first.end_lineno] = [""] * (
-                    first.end_lineno - first.lineno + 1
-                )
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    now = Code(ROOT)
+    with ExitStack() as trees:
+
+        @cache
+        def at(commit: str) -> Code:
+            return Code(trees.enter_context(commits.tree(ROOT, commit)))
+
+        for row in experiment.stale(now):
+            key = ", ".join(
+                f"{name} {value}" for name, value in experiment.key(row).items()
+            )
+            try:
+                commit = measured_at(experiment, row)
+                before = experiment.reached(row, at(commit))
+            except (commits.CommitError, ValueError) as error:
+                changes = f"what has changed is not known: {error}"
+            else:
+                changes = _changes(before, experiment.reached(row, now))
+                changes = f"since {commit}: {changes}"
+            yield f"{experiment.table}: {key}: {changes}"
+
+
+def _changes(before: dict[str, set[str]], after: dict[str, set[str]]) -> str:
+    """What differs in what a row rested on before, and rests on after."""
+    both = before.keys() & after
+    kinds = {
+        "changed": [name for name in both if before[name] != after[name]],
+        "gone": before.keys() - after,
+        "new": after.keys() - before,
+    }
+    said = [
+        f"{kind} {', '.join(sorted(names))}" for kind, names in kinds.items() if names
+    ]
+    return "; ".join(said) or "nothing but the fingerprint itself"
+
+
+def measured_at(experiment: Experiment, row: Row) -> str:
+    """The commit at which the code of a row is: what it says, or else the one that
+    brought the row.
+
+    Raises: CommitError if there is none.
+    """
+    named = row.get("commit") or commits.UNKNOWN
+    if named != commits.UNKNOWN:
+        return named
+    return commits.first_with(ROOT, row["code"], experiment.file.path)
 
 
 def main(experiment: Experiment) -> None:
-    """Run `experiment`; with ``--stale``, only say which of its rows are stale; with
-    ``--confirm``, see if they are.
-    """
-    if "--confirm" in sys.argv:
-        experiment.confirm()
-    elif "--stale" in sys.argv:
-        print("\n".join(map(str, experiment.stale())) or "nothing is stale")
+    """Run `experiment`; with ``--stale``, only say which of its rows are stale."""
+    if "--stale" in sys.argv:
+        print("\n".join(stale_lines(experiment)) or "nothing is stale")
     else:
         experiment.run()

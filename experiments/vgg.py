@@ -88,13 +88,6 @@ EXPERIMENT = Experiment(
         for block in blocks
     ],
     measure=measure,
-    modules=(
-        "course_lib/blocks.py",
-        "course_lib/data/fashion.py",
-        "course_lib/training/loop.py",
-        "course_lib/vgg.py",
-        "experiments/vgg.py",
-    ),
 )
 
 if __name__ == "__main__":

@@ -69,13 +69,6 @@ EXPERIMENT = Experiment(
     table="zfnet",
     keys=[{"stem": stem, "seed": str(seed)} for stem in STEMS for seed in range(SEEDS)],
     measure=measure,
-    modules=(
-        "course_lib/blocks.py",
-        "course_lib/data/fashion.py",
-        "course_lib/training/loop.py",
-        "course_lib/zfnet.py",
-        "experiments/zfnet.py",
-    ),
 )
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ to break, and pytest on it.
 
 from __future__ import annotations
 
-import datetime
+import ast
 import functools
 import hashlib
 import json
@@ -17,13 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from filelock import FileLock
-
-from experiments.record import Row, load, save, without_words
+from experiments.rows import CsvTable, Row, today
+from experiments.syntax import without_words
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "proofs/results"
@@ -63,45 +61,17 @@ def together(
         yield from pool.map(function, items)
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(CsvTable):
     """Rows of measurements in ``proofs/results/NAME.csv``, each found by its `keys` and
     by the fingerprint of the code that it was measured with.
     """
 
-    name: str
-    keys: tuple[str, ...]
+    def __init__(self, name: str, keys: tuple[str, ...]) -> None:
+        super().__init__(RESULTS / f"{name}.csv", keys)
 
-    @property
-    def path(self) -> Path:
-        """Where the rows are."""
-        return RESULTS / f"{self.name}.csv"
-
-    def rows(self) -> list[Row]:
-        """All rows."""
-        return load(self.path)
-
-    def find(self, key: Row) -> Row | None:
-        """The row with these entries, if it was measured."""
-        return next((row for row in self.rows() if key.items() <= row.items()), None)
-
-    def add(self, row: Row) -> None:
-        """Write `row` in the place of an older one with its keys, at once; several
-        processes may.
-        """
-        new = row | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
-        key = [new[name] for name in self.keys]
-        RESULTS.mkdir(exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
-            rows = [row for row in self.rows() if [row[k] for k in self.keys] != key]
-            save(self.path, [*rows, new])
-
-    def forget(self, key: Row, code: str) -> None:
-        """Remove the rows with these entries that were measured with other code."""
-        with FileLock(self.path.with_suffix(".lock")):
-            rows = self.rows()
-            old = [r for r in rows if key.items() <= r.items() and r["code"] != code]
-            save(self.path, [row for row in rows if row not in old])
+    def add(self, *new: Row) -> None:
+        """Write rows, with the date, in the place of older ones with their keys."""
+        super().add(*(row | today() for row in new))
 
 
 def fingerprint(*parts: Path | str) -> str:
@@ -127,7 +97,7 @@ def _without_prose(file: Path, *_state: int) -> bytes:
     """What counts in `file`, which is read once in each state."""
     match file.suffix:
         case ".py":
-            return without_words(file).encode()
+            return without_words(ast.parse(file.read_bytes())).encode()
         case ".ipynb":
             cells = json.loads(file.read_bytes())["cells"]
             code = [cell for cell in cells if cell["cell_type"] == "code"]

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.record import where
+from experiments.rows import where
 from proofs import clean
 from proofs.calibrate import SURPRISES
 from proofs.common import (

@@ -1,47 +1,57 @@
 """No recorded result without its provenance, and none that the code has left behind."""
 
 import csv
-import importlib
 import sys
 from pathlib import Path
 
 import pytest
 
 from experiments import record
+from experiments.reach import Code
+from experiments.rows import CsvTable
 
 ROOT = Path(__file__).parents[1]
 
-SCRIPTS = sorted(
-    path.stem
-    for path in (ROOT / "experiments").glob("[a-z]*.py")
-    if path.stem != "record"
+EXPERIMENTS = record.every()
+
+STALE = (
+    "see what has changed: python -m experiments --stale; if it does what it did:"
+    " python -m experiments confirm; else measure: python -m experiments.{}"
 )
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_results_are_complete_and_of_this_code(script):
-    experiment = importlib.import_module(f"experiments.{script}").EXPERIMENT
+@pytest.fixture(scope="module")
+def code():
+    """The repository, read once."""
+    return Code(ROOT)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_results_are_complete_and_of_this_code(name, code):
+    experiment = EXPERIMENTS[name]
     rows = experiment.rows()
-    mend = f"run, on a machine that does nothing else: python -m experiments.{script}"
+    mend = f"run, on a machine that does nothing else: python -m experiments.{name}"
     assert rows, mend
     for row in rows:
         empty = [k for k in (*experiment.keys[0], *record.PROVENANCE) if not row[k]]
         assert not empty, f"a row without {', '.join(empty)}: {row}; {mend}"
-    stale = experiment.stale()
-    assert not stale, f"{len(stale)} rows are older than the code; {mend}"
+    stale = experiment.stale(code)
+    assert not stale, STALE.format(name)
     for key in experiment.keys:
         found = any(key.items() <= row.items() for row in rows)
         assert found, f"not measured: {key}; {mend}"
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_has_the_name_of_its_script(name):
+    measure = EXPERIMENTS[name].measure
+    assert (measure.__module__, measure.__name__) == (f"experiments.{name}", "measure")
+
+
 def test_every_table_has_its_script():
     tables = {path.stem for path in (ROOT / "book/results").glob("*.csv")}
     tables -= {"benchmarks", "notebooks", "gpu"}  # of `make bench`, `times` and `gpu`
-    scripts = {
-        importlib.import_module(f"experiments.{name}").EXPERIMENT.table
-        for name in SCRIPTS
-    }
-    for table in tables ^ scripts:
+    for table in tables ^ EXPERIMENTS.keys():
         one = f"experiments/{table}.py" if table in tables else "an experiment"
         pytest.fail(
             f"book/results/{table}.csv and {one} belong together: write the script that"
@@ -51,9 +61,12 @@ def test_every_table_has_its_script():
 
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
+    """One in a folder of its own, the seeds that it has measured, and its script."""
     monkeypatch.setattr(record, "RESULTS", tmp_path)
     monkeypatch.setattr(record, "ROOT", tmp_path)
-    (tmp_path / "net.py").write_text('"""Words."""\ndef f():\n    return 1  # why\n')
+    script = tmp_path / "experiments/table.py"
+    script.parent.mkdir()
+    script.write_text('"""Words."""\ndef measure(key):\n    return 1  # why\n')
     measured = []
 
     def measure(key):
@@ -63,8 +76,7 @@ def experiment(tmp_path, monkeypatch):
         return {"value": key["seed"] * 2}
 
     keys = [{"seed": str(seed)} for seed in (0, 1)]
-    made = record.Experiment("table", keys, measure, ("net.py",))
-    return made, measured, tmp_path
+    return record.Experiment("table", keys, measure), measured, script
 
 
 def test_a_row_is_measured_once(experiment):
@@ -86,58 +98,87 @@ def test_goes_on_where_it_was_stopped(experiment):
     assert measured == ["0", "1"]
 
 
-def test_comments_and_docstrings_make_nothing_stale(experiment):
-    made, measured, folder = experiment
+def test_what_is_stale_is_measured_again(experiment):
+    made, measured, script = experiment
     made.run()
-    (folder / "net.py").write_text(
-        '"""Others."""\ndef f():\n    """New."""\n    return 1\n'
+    script.write_text(
+        '"""Others."""\ndef measure(key):\n    """New."""\n    return 1\n'
     )
     assert made.stale() == []
-    (folder / "net.py").write_text("def f():\n    return 2\n")
+    script.write_text("def measure(key):\n    return 2\n")
     assert len(made.stale()) == 2
     made.run()
     assert measured == ["0", "1", "0", "1"]
     assert len(made.rows()) == 2
 
 
-def test_rows_are_confirmed_by_one_that_comes_out_the_same(experiment):
-    made, measured, folder = experiment
-    made.run()
-    (folder / "net.py").write_text("def f(unused=0):\n    return 1\n")
-    made.confirm()
-    assert made.stale() == []
-    assert measured == ["0", "1", "0"]
+def test_a_file_that_is_changed_during_a_run_makes_its_rows_stale(experiment):
+    made, _, script = experiment
 
+    def measure(key):
+        script.write_text("def measure(key):\n    return 2\n")
+        return {"value": "of the code as it was imported"}
 
-def test_rows_are_not_confirmed_by_one_that_comes_out_different(experiment):
-    made, _, folder = experiment
-    made.run()
-    table = folder / "table.csv"
-    table.write_text(table.read_text().replace(",00,", ",07,"))
-    (folder / "net.py").write_text("def f(unused=0):\n    return 1\n")
-    with pytest.raises(SystemExit, match="value: 07 before, 00 now"):
-        made.confirm()
+    record.Experiment("table", made.keys, measure).run()
     assert len(made.stale()) == 2
 
 
-def test_nothing_to_confirm(experiment):
+def test_the_rows_of_another_machine_stay(experiment, monkeypatch):
     made, measured, _ = experiment
     made.run()
-    with pytest.raises(SystemExit, match=r"table has no stale row .* as here"):
-        made.confirm()
-    assert measured == ["0", "1"]
+    here = record.where()
+    monkeypatch.setattr(record, "where", lambda: here | {"processor": "another"})
+    made.run()
+    assert measured == ["0", "1", "0", "1"]
+    found = [(row["seed"], row["processor"]) for row in made.rows()]
+    assert found == sorted(found)
+    assert len(found) == 4
 
 
 def test_command(experiment, monkeypatch, capsys):
-    made, _, folder = experiment
+    made, _, script = experiment
     monkeypatch.setattr(sys, "argv", ["script"])
     record.main(made)
     monkeypatch.setattr(sys, "argv", ["script", "--stale"])
     record.main(made)
     assert capsys.readouterr().out == "nothing is stale\n"
-    monkeypatch.setattr(sys, "argv", ["script", "--confirm"])
-    (folder / "net.py").write_text("def f(unused=0):\n    return 1\n")
+    script.write_text("def measure(key):\n    return 2\n")
     record.main(made)
-    assert made.stale() == []
-    with (folder / "table.csv").open() as file:
-        assert "seconds" in next(csv.reader(file))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("table: seed 0: what has changed is not known: ")
+    assert second.startswith("table: seed 1: ")
+    with made.file.path.open() as file:
+        assert {"seconds", "commit"} <= {*next(csv.reader(file))}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table of its own."""
+    return CsvTable(tmp_path / "made/table.csv", ("name",))
+
+
+def test_a_row_stands_in_the_place_of_its_predecessor(table):
+    assert table.rows() == []
+    table.add({"name": "b", "x": "1"}, {"name": "a", "x": "2"})
+    table.add({"name": "b", "x": "two\nlines", "y": "new"})
+    assert table.rows() == [
+        {"name": "b", "x": "two\nlines", "y": "new"},
+        {"name": "a", "x": "2", "y": ""},
+    ]
+    assert table.find({"x": "2"}) == {"name": "a", "x": "2", "y": ""}
+    assert table.find({"x": "3"}) is None
+
+
+def test_an_ordered_table(tmp_path):
+    table = CsvTable(tmp_path / "table.csv", ("name",), ordered=True)
+    for name in ("b", "c", "a"):
+        table.add({"name": name})
+    assert [row["name"] for row in table.rows()] == ["a", "b", "c"]
+
+
+def test_a_table_forgets_what_is_of_other_code(table):
+    table.add({"name": "a", "code": "1"}, {"name": "b", "code": "2"})
+    table.forget({"name": "a"}, code="1")
+    assert len(table.rows()) == 2
+    table.forget({"name": "a"}, code="2")
+    assert [row["name"] for row in table.rows()] == ["b"]

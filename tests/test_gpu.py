@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -51,7 +50,8 @@ def tool(tmp_path, monkeypatch):
 
         return do
 
-    monkeypatch.setattr(gpu, "TABLE", tmp_path / "table.csv")
+    table = gpu.CsvTable(tmp_path / "table.csv", gpu.TABLE.keys, ordered=True)
+    monkeypatch.setattr(gpu, "TABLE", table)
     monkeypatch.setattr(gpu, "CHECKPOINTS", tmp_path / "checkpoints")
     monkeypatch.setattr(gpu, "GUESS", dict.fromkeys(NAMES, 0.0))
     monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)  # pytest has its own
@@ -64,7 +64,7 @@ def tool(tmp_path, monkeypatch):
     def call(*arguments):
         return gpu.main(["--out", str(tmp_path / "out"), *arguments])
 
-    call.table, call.out = gpu.TABLE, tmp_path / "out/gpu.csv"
+    call.table, call.out = table.path, tmp_path / "out/gpu.csv"
     call.done = lambda: log.read_text().split() if log.exists() else []
     call.become = lambda kind, do: monkeypatch.setitem(gpu.WORK, kind, do)
     return call
@@ -267,7 +267,8 @@ def test_what_is_wrong_is_not_recorded(tool, tmp_path, capsys, change, why):
     tool("row", "step")
     found = rows(tool.out)
     found["row:Net"] |= change
-    gpu.save(tool.out, [*found.values()])
+    tool.out.unlink()
+    gpu.CsvTable(tool.out, ("part",)).add(*found.values())
     assert gpu.main(["--record", str(tmp_path / "out")]) == 1
     assert why in capsys.readouterr().err
     assert results(tool.table) == {"step:Net": "ok"}
@@ -374,11 +375,11 @@ def test_the_networks_are_those_of_the_catalog():
 
 def test_a_row_rests_on_its_network_and_its_settings(monkeypatch):
     names = ("VGG-11 batch norm", "VGG small")
-    codes = {name: gpu_parts.code("row", name) for name in names}
-    assert len(set(codes.values())) == 2
-    other = replace(gpu_parts.recipes()["VGG small"], settings=Settings(epochs=7))
-    monkeypatch.setitem(gpu_parts.recipes(), "VGG small", other)
-    assert gpu_parts.code("row", "VGG small") not in codes.values()
+    assert len({gpu_parts.code("row", name) for name in names}) == 2
+    code = gpu_parts._repository()
+    reached = code.reached("tools.gpu_parts", "row", ["VGG small"])
+    assert {"fit", "NETWORKS['VGG small']", "VGG", "Settings"} <= reached.keys()
+    assert "NETWORKS['NiN small']" not in reached
     assert gpu_parts.code("notebook", "lenet") != gpu_parts.code("notebook", "vgg")
 
 

@@ -11,7 +11,6 @@ library is enough to run the parts: the first of them installs everything else.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import resource
@@ -72,25 +71,16 @@ def record() -> None:
     """Put the times of the last run, with the machine, into the table: in the place of
     the rows of the same part on the same kind of machine.
     """
-    from benchmarks.measure import here  # it imports torch
+    from benchmarks.measure import here  # they import torch
+    from experiments.rows import CsvTable
 
-    keys = ("part", "machine", "processor")
-    rows = {}
-    if TABLE.exists():
-        with TABLE.open(newline="", encoding="utf-8") as file:
-            rows = {
-                tuple(row[key] for key in keys): row for row in csv.DictReader(file)
-            }
+    rows = []
     for name, seconds, cpu, code in json.loads(LAST.read_text(encoding="utf-8")):
         if code:
             sys.exit(f"{name} failed in the last run: nothing is recorded")
         row = {"part": name, "seconds": f"{seconds:.1f}", "cpu_seconds": f"{cpu:.1f}"}
-        row |= here()
-        rows[tuple(row[key] for key in keys)] = row
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*row], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
+        rows.append(row | here())
+    CsvTable(TABLE, ("part", "machine", "processor")).add(*rows)
 
 
 def main() -> None:

@@ -39,12 +39,12 @@ if __name__ == "__main__":  # as a script, too
 
 import torch
 
-from experiments.record import Row, load, save
+from experiments.rows import CsvTable, Row
 from tools import gpu_parts
 from tools.gpu_parts import CHECKPOINTS, ROOT, WORK, Task
 
-#: Where recorded rows are; `course_lib.recorded("gpu")` reads them.
-TABLE = ROOT / "book/results/gpu.csv"
+#: Recorded rows; `course_lib.recorded("gpu")` reads them.
+TABLE = CsvTable(ROOT / "book/results/gpu.csv", ("part", "card"), ordered=True)
 
 #: Seconds that a part is given credit for until it has been measured.
 GUESS = {"notebook": 40.0, "step": 20.0, "row": 60.0}
@@ -110,14 +110,14 @@ class Results:
     """The rows of a folder, and those that are recorded."""
 
     def __init__(self, folder: Path | None, pretend: bool = False) -> None:
-        self.path = folder / "gpu.csv" if folder else None
+        self.table = CsvTable(folder / "gpu.csv", ("part",)) if folder else None
         self.pretend = pretend
 
     def rows(self) -> dict[str, Row]:
         """Part -> its newest row; a pretended card and real ones know nothing of each
         other.
         """
-        rows = load(TABLE) + (load(self.path) if self.path else [])
+        rows = TABLE.rows() + (self.table.rows() if self.table else [])
         return {
             row["part"]: row
             for row in rows
@@ -149,10 +149,8 @@ class Results:
 
     def add(self, new: Row) -> None:
         """Write a row in the place of an older one."""
-        assert self.path is not None  # there is a folder where there is a run
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [row for row in load(self.path) if row["part"] != new["part"]]
-        save(self.path, [*rows, new])
+        assert self.table is not None  # there is a folder where there is a run
+        self.table.add(new)
 
 
 class Job:
@@ -339,22 +337,18 @@ def record(folder: Path) -> int:
     """Put the good rows of a folder into the table; 1 if a row is not what it should
     be.
     """
-    rows = load(folder / "gpu.csv")
+    rows = CsvTable(folder / "gpu.csv", ("part",)).rows()
     wrong = {row["part"]: why for row in rows if (why := objection(row))}
     ended = [row for row in rows if row["part"] not in wrong]
-    new = {(row["part"], row["card"]): row for row in ended if row["result"] == "ok"}
-    old = [row for row in load(TABLE) if (row["part"], row["card"]) not in new]
+    new = [row for row in ended if row["result"] == "ok"]
     if new:
-        table = sorted(
-            (*old, *new.values()), key=lambda row: (row["part"], row["card"])
-        )
-        save(TABLE, table)
+        TABLE.add(*new)
     for row in ended:
         if row["result"] != "ok":
             print(f"not recorded: {row['part']}, {row['result']} {row['message']}")
     for part, why in wrong.items():
         print(f"refused: {part}: {why}", file=sys.stderr)
-    print(f"{len(new)} rows recorded in {TABLE}")
+    print(f"{len(new)} rows recorded in {TABLE.path}")
     return 1 if wrong or not rows else 0
 
 

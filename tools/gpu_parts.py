@@ -9,7 +9,6 @@ know of the course's networks is `recipes`.
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import json
 import math
@@ -32,7 +31,8 @@ from torch import Tensor, nn
 import course_lib
 from course_lib import FashionMNIST, Settings, Split, fit
 from course_lib.catalog import NETWORKS, CatalogEntry
-from experiments.record import Row
+from experiments.reach import Code
+from experiments.rows import Row
 from proofs.common import NBVAL, fingerprint
 
 ROOT = Path(__file__).parents[1]
@@ -125,14 +125,15 @@ def names() -> dict[str, list[str]]:
 
 def code(kind: str, name: str) -> str:
     """The fingerprint of what a part rests on: a row with another one is stale."""
-    library = ROOT / "course_lib"
     if kind == "notebook":
+        library = ROOT / "course_lib"
         return fingerprint(library, ROOT / "tests/notebooks", _notebook(name))
-    recipe = recipes()[name]
-    network = Path(inspect.getfile(recipe.entry.network))
-    common = (library / "training", library / "data", library / "blocks.py")
-    files = [path for path in (*common, network) if path.is_relative_to(ROOT)]
-    return fingerprint(*files, str(recipe.settings))
+    return _repository().fingerprint(__name__, kind, (name,))
+
+
+@functools.cache
+def _repository() -> Code:
+    return Code(ROOT)
 
 
 def _notebook(name: str) -> Path:
