@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from course_lib.alexnet import AlexNet
 from course_lib.blocks import Network
-from course_lib.catalog import FAMILIES, NETWORKS
+from course_lib.catalog import NETWORKS
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.resnet import Residual, ResNet
 from course_lib.vgg import VGG
@@ -32,7 +32,7 @@ from course_lib.vgg import VGG
 #: Class -> mean and standard deviation, of red, green and blue, by which pictures are
 #: normalised for torchvision's weights.
 NORMALIZATION = {
-    entry.network: FAMILIES[entry.family].normalization
+    entry.family.network: entry.family.normalization
     for entry in NETWORKS.values()
     if entry.torchvision
 }

@@ -15,6 +15,7 @@ import course_lib
 from course_lib import Network, summarize
 from course_lib.arguments import DATA
 from course_lib.catalog import FAMILIES, NETWORKS, SIZES
+from course_lib.pages.cheatsheet import IDEAS
 
 ROOT = Path(__file__).parents[1]
 each_network = pytest.mark.parametrize("name", NETWORKS)
@@ -31,7 +32,7 @@ def test_it_takes_its_images_and_tells_its_classes_apart(name):
     net = meta(entry).eval()
     y = net(torch.empty(2, *entry.input_size, device="meta"))
     assert y.shape == (2, entry.num_classes)
-    assert isinstance(net, FAMILIES[entry.family].network)
+    assert isinstance(net, entry.family.network)
 
 
 @each_network
@@ -69,10 +70,11 @@ def test_each_family_is_complete():
         *Network.__subclasses__()
     }, "add the class to FAMILIES in course_lib/catalog.py"
     for name, family in FAMILIES.items():
-        assert family.network.__name__ == name
-        assert NETWORKS[family.example].family == name
-        assert NETWORKS[family.example].compared, "compared=True for the example"
         assert getattr(course_lib, name) is family.network
+        assert name in IDEAS, f"course_lib/pages/cheatsheet.py: IDEAS has no {name}"
+        example = NETWORKS[IDEAS[name].example]
+        assert example.family is family
+        assert example.compared, f"compared=True for {IDEAS[name].example}"
 
 
 def test_years_and_papers_are_those_of_the_family():
@@ -83,7 +85,7 @@ def test_years_and_papers_are_those_of_the_family():
 
 def test_no_two_entries_are_the_same_network():
     built = [
-        (entry.network, entry.variant, *sorted(entry.options.items()))
+        (entry.family.name, entry.variant, *sorted(entry.options.items()))
         for entry in NETWORKS.values()
     ]
     assert len(set(built)) == len(built)
@@ -130,8 +132,8 @@ def test_chapters_train_as_the_catalog_says(chapter):
 def chapter_of(entry):
     if "small-" in str(entry.variant) or "cifar-" in str(entry.variant):
         return "degradation"
-    normalized = entry.family == "LeNet" and entry.options
-    return "normalization" if normalized else entry.family.lower()
+    normalized = entry.family.name == "LeNet" and entry.options
+    return "normalization" if normalized else entry.family.name.lower()
 
 
 def test_every_row_of_settings_is_shown_by_a_chapter():

@@ -55,7 +55,7 @@ def residual(kind, body, in_channels, out_channels, stride):
 #: Everything that a chapter draws, and what it takes.
 #: Two networks of a family are drawn alike: one of each kind, the first in the catalog.
 NETS = {
-    (entry.family, entry.data, entry.compared): (name, entry)
+    (entry.family.name, entry.data, entry.compared): (name, entry)
     for name, entry in reversed(NETWORKS.items())
 }
 MODULES = {

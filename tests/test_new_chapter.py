@@ -98,14 +98,18 @@ def test_a_list_that_has_another_form(tree, file, old, why):
 
 
 def test_the_catalog_gets_a_family_and_two_networks():
-    text = "from course_lib.a import A\n\nFAMILIES = {\n}\n\nNETWORKS: dict = {\n}\n"
+    text = (ROOT / "course_lib/catalog.py").read_text()
     made = new_chapter.into_catalog(text, CHAPTER.values())
-    assert made.count('    "SqueezeNet": ') == 2
-    assert made.count('    "SqueezeNet small": ') == 1
+    added = [line for line in made.splitlines() if "Squeeze" in line]
+    assert added[0] == "from course_lib.squeezenet import SqueezeNet"
+    assert made.count("SQUEEZENETS") == 4  # itself, among all, and of two networks
+    assert made.count('    "SqueezeNet": CatalogEntry(') == 1
+    assert made.count('    "SqueezeNet small": CatalogEntry(') == 1
     compile(made, "catalog.py", "exec")
-    other = text.replace("NETWORKS", "OTHERS")
-    with pytest.raises(LookupError, match="table NETWORKS"):
-        new_chapter.into_catalog(other, CHAPTER.values())
+    for table in ("NETWORKS", "FAMILIES"):
+        other = text.replace(table, "OTHERS")
+        with pytest.raises(LookupError, match=table):
+            new_chapter.into_catalog(other, CHAPTER.values())
 
 
 def test_a_paper_that_is_cited_already_is_not_listed_twice():

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 import torchvision
 
-from course_lib.pages.cheatsheet import SHEET, CheatSheet, _short
+from course_lib.pages.cheatsheet import IDEAS, SHEET, CheatSheet, _short
 
 SHEET_NOW = CheatSheet()
 
@@ -31,8 +31,8 @@ def test_receptive_fields_that_are_known():
 
 
 def test_every_row_has_everything():
-    for entry in SHEET.values():
-        for text in (entry.why, entry.what, entry.how):
+    for idea in IDEAS.values():
+        for text in (idea.why, idea.what, idea.how):
             assert not text[0].islower()
             assert not text.endswith(".")
             assert len(text) < 120  # or it would not fit on a page

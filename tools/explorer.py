@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from course_lib.catalog import FAMILIES, CatalogEntry
+from course_lib.catalog import CatalogEntry
 from course_lib.diagram import draw
 from course_lib.summary.explorer import EXPLORED, stages
 
@@ -40,7 +40,7 @@ def network(entry: CatalogEntry) -> dict[str, object]:
     return {
         "input": entry.input_size,
         "classes": entry.num_classes,
-        "scalable": FAMILIES[entry.family].scalable,
+        "scalable": entry.family.scalable,
         "stages": stages(net),
         "svg": _slim(drawing),
     }

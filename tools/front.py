@@ -31,7 +31,7 @@ NETS = {
 #: Family -> the color of its bubbles, as drawings have it.
 COLORS = dict(
     zip(
-        dict.fromkeys(entry.family for entry, _ in NETS.values()),
+        dict.fromkeys(entry.family.name for entry, _ in NETS.values()),
         ("full", "pool", "norm", "conv", "join", "drop"),
         strict=False,
     )
@@ -93,7 +93,7 @@ def bubbles(width: float, height: float) -> tuple[Mark, ...]:
         gmac, parameters = costs(name)
         x, y = place(gmac, NETS[name][1])
         radius = scale * math.sqrt(parameters)
-        marks.append(Circle(x, y, radius, COLORS[NETS[name][0].family]))
+        marks.append(Circle(x, y, radius, COLORS[NETS[name][0].family.name]))
         names.append(beside(x, y, radius, name))
     return (*marks, *names)
 

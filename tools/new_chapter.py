@@ -101,6 +101,7 @@ class Chapter:
         return {
             "name": self.name,
             "cls": self.cls,
+            "family": f"{self.cls.upper()}S",
             "question": self.question or f"{WORD} which question?",
             "paper": paper,
             "title": title,
@@ -253,12 +254,26 @@ def into_library(text: str, values: dict[str, str]) -> str:
 def into_catalog(text: str, values: dict[str, str]) -> str:
     """Its family, and its two networks, at the ends of their tables."""
     text = before(text, "from course_lib", _import(values))
-    for table in ("FAMILIES", "NETWORKS"):
-        new = fill(f"{table.lower()}.py.txt", values)
-        lines = text.splitlines(keepends=True)
-        lines.insert(_end(text, table) - 1, new)
-        text = "".join(lines)
-    return text
+    text = before(text, "#: The families by name", fill("family.py.txt", values))
+    families = re.search(
+        r"^FAMILIES = .*?(?=^    \)\n)", text, re.DOTALL | re.MULTILINE
+    )
+    if not families:
+        raise LookupError("table FAMILIES")
+    name = f"        {values['family']},\n"
+    text = text[: families.end()] + name + text[families.end() :]
+    return _at_end(text, "NETWORKS", fill("networks.py.txt", values))
+
+
+def into_sheet(text: str, values: dict[str, str]) -> str:
+    """What the cheat sheet says of it."""
+    return _at_end(text, "IDEAS", fill("idea.py.txt", values))
+
+
+def _at_end(text: str, table: str, new: str) -> str:
+    lines = text.splitlines(keepends=True)
+    lines.insert(_end(text, table) - 1, new)
+    return "".join(lines)
 
 
 def _import(values: dict[str, str]) -> str:
@@ -289,6 +304,7 @@ ADDITIONS = {
     "book/references.bib": into_references,
     "course_lib/__init__.py": into_library,
     "course_lib/catalog.py": into_catalog,
+    "course_lib/pages/cheatsheet.py": into_sheet,
 }
 
 

@@ -7,6 +7,7 @@ sheet.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 
 import torch
@@ -19,9 +20,83 @@ from course_lib.resnet import Residual, basic_block
 from course_lib.summary import Summary, summarize
 from course_lib.vgg import vgg_block
 
-#: The family that each row is about, the oldest first.
+
+@dataclass(frozen=True)
+class Idea:
+    """What the sheet says of a family."""
+
+    #: The network that stands for it, by its name in the catalog.
+    example: str
+    #: The problem that it was made for.
+    why: str
+    #: What was new.
+    what: str
+    #: How the paper trained it.
+    how: str
+
+
+#: Family -> its idea. What is said here is in these sections of the papers: LeCun et
+#: al. II and III, Krizhevsky et al. 3 to 5, Zeiler and Fergus 3 and 4, Simonyan and
+#: Zisserman 2 and 3, Lin et al. 3 and 4, Szegedy et al. 4 to 6, He et al. 3.
+IDEAS = {
+    "LeNet": Idea(
+        example="LeNet-5",
+        why="Recognise digits without features made by hand",
+        what="Convolution and subsampling in turn: the same small kernels everywhere,"
+        " smaller maps, more of them",
+        how="Gradient descent, image by image; tanh; codes of the digits as targets",
+    ),
+    "AlexNet": Idea(
+        example="AlexNet",
+        why="A thousand classes, more than a million photographs",
+        what="ReLU, dropout, overlapping pooling, response normalisation; two towers"
+        " for two GPUs",
+        how="SGD with momentum and weight decay, the rate cut by hand; random crops,"
+        " reflections and colours",
+    ),
+    "ZFNet": Idea(
+        example="ZFNet",
+        why="See what the layers of AlexNet respond to",
+        what="A net run backwards shows it; smaller kernels and strides at the"
+        " beginning repair what is seen",
+        how="As AlexNet, on one GPU, without towers",
+    ),
+    "VGG": Idea(
+        example="VGG-16",
+        why="What depth alone does",
+        what="Nothing but 3x3: two see as much as a 5x5, and cost less; half the size,"
+        " twice the channels",
+        how="As AlexNet; the deeper nets begin with layers of a shallow one;"
+        " photographs at several scales",
+    ),
+    "NiN": Idea(
+        example="NiN",
+        why="Better features at each pixel, and no full layers that overfit",
+        what="1x1 convolutions: a perceptron at every pixel; the mean of the last maps"
+        " is the answer",
+        how="As AlexNet, with dropout between the blocks",
+    ),
+    "GoogLeNet": Idea(
+        example="GoogLeNet",
+        why="Accuracy within a budget of operations",
+        what="Windows of several sizes side by side, thinned out by 1x1; the mean"
+        " instead of full layers",
+        how="SGD with momentum on many machines; two auxiliary classifiers, which are"
+        " thrown away",
+    ),
+    "ResNet": Idea(
+        example="ResNet-50",
+        why="Deeper nets became worse, even in training",
+        what="Layers learn what to add to their input; batch normalisation after every"
+        " convolution; 1x1 around the 3x3",
+        how="SGD with momentum and weight decay, the rate cut at plateaus; He's"
+        " initialisation; no dropout",
+    ),
+}
+
+#: The network of each row and its family, the oldest first.
 SHEET = {
-    family.example: family
+    IDEAS[family.name].example: family
     for family in sorted(FAMILIES.values(), key=lambda family: family.year)
 }
 
@@ -57,7 +132,8 @@ class CheatSheet:
 
     def _row(self, name: str, family: Family) -> str:
         link = f'<a href="{family.url}">{family.year}</a>'
-        texts = (family.why, family.what, family.how)
+        idea = IDEAS[family.name]
+        texts = (idea.why, idea.what, idea.how)
         words = "".join(f"<td>{escape(text)}</td>" for text in texts)
         return (
             f'<tr><th scope="row">{name}<br>{link}</th>{words}'
