@@ -49,7 +49,7 @@ class PassedOver(torch.autograd.Function):
         return gradient, None
 
 
-class Call(nn.Module):
+class FunctionLayer(nn.Module):
     def __init__(self, function, *arguments):
         super().__init__()
         self.function, self.arguments = function, arguments
@@ -63,9 +63,9 @@ def with_the_paper_s_backward_pass(net):
     layers = []
     for layer in deepcopy(net).modules():
         if isinstance(layer, nn.ReLU):
-            layers.append(Call(Rectified.apply))
+            layers.append(FunctionLayer(Rectified.apply))
         elif isinstance(layer, nn.LocalResponseNorm):
-            layers.append(Call(PassedOver.apply, layer))
+            layers.append(FunctionLayer(PassedOver.apply, layer))
         elif not isinstance(layer, nn.Sequential):
             layers.append(layer)
     return nn.Sequential(*layers).eval()
@@ -194,7 +194,13 @@ def test_a_module_used_twice():
     relu, x = nn.ReLU(), torch.randn(1, 1, 8, 8)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), relu, nn.Conv2d(4, 4, 3), relu)
     expected = projection(
-        nn.Sequential(net[0], Call(Rectified.apply), net[2], Call(Rectified.apply)), x
+        nn.Sequential(
+            net[0],
+            FunctionLayer(Rectified.apply),
+            net[2],
+            FunctionLayer(Rectified.apply),
+        ),
+        x,
     )
     torch.testing.assert_close(deconvnet(net, x, "3"), expected)
 

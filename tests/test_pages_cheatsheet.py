@@ -41,7 +41,7 @@ def test_every_row_has_everything():
     )
 
 
-class Page(HTMLParser):
+class SheetPage(HTMLParser):
     def __init__(self):
         super().__init__()
         self.rows, self.open = 0, []
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
 def test_page():
     html = SHEET_NOW._repr_html_()
-    page = Page()
+    page = SheetPage()
     page.feed(html)
     assert not page.open
     assert page.rows == 1 + len(SHEET)

@@ -183,7 +183,7 @@ def test_counts():
     assert str(LEDGER).splitlines()[25].startswith(" 26 wrong       Deeper")
 
 
-class Page(HTMLParser):
+class LedgerPage(HTMLParser):
     def __init__(self):
         super().__init__()
         self.tags, self.open = [], []
@@ -200,7 +200,7 @@ class Page(HTMLParser):
 @pytest.mark.parametrize("ledger", [LEDGER, ERRORS], ids=["claims", "errors"])
 def test_page(ledger):
     html = ledger._repr_html_()
-    page = Page()
+    page = LedgerPage()
     page.feed(html)
     assert not page.open
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]

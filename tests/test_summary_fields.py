@@ -156,7 +156,7 @@ def test_any_chain_with_branches_by_gradient(net):
 # --- operations one by one, behind a 3x3 convolution with stride 2 ---
 
 
-class Call(nn.Module):
+class FunctionModule(nn.Module):
     """A function, and a module that it may use."""
 
     def __init__(self, function, *parts):
@@ -169,7 +169,7 @@ class Call(nn.Module):
 
 def behind(function, *parts):
     """A net that calls it with two 6x6 maps."""
-    return nn.Sequential(nn.Conv2d(2, 2, 3, 2), Call(function, *parts))
+    return nn.Sequential(nn.Conv2d(2, 2, 3, 2), FunctionModule(function, *parts))
 
 
 def tokens(x):
