@@ -195,8 +195,8 @@ def evaluate(
             sums[0] += F.cross_entropy(logits.to(run_on.stored), y, reduction="sum")
             sums[1] += (logits.argmax(dim=1) == y).sum()
     net.train(training)
-    loss, right = group.all_reduce_sum(sums).tolist()
-    return Score(loss / len(split), right / len(split))
+    loss, right = (group.all_reduce_sum(sums) / len(split)).tolist()
+    return Score(loss, right)
 
 
 def _check(data: Data, settings: Settings, group: Processes) -> None:
