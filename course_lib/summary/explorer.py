@@ -94,7 +94,10 @@ def plan(module: nn.Module) -> list[Step]:
             return [step(module)]
     if isinstance(module, nn.Identity):
         return []
-    raise ValueError(f"no plan is known for {module!r}")
+    raise ValueError(
+        f"no plan is known for {module!r}: add what it computes to `plan` in"
+        " course_lib/summary/explorer.py, or leave its network out of the explorer"
+    )
 
 
 def stages(net: Network) -> dict[str, list[Step]]:
