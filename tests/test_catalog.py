@@ -143,11 +143,19 @@ def test_every_row_of_settings_is_shown_by_a_chapter():
         for run, (variants, _) in rows.items()
         for variant in (variants if isinstance(variants, tuple) else (variants,))
     }
-    assert {
+    listed = {
         (chapter_of(entry), run, entry.variant)
         for entry in NETWORKS.values()
         for run in entry.settings
-    } == shown
+    }
+    for chapter, run, variant in listed ^ shown:
+        file = (
+            "book/{}.md" if (chapter, run, variant) in listed else "catalog.py for {}"
+        )
+        pytest.fail(
+            f"add a row {run!r} of variant {variant!r} to {file.format(chapter)}, or"
+            f" take it out of the other; then: make notebooks NAMES={chapter}"
+        )
 
 
 NAMES = sorted((n for n in NETWORKS if re.search(r"[-\d]", n)), key=len, reverse=True)
