@@ -17,6 +17,7 @@ from course_lib.checks.compare import Wrong, compare, same_function
 from course_lib.checks.core import Check
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.limits import time_limit
+from course_lib.checks.shared import all_with, case, refuse, without_each
 
 
 @pytest.fixture
@@ -92,6 +93,7 @@ class Exploding:
         (lambda x: exit(), ["SystemExit"]),
         (lambda x: torch.ones(1, device="meta").cpu(), ["raised NotImplementedError"]),
         (len, ["TypeError: object of type 'int' has no len()."]),
+        (dict, ["TypeError: 'int' object is not iterable."]),
         (nn.Identity(), ["expected 6, got 3"]),
     ],
 )
@@ -418,3 +420,36 @@ def test_known_mistakes_have_hints():
     with pytest.raises(Wrong) as caught:
         same_function(Written(relu=False), block(), X, mistakes=mistakes)
     assert caught.value.hint == "A ReLU between them."
+
+
+# What keys share
+
+
+def test_a_case_is_named_and_a_hint_that_is_there_is_kept():
+    for own, hint in (("", "Look there."), ("Look here.", "Look here.")):
+        with pytest.raises(Wrong) as caught, case("with 3, ", hint="Look there."):
+            raise Wrong("it is wrong", own)
+        assert caught.value.message == "with 3, it is wrong"
+        assert caught.value.hint == hint
+
+
+def test_other_errors_pass_through_a_case():
+    with pytest.raises(ZeroDivisionError), case("with 3, "):
+        raise ZeroDivisionError
+
+
+def test_what_is_refused():
+    refuse(False, "it is wrong")
+    refuse(torch.tensor(False), "it is wrong")
+    with pytest.raises(Wrong, match="it is wrong"):
+        refuse(torch.tensor(True), "it is wrong")
+
+
+def test_one_hint_for_several_mistakes():
+    assert all_with("No.", [1, 2]) == [(1, "No."), (2, "No.")]
+
+
+def test_each_relu_is_missing_once():
+    conv, first, second = nn.Conv2d(1, 1, 1), nn.ReLU(), nn.ReLU()
+    gaps = without_each(nn.Sequential(conv, first, second), nn.ReLU)
+    assert [list(gap) for gap in gaps] == [[conv, second], [conv, first]]

@@ -36,6 +36,38 @@ def answers(name, kind):
     return getattr(ANSWERS[name.split(".")[0]], kind).get(name, [])
 
 
+def files_of(chapter):
+    """Where the exercises of a chapter stand: asked, judged, and tried."""
+    return {
+        "text": f"book/exercises/{chapter}.md",
+        "key": f"course_lib/checks/keys/{chapter}.py",
+        "answers": f"tests/answers/{chapter}.py",
+    }
+
+
+def mend(name, **edits):
+    """What to edit and to run if a test of this exercise fails."""
+    chapter = name.split(".")[0]
+    files = files_of(chapter)
+    lines = [f"- in {files[file]}, {what}" for file, what in edits.items()]
+    if "text" in edits:
+        lines[0] += f", and run: make exercises NAMES={chapter}"
+    return "\n".join(
+        [
+            "Whichever is wrong:",
+            *lines,
+            f"Then: python -m pytest tests/test_exercises.py -k {name}",
+        ]
+    )
+
+
+def named(answer):
+    """An answer of `tests/answers`, so that it is found there."""
+    code = getattr(answer, "__code__", None)
+    line = f" (line {code.co_firstlineno})" if code else ""
+    return getattr(answer, "__name__", repr(answer)) + line
+
+
 def functions(notebook):
     """Exercise -> what the notebook defines for it, its cells run in order."""
     names = {}
@@ -64,15 +96,25 @@ def stubs():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_solution_passes(name, solutions):
     result = check(name, solutions[name])
-    assert result.passed, result
+    to_do = mend(
+        name,
+        text="correct the solution",
+        key="correct what is wanted, or allow for rounding with `tolerance=`",
+    )
+    assert result.passed, f"{result}\n{to_do}"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stub_does_not(name, stubs):
     result = check(name, stubs[name])
-    assert not result.passed
-    assert result.message == "Not started."
-    assert result.hint == EXERCISES[name].first
+    to_do = mend(
+        name,
+        text="put BEGIN SOLUTION and END SOLUTION around all that the function does",
+        key="call the answer, and do nothing before that needs its result",
+    )
+    assert not result.passed, to_do
+    assert result.message == "Not started.", f"{result}\n{to_do}"
+    assert result.hint == EXERCISES[name].first, f"{result}\n{to_do}"
 
 
 @pytest.mark.parametrize(
@@ -85,8 +127,14 @@ def test_the_stub_does_not(name, stubs):
 )
 def test_mistakes_are_found_and_named(name, wrong, hint):
     result = check(name, wrong)
-    assert not result.passed
-    assert hint.lower() in repr(result).lower()
+    called = named(wrong)
+    to_do = mend(
+        name,
+        key=f"have what {called} gives among the `mistakes=`, with this hint",
+        answers=f"correct {called} in WRONG, or the hint beside it",
+    )
+    assert not result.passed, f"{called} passes.\n{to_do}"
+    assert hint.lower() in repr(result).lower(), f"no {hint!r} in: {result}\n{to_do}"
 
 
 @pytest.mark.parametrize(
@@ -99,16 +147,28 @@ def test_mistakes_are_found_and_named(name, wrong, hint):
 )
 def test_right_answers_that_look_different(name, right):
     result = check(name, right)
-    assert result.passed, result
+    called = named(right)
+    to_do = mend(
+        name,
+        key="judge by what comes out, and ask for no more than the text does",
+        answers=f"correct {called} in RIGHT",
+    )
+    assert result.passed, f"{result}\n{to_do}"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_enough_answers(name):
     wrong = answers(name, "WRONG")
-    file = f"tests/answers/{name.split('.')[0]}.py"
-    assert len(wrong) >= 3, f"{file}: three wrong answers for {name}, in WRONG"
-    assert len({hint for _, hint in wrong}) >= 2, f"{file}: two hints for {name}"
-    assert len(answers(name, "RIGHT")) >= 1, f"{file}: a right answer, in RIGHT"
+    hints = {hint for _, hint in wrong}
+    right = answers(name, "RIGHT")
+    to_do = mend(
+        name,
+        answers=f"have three in WRONG (there are {len(wrong)}) with two different hints"
+        f" ({len(hints)}), and in RIGHT one that is written differently ({len(right)})",
+    )
+    assert len(wrong) >= 3, to_do
+    assert len(hints) >= 2, to_do
+    assert len(right) >= 1, to_do
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
@@ -156,23 +216,28 @@ def test_an_empty_student_notebook_runs_to_its_end(text):
             results.append(eval(last, names))
         else:
             exec(source, names)
-    assert results
-    assert not any(results)
+    file = files_of(text.stem)["text"]
+    assert results, f"in {file}, end a cell of each exercise with `check(...)`"
+    passed = [result.name for result in results if result]
+    assert not passed, f"in {file}, take the solution of {passed} out of the stub"
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_students_see_no_solution(text):
     path = exercises.EXERCISES / f"{text.stem}.ipynb"
-    assert path.exists(), f"run: make exercises NAMES={text.stem}"
+    again = f"run: make exercises NAMES={text.stem}"
+    assert path.exists(), again
     notebook = nbformat.read(path, as_version=4)
     for cell in notebooks.code_cells(notebook):
-        assert "SOLUTION" not in cell.source
-        assert cell.outputs == []
+        assert "SOLUTION" not in cell.source, again
+        assert cell.outputs == [], again
     solutions = [
         m[2]
         for s in notebooks.code(exercises.from_text(text))
         for m in exercises.SOLUTION.finditer(s)
     ]
-    assert solutions
+    file = files_of(text.stem)["text"]
+    assert solutions, f"in {file}, write solutions between the two marks"
     sources = "\n".join(cell.source for cell in notebook.cells)
-    assert not any(solution.strip() in sources for solution in solutions)
+    shown = [solution for solution in solutions if solution.strip() in sources]
+    assert not shown, f"in {file}, write this nowhere else, and {again}:\n{shown[0]}"

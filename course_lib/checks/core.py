@@ -36,15 +36,16 @@ class Check:
 
     def progress(self, chapter: str | None = None) -> Progress:
         """How far you are: in `chapter`, or in those that you have begun."""
-        chapters = (
-            [chapter] if chapter else [name.split(".")[0] for name in self.results]
-        )
+        begun = [name.split(".")[0] for name in self.results]
+        chapters = [chapter] if chapter else begun
         for each in chapters:
-            _find(f"{each}.")
-        return Progress(
-            [e for e in EXERCISES.values() if e.name.split(".")[0] in chapters],
-            self.results,
-        )
+            _find(f"{each}.")  # which imports its exercises
+        asked = [
+            exercise
+            for name, exercise in EXERCISES.items()
+            if name.split(".")[0] in chapters
+        ]
+        return Progress(asked, self.results)
 
 
 def _find(name: object) -> Exercise | str:
@@ -98,17 +99,28 @@ def _error(error: BaseException) -> str:
 
 def _place(error: BaseException, answer: object) -> str:
     """The last line of their own file or cell that the error went through."""
-    function = inspect.unwrap(answer) if inspect.isfunction(answer) else answer
-    where = getattr(getattr(function, "__code__", None), "co_filename", None)
-    module = inspect.getmodule(type(function) if where is None else function)
-    if where is None and inspect.isclass(function):
-        methods = (m for m in vars(function).values() if inspect.isfunction(m))
-        where = next((method.__code__.co_filename for method in methods), None)
-    where = where or getattr(module, "__file__", None)
+    file = _file(answer)
     frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if f.filename == where
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == file
     ]
     if not frames or frames[-1].lineno is None:
         return ""
-    line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
-    return f", in line {frames[-1].lineno}" + (f": `{line}`" if line else "")
+    number = frames[-1].lineno
+    line = linecache.getline(frames[-1].filename, number).strip()
+    return f", in line {number}" + (f": `{line}`" if line else "")
+
+
+def _file(answer: object) -> str | None:
+    """Where it was written, if that is known: also the name of a cell."""
+    function = inspect.unwrap(answer) if inspect.isfunction(answer) else answer
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        return str(code.co_filename)
+    if inspect.isclass(function):
+        for method in vars(function).values():
+            if inspect.isfunction(method):
+                return method.__code__.co_filename
+    module = inspect.getmodule(type(function))
+    return getattr(module, "__file__", None)
