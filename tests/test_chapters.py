@@ -55,7 +55,7 @@ EXEMPT = {
 #: Chapter -> what stands in a training cell that needs no band, and why.
 UNBANDED = {"nin": ("dead = ", "it prints what every run agrees on")}
 
-EXERCISES = 5  # at least, in a text of exercises
+EXERCISES = 1  # at least: the one that make new writes; a finished chapter has five
 
 
 def lacks(root, name, exempt=EXEMPT):

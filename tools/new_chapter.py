@@ -55,7 +55,7 @@ STEPS = """\
 3. The chapter: book/{name}.md, and a line for each new term in book/glossary.md. Then
    it, and the pages that show all networks:
        make notebooks NAMES="{name} comparison cheatsheet"
-4. Four exercises more, with their checks and answers: book/exercises/{name}.md,
+4. More exercises, five or so in all, with checks and answers: book/exercises/{name}.md,
    course_lib/checks/keys/{name}.py, tests/answers/{name}.py
        make exercises NAMES={name}
 5. The band of the training cell, from runs:
