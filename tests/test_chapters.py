@@ -294,7 +294,7 @@ def tree(tmp_path):
         ("book/vgg.md", "exercises/vgg.ipynb", "", "link to exercises/vgg.ipynb"),
         ("book/vgg.md", "So ", f"{WORD} ", f": {WORD} "),
         ("course_lib/vgg.py", "import", f"import {WORD}", "course_lib/vgg.py:"),
-        ("book/exercises/vgg.md", "## ", "", "has 0 of 5 exercises"),
+        ("book/exercises/vgg.md", "## ", "", "has 0 of 1 exercises"),
         ("book/exercises/vgg.md", None, None, "write book/exercises/vgg.md"),
         ("book/solutions/vgg.ipynb", None, None, "run: make exercises NAMES=vgg"),
         ("book/vgg.ipynb", None, None, "run: make notebooks NAMES=vgg"),
