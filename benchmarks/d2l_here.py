@@ -114,8 +114,8 @@ def lenet() -> nn.Sequential:
     )
 
 
-def normalised_lenet() -> nn.Sequential:
-    """LeNet with batch normalisation, in PyTorch's layers."""
+def normalized_lenet() -> nn.Sequential:
+    """LeNet with batch normalization, in PyTorch's layers."""
     return nn.Sequential(
         *(nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), nn.Sigmoid(), nn.AvgPool2d(2)),
         *(nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16), nn.Sigmoid(), nn.AvgPool2d(2)),
@@ -201,7 +201,7 @@ def conv_relu(
 
 
 def googlenet() -> nn.Sequential:
-    """GoogLeNet without response and batch normalisation, and without asides."""
+    """GoogLeNet without response and batch normalization, and without asides."""
     return nn.Sequential(
         *(*conv_relu(1, 64, 7, 2), nn.MaxPool2d(3, 2, padding=1)),
         *(*conv_relu(64, 64, 1), *conv_relu(64, 192, 3), nn.MaxPool2d(3, 2, padding=1)),
@@ -252,7 +252,7 @@ FAMILIES = {
     "VGG": Family(vgg, 224, 128, 0.05, 0.921),
     "NiN": Family(nin, 224, 128, 0.1, 0.867),
     "GoogLeNet": Family(googlenet, 96, 128, 0.1, 0.887),
-    "LeNet, normalised": Family(normalised_lenet, 28, 256, 1.0, 0.876),
+    "LeNet, normalized": Family(normalized_lenet, 28, 256, 1.0, 0.876),
     "ResNet": Family(resnet, 96, 256, 0.05, 0.903),
 }
 EPOCHS, PICTURES = 10, 60_000

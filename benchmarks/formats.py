@@ -34,18 +34,18 @@ BATCH, ROUNDS = 128, 15
 class Step:
     """One training step of one net on one runtime, timed."""
 
-    def __init__(self, build, run_on: Runtime) -> None:
+    def __init__(self, build, runtime: Runtime) -> None:
         torch.manual_seed(0)
-        self.net, self.run_on = run_on.host(build()), run_on
+        self.net, self.runtime = runtime.prepare(build()), runtime
         self.optimizer = torch.optim.SGD(self.net.parameters(), 0.01, fused=True)
-        self.x = run_on.place(torch.randn(BATCH, 1, 28, 28))
-        self.y = torch.randint(0, 10, (BATCH,)).to(run_on.device)
+        self.x = runtime.to_device(torch.randn(BATCH, 1, 28, 28))
+        self.y = torch.randint(0, 10, (BATCH,)).to(runtime.device)
         self.times: list[float] = []
 
     def __call__(self) -> None:
         """Take the step."""
         start = time.perf_counter()
-        with self.run_on.autocast():
+        with self.runtime.autocast():
             loss = F.cross_entropy(self.net(self.x), self.y)
         self.optimizer.zero_grad()
         loss.backward()
@@ -68,7 +68,7 @@ def main() -> None:
     first, *others = combinations
     print(f"{'':22} {first} (ms)", *(f"{name:>16}" for name in others), sep="  ")
     for name, build in tqdm(NETS.items(), leave=False, file=sys.stderr):
-        steps = {key: Step(build, run_on) for key, run_on in combinations.items()}
+        steps = {key: Step(build, each) for key, each in combinations.items()}
         for _ in range(ROUNDS):
             for step in steps.values():
                 step()

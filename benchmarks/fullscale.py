@@ -45,8 +45,8 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     nets = [NETWORKS[case].build(), theirs(NETWORKS[case].torchvision)]
     weights = zip(nets[1].state_dict(), nets[0].state_dict().values(), strict=True)
     nets[1].load_state_dict(dict(weights))
-    for run_on, against in names.items():
-        steps = [timed(partial(step, run_on, run_on.host(net), x, y)) for net in nets]
+    for each, against in names.items():
+        steps = [timed(partial(step, each, each.prepare(net), x, y)) for net in nets]
         seconds = take_turns(rounds, *steps, warm_up=not quick)
         yield side_by_side(*seconds, against=against, unit="pictures/s", amount=batch)
 
@@ -57,11 +57,11 @@ def theirs(name: str) -> nn.Module:
     return models.get_model(name, **more)
 
 
-def step(run_on: Runtime, net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+def step(runtime: Runtime, net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
     """Forward and backward."""
     net.zero_grad()
-    with run_on.autocast():
-        loss = F.cross_entropy(net(run_on.place(x)), y)
+    with runtime.autocast():
+        loss = F.cross_entropy(net(runtime.to_device(x)), y)
     loss.backward()
 
 

@@ -23,12 +23,12 @@ SIZES, ROUNDS = (1024, 2048, 3072), 15
 
 def measure(case: str, quick: bool) -> Iterator[Result]:
     """Steps and products in turns."""
-    run_on = runtime()
+    here = runtime()
     sizes, rounds = ((64,), 1) if quick else (SIZES, ROUNDS)
     squares = [
-        torch.randn(size, size).to(run_on.device, run_on.precision) for size in sizes
+        torch.randn(size, size).to(here.device, here.precision) for size in sizes
     ]
-    step = Step(NETS[case], run_on)
+    step = Step(NETS[case], here)
     with FlopCounterMode(display=False) as counter:
         step()
     products = (timed(lambda square=square: square @ square) for square in squares)

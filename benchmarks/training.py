@@ -1,4 +1,4 @@
-"""Pictures a second in training, the same net on the same input: d2l's loop with its
+"""ImageSplit a second in training, the same net on the same input: d2l's loop with its
 loader, a plain loop as in torchvision's references, and `fit`.
 
     python -m benchmarks.training

@@ -2,7 +2,7 @@
 
 Krizhevsky, Sutskever and Hinton (2012), "ImageNet classification with deep
 convolutional neural networks", figure 2 and section 3: rectified units, two towers of
-convolutions for two GPUs, response normalisation, overlapping pooling, dropout.
+convolutions for two GPUs, response normalization, overlapping pooling, dropout.
 ``"torchvision"`` is the slimmer net of Krizhevsky (2014), "One weird trick for
 parallelizing convolutional neural networks", arXiv:1404.5997, as torchvision has it.
 Chapter: AlexNet.
@@ -47,7 +47,7 @@ class AlexNetVariant(NamedTuple):
     data: str
     #: Whether maps of another size are averaged to `side`.
     adaptive: bool = False
-    #: Whether responses are normalised after conv1 and conv2.
+    #: Whether responses are normalized after conv1 and conv2.
     lrn: bool = False
     #: Whether dropout is of what enters fc6 and fc7, or of what leaves them.
     drops: Literal["inputs", "outputs"] = "outputs"
@@ -67,7 +67,7 @@ def _convs_of_figure_2(groups: int) -> tuple[Conv, ...]:
 #: The nets by name. "small" is for 28x28 pixels: its maps of 23, 11 and 5 pixels are
 #: odd, like the paper's of 55, 27 and 13, so that both kinds of pooling give the same
 #: size. Channels are multiples of 16, as vector units like them, and few at first,
-#: where maps are large and time goes into moving them. It does not normalise, which on
+#: where maps are large and time goes into moving them. It does not normalize, which on
 #: a CPU would take longer than all the rest.
 VARIANTS = {
     "paper": AlexNetVariant(
@@ -104,16 +104,16 @@ VARIANTS = {
     ),
 }
 
-#: Which convolutions normalisation and pooling follow (section 3.5).
+#: Which convolutions normalization and pooling follow (section 3.5).
 NORMALIZED, POOLED = (1, 2), (1, 2, 5)
 
 
 class AlexNet(Network):
     """The layers of figure 2 by name: ``conv1`` ... ``conv5``, each with its
-    activation, normalisation and pooling, and ``fc6``, ``fc7``, ``fc8``.
+    activation, normalization and pooling, and ``fc6``, ``fc7``, ``fc8``.
 
     The rest are the choices of section 3, to try them one by one. `activation` is a
-    class like `nn.Tanh`; `lrn` normalises responses after conv1 and conv2, by default
+    class like `nn.Tanh`; `lrn` normalizes responses after conv1 and conv2, by default
     as the variant does; `overlapping` pools 3x3 pixels with stride 2, and otherwise
     2x2; `dropout` is the share of the units that are dropped around fc6 and fc7.
 
@@ -123,7 +123,7 @@ class AlexNet(Network):
     Raises: ValueError for an unknown variant, for less than one class or channel, for
         an `activation` that is a module and not a class, or a `dropout` outside [0, 1].
     Differs from the paper: the text says 224x224 pixels; without padding it takes 227
-        to get the 55x55 of its conv1, and 6x6 at the end. Normalisation crosses the
+        to get the 55x55 of its conv1, and 6x6 at the end. Normalization crosses the
         towers, as its formula says; the authors' GPUs saw only their own maps. Weights
         begin as He's instead of with a deviation of 0.01, and biases with zero instead
         of one in conv2, conv4, conv5, fc6 and fc7: the paper's are too small for a

@@ -1,5 +1,5 @@
 """What two or more networks are built from: the base of every network, short pipelines,
-and He's initialisation.
+and He's initialization.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Network(nn.Sequential):
             for stage in self:
                 y = stage(y)
         except (RuntimeError, ValueError) as error:
-            reason = self._misfit(x)
+            reason = self._explain_error(x)
             if reason is None:
                 raise
             name = type(self).__name__
@@ -46,7 +46,7 @@ class Network(nn.Sequential):
             ) from error
         return y
 
-    def _misfit(self, x: Tensor) -> str | None:
+    def _explain_error(self, x: Tensor) -> str | None:
         """Why `x` does not fit, or None if the reason lies elsewhere."""
         first = next(
             (layer for layer in self.modules() if isinstance(layer, nn.Conv2d)), None
@@ -57,12 +57,12 @@ class Network(nn.Sequential):
         if not x.is_floating_point():
             return f"it wants floating-point numbers, not {x.dtype}"
         smallest = next(
-            (size for size in range(1, 513) if self._takes(channels, size)), None
+            (size for size in range(1, 513) if self._accepts(channels, size)), None
         )
         if smallest is None:
             return None
         largest = smallest
-        while largest < 4 * smallest and self._takes(channels, largest + 1):
+        while largest < 4 * smallest and self._accepts(channels, largest + 1):
             largest += 1
         limited = largest < 4 * smallest
         if smallest <= min(x.shape[2:]) and not (
@@ -72,7 +72,7 @@ class Network(nn.Sequential):
         limit = f", the largest {largest}x{largest}" if limited else ""
         return f"the smallest picture that works is {smallest}x{smallest}{limit}"
 
-    def _takes(self, channels: int, size: int) -> bool:
+    def _accepts(self, channels: int, size: int) -> bool:
         """Try two pictures on the meta device, where shapes are computed and numbers
         are not.
         """
@@ -96,7 +96,7 @@ def run_on_meta(net: nn.Module, shape: tuple[int, ...]) -> None:
 def conv_bn(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
 ) -> nn.Sequential:
-    """Convolution and batch normalisation, whose shift makes a bias superfluous (Ioffe
+    """Convolution and batch normalization, whose shift makes a bias superfluous (Ioffe
     and Szegedy 2015, section 3.2).
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)),
@@ -134,7 +134,7 @@ def linear_relu_dropout(
 
 
 def response_norm() -> nn.LocalResponseNorm:
-    """Local response normalisation as in AlexNet's section 3.3: k = 2, n = 5,
+    """Local response normalization as in AlexNet's section 3.3: k = 2, n = 5,
     alpha = 1e-4, beta = 0.75.
 
     Shape: (N, C, ...) -> the same.

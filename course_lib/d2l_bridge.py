@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from course_lib.training import Data, Pictures
+    from course_lib.training import Data, ImageSplit
 
 
 def load() -> Any:
@@ -53,8 +53,8 @@ class Batches:
     """
 
     #: What they are batches of.
-    split: Pictures
-    #: Pictures a batch, at most.
+    split: ImageSplit
+    #: ImageSplit a batch, at most.
     batch_size: int
     #: Side to which pictures are resized, in pixels; None leaves them as they are.
     size: int | None = None

@@ -33,7 +33,7 @@ def deconvnet(
     (the switches), signals are rectified where the net has a ReLU, and go through the
     transposed filters: each lays its filter down where it had looked. What is linear
     otherwise, full layers and averages, is transposed in the same way. Biases,
-    normalisation across channels and dropout are passed over. The result is linear in
+    normalization across channels and dropout are passed over. The result is linear in
     the activation: without a ReLU, it is the activation times its gradient. `net` is in
     evaluation mode meanwhile.
 

@@ -2,7 +2,7 @@
 
 He et al. (2015), arXiv:1512.03385, section 4.1, rule out gradients that vanish. Here is
 what it takes to check: norms of gradients, layer by layer and step by step; a net
-without its batch normalisation; a plain net that begins as the identity. Chapter:
+without its batch normalization; a plain net that begins as the identity. Chapter:
 Degradation.
 """
 
@@ -20,7 +20,7 @@ def watch_gradients(net: nn.Module, relative: bool = False) -> dict[str, list[Te
 
     With `relative`, the norm is multiplied by that of the weight: by how much the loss
     changes when the weight changes by a given share of itself. That is what to compare
-    where batch normalisation follows, which takes back any scale of a weight; twice the
+    where batch normalization follows, which takes back any scale of a weight; twice the
     weight has half the gradient.
 
     Shape: scalars, on the device of `net`.
@@ -40,7 +40,7 @@ def watch_gradients(net: nn.Module, relative: bool = False) -> dict[str, list[Te
 
 
 def remove_batch_norm(net: nn.Module) -> None:
-    """Take the batch normalisation out of `net`, in place; the convolution before it
+    """Take the batch normalization out of `net`, in place; the convolution before it
     gets a bias instead, zero at first.
     """
     for parent in list(net.modules()):

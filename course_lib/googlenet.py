@@ -92,7 +92,7 @@ class GoogLeNetVariant(NamedTuple):
     aux_units: tuple[int, int] = (128, 1024)
     #: Side of the largest window of the modules, in pixels.
     kernel_size: int = 5
-    #: Whether it has torchvision's normalisation, dropout and auxiliary pooling.
+    #: Whether it has torchvision's normalization, dropout and auxiliary pooling.
     modern: bool = True
 
 
@@ -134,7 +134,7 @@ def conv_relu(
     stride: int = 1,
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """A convolution and a ReLU; `batch_norm` normalises between them, without a bias.
+    """A convolution and a ReLU; `batch_norm` normalizes between them, without a bias.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)),
         for odd kernels.
@@ -151,7 +151,7 @@ class Inception(nn.Module):
 
     A 1x1 convolution, a 3x3, a 5x5 (of another `kernel_size` in torchvision) and a 3x3
     maximum; more 1x1 convolutions thin out what the costly ones read and what the
-    maximum gives. With `batch_norm`, every convolution is normalised.
+    maximum gives. With `batch_norm`, every convolution is normalized.
 
     Shape: (N, in_channels, H, W) -> (N, row.out_channels, H, W).
     """
@@ -246,7 +246,7 @@ def _conv2(
     width: int, out_channels: int, net: GoogLeNetVariant, batch_norm: bool
 ) -> nn.Sequential:
     """The second stage: a 1x1 and a 3x3 convolution, in the paper between two
-    normalisations of responses.
+    normalizations of responses.
     """
     stage = nn.Sequential(
         conv_relu(width, width, 1, batch_norm=batch_norm),
@@ -269,9 +269,9 @@ class GoogLeNet(Network):
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits. In training mode, the
         auxiliary classifiers of ``"paper"`` want 223 to 270 pixels a side.
     Raises: ValueError for an unknown variant, and for less than one class or channel.
-    Differs from the paper: the constants of the local response normalisation, which it
+    Differs from the paper: the constants of the local response normalization, which it
         does not give, are those of Caffe's GoogLeNet. ``"torchvision"`` has batch
-        normalisation, a 3x3 in the place of each 5x5, and in its auxiliary classifiers
+        normalization, a 3x3 in the place of each 5x5, and in its auxiliary classifiers
         an average over 4x4 pixels in the place of 5x5.
     """
 

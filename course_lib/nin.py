@@ -90,7 +90,7 @@ def nin_block(
     a perceptron of two more layers on every pixel.
 
     `out_channels` are those of the three convolutions, or one number for all. With
-    `batch_norm`, each is normalised before its ReLU and needs no bias.
+    `batch_norm`, each is normalized before its ReLU and needs no bias.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels[2], H', W'), as `nn.Conv2d`.
     Raises: ValueError if `out_channels` are not three.
@@ -116,7 +116,7 @@ class NiN(Network):
     ImageNet) and ``head``, the mean of each map of the last one.
 
     As in the original, the last block ends with a ReLU too, and no logit is negative.
-    With `batch_norm`, every convolution is normalised, which is younger than the net.
+    With `batch_norm`, every convolution is normalized, which is younger than the net.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits; made for 32x32 pixels
         ("cifar"), 224x224 ("imagenet") and 28x28 ("small").

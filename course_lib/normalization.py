@@ -1,10 +1,10 @@
-"""Normalisation from scratch: local response normalisation and batch normalisation.
+"""Normalization from scratch: local response normalization and batch normalization.
 
 Krizhevsky, Sutskever and Hinton (2012), "ImageNet classification with deep
 convolutional neural networks", section 3.3, let the maps of one picture compete. Ioffe
 and Szegedy (2015), "Batch normalization: accelerating deep network training by reducing
 internal covariate shift", arXiv:1502.03167, give each map the same mean and variance in
-a mini-batch. Chapters: AlexNet and batch normalisation.
+a mini-batch. Chapters: AlexNet and batch normalization.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ def batch_norm(
 
 
 class BatchNorm2d(nn.Module):
-    """Batch normalisation, as `nn.BatchNorm2d`, with the same state.
+    """Batch normalization, as `nn.BatchNorm2d`, with the same state.
 
     In training, each channel gets the mean and the variance of the mini-batch, taken
     over pictures and pixels alike (section 3.2), and running averages of them move on
     by the share `momentum`; None makes them the plain average of all mini-batches. In
     evaluation the running ones take their place, and what a picture gives no longer
-    depends on its neighbours. They are buffers: nobody trains them, yet they are part
+    depends on its neighbors. They are buffers: nobody trains them, yet they are part
     of the net's state.
 
     Shape: (N, num_features, H, W), or (N, num_features) as `nn.BatchNorm1d` takes ->
@@ -114,7 +114,7 @@ class BatchNorm2d(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x`."""
+        """Normalize `x`."""
         if x.dim() not in (2, 4) or x.shape[1] != self.num_features:
             c = self.num_features
             raise ValueError(

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-#: Okabe and Ito's colours, distinct for colour-blind readers; marker and dash tell them
-#: apart in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Okabe and Ito's colors, distinct for color-blind readers; marker and dash tell them
+#: apart in gray.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 WIDTH, HEIGHT = (
     6.4,
@@ -31,7 +31,7 @@ def style() -> None:
     import matplotlib.pyplot as plt
     from cycler import cycler
 
-    cycle = cycler(color=COLOURS) + cycler(
+    cycle = cycler(color=COLORS) + cycler(
         linestyle=["-", "--", "-.", ":", "-", "--", "-."]
     )
     plt.rcParams.update(
@@ -65,11 +65,11 @@ def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) ->
     for row, (name, seeds) in enumerate(values.items()):
         if len(seeds) < 2:
             raise ValueError(f"{name!r} needs two seeds or more, got {len(seeds)}")
-        colour = COLOURS[row % len(COLOURS)]
-        axes.plot(seeds, [row] * len(seeds), "o", color=colour, alpha=0.4)
+        color = COLORS[row % len(COLORS)]
+        axes.plot(seeds, [row] * len(seeds), "o", color=color, alpha=0.4)
         deviation = statistics.stdev(seeds)
         mean = statistics.mean(seeds)
-        axes.errorbar(mean, row, xerr=deviation, fmt="|", color=colour, capsize=4)
+        axes.errorbar(mean, row, xerr=deviation, fmt="|", color=color, capsize=4)
     axes.set_yticks(range(len(values)), list(values))
     axes.set(xlabel=label, ylim=(len(values) - 0.5, -0.5))
 

@@ -4,7 +4,7 @@
 moves them. torchvision has those networks for which `course_lib.catalog` says so.
 
 The weights are torchvision's, from https://download.pytorch.org, and were trained on
-ImageNet. torchvision's code has the BSD 3-clause licence; of the weights it says that
+ImageNet. torchvision's code has the BSD 3-clause license; of the weights it says that
 they may have terms of their own, from the data that they were trained on, and that
 whoever uses them has to find out whether they may. Nothing is downloaded unless
 `download_torchvision` is called.
@@ -30,7 +30,7 @@ from course_lib.resnet import Residual, ResNet
 from course_lib.vgg import VGG
 
 #: Class -> mean and standard deviation, of red, green and blue, by which pictures are
-#: normalised for torchvision's weights.
+#: normalized for torchvision's weights.
 NORMALIZATION = {
     entry.family.network: entry.family.normalization
     for entry in NETWORKS.values()

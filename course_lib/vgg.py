@@ -21,7 +21,7 @@ class VGGVariant(NamedTuple):
     blocks: tuple[tuple[int, int], ...]
     #: Whether the last convolution of each block from the third on is 1x1.
     pointwise: bool = False
-    #: Whether responses are normalised after the first convolution.
+    #: Whether responses are normalized after the first convolution.
     lrn: bool = False
     #: Side of the maps that reach the full layers, in pixels.
     side: int = 7
@@ -65,7 +65,7 @@ def vgg_block(
 ) -> nn.Sequential:
     """`convs` times a 3x3 convolution and a ReLU, then 2x2 max pooling: section 2.1.
 
-    `batch_norm` normalises after each convolution; `lrn` normalises responses after the
+    `batch_norm` normalizes after each convolution; `lrn` normalizes responses after the
     first ReLU, as in A-LRN; `pointwise` makes the last convolution 1x1, as in C.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, H/2, W/2), rounded down.
@@ -93,8 +93,8 @@ class VGG(Network):
     ``fc7``, ``fc8``; the small net ends with ``conv4``.
 
     `variant` is a letter of Table 1 or a depth: 11 is A, 13 is B, 16 is D, 19 is E.
-    `batch_norm` normalises after each convolution, as torchvision does in its ``_bn``
-    nets: the paper is older than batch normalisation. `dropout` is the share of the
+    `batch_norm` normalizes after each convolution, as torchvision does in its ``_bn``
+    nets: the paper is older than batch normalization. `dropout` is the share of the
     units of fc6 and fc7 that are dropped.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits; H and W are at least 32,

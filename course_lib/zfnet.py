@@ -69,12 +69,12 @@ def conv_stage(
     pool_padding: int | None = None,
     lrn: bool = False,
 ) -> nn.Sequential:
-    """Convolution, ReLU, 3x3 maximum with stride 2, normalisation across channels:
+    """Convolution, ReLU, 3x3 maximum with stride 2, normalization across channels:
     the caption of figure 3.
 
     `conv` is kernel size, stride and padding; without `pool_padding` there is no
-    pooling. Differs from the paper: the "contrast normalisation" has no formula there;
-    it is AlexNet's local response normalisation, with AlexNet's numbers.
+    pooling. Differs from the paper: the "contrast normalization" has no formula there;
+    it is AlexNet's local response normalization, with AlexNet's numbers.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
     """
@@ -93,7 +93,7 @@ class ZFNet(Network):
     ``fc8``.
 
     `num_classes` and `in_channels` are by default those of ImageNet, or of
-    Fashion-MNIST for ``"small"``. `lrn` says whether conv1 and conv2 normalise. `stem`
+    Fashion-MNIST for ``"small"``. `lrn` says whether conv1 and conv2 normalize. `stem`
     is for ``"small"``: "7x7/1" for ZFNet's conv1 or "11x11/2" for AlexNet's, both with
     half the stride; conv3 and what follows are the same.
 

@@ -2,7 +2,7 @@
 
     python -m experiments.alexnet
 
-The activations are compared as in figure 1 of the paper: nothing regularises, and each
+The activations are compared as in figure 1 of the paper: nothing regularizes, and each
 has a learning rate of its own, the best of three in trials at which no seed diverges.
 """
 
@@ -15,7 +15,7 @@ from torch import nn
 from course_lib import AlexNet, Settings, Split, evaluate, fashion_mnist, fit
 from experiments.record import Experiment, Row, main
 
-#: What `fit` is told: as in the chapter but shorter, and with nothing that regularises.
+#: What `fit` is told: as in the chapter but shorter, and with nothing that regularizes.
 SHORT = Settings(epochs=2, lr=0.05)
 BARE = Settings(epochs=1, weight_decay=0.0, label_smoothing=0.0)
 

@@ -1,8 +1,8 @@
 """GoogLeNet's auxiliary classifiers on and off, beside the gradients they were for.
 
 All nine modules with an eighth of the channels, once through the 55,000 training
-pictures: without batch normalisation, which was not known in 2014, from Glorot's
-weights, which were, and from He's; and with batch normalisation.
+pictures: without batch normalization, which was not known in 2014, from Glorot's
+weights, which were, and from He's; and with batch normalization.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ NINE = googlenet.VARIANTS["small"]._replace(
 
 
 class Kind(NamedTuple):
-    """How a net begins, whether it normalises batches, and its learning rate."""
+    """How a net begins, whether it normalizes batches, and its learning rate."""
 
     glorot: bool
     batch_norm: bool

@@ -1,7 +1,7 @@
 """What NiN ends with, and how fast it can learn, over seeds.
 
-"heads": one body, batch-normalised, with five heads. "rates": the net of the paper, the
-same without its last ReLU, and with batch normalisation, each at three learning rates.
+"heads": one body, batch-normalized, with five heads. "rates": the net of the paper, the
+same without its last ReLU, and with batch normalization, each at three learning rates.
 "best": the same nets for longer, each at the rate that suits it.
 
     python -m experiments.nin

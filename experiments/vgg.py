@@ -1,7 +1,7 @@
 """The blocks of VGG: kernels, layers and channels against each other, over seeds.
 
 Four blocks and the full layers of ``VGG("small")``; only what a block consists of
-changes. All blocks are trained with batch normalisation, and the two that the paper
+changes. All blocks are trained with batch normalization, and the two that the paper
 compares also without, as it did.
 
     python -m experiments.vgg
@@ -32,7 +32,7 @@ BLOCKS = {
     "three 3x3": (3, 3, 1, True),
 }
 
-#: Whether the convolutions are normalised -> the highest learning rate.
+#: Whether the convolutions are normalized -> the highest learning rate.
 RATES = {"yes": 0.1, "no": 0.05}
 
 

@@ -62,14 +62,14 @@ def _picture(cell: Any, change: Callable[[Any], Any]) -> None:
 
 
 def _erased(picture: Any) -> Any:
-    """Without a third of its lowest row of bars: there, the picture is most coloured
-    that is neither white nor grey.
+    """Without a third of its lowest row of bars: there, the picture is most colored
+    that is neither white nor gray.
     """
     import numpy as np
 
     pixels = np.array(picture)
-    colour = np.ptp(pixels.astype(int), axis=2) > 60
-    row = colour.sum(axis=1).argmax()
+    color = np.ptp(pixels.astype(int), axis=2) > 60
+    row = color.sum(axis=1).argmax()
     pixels[max(row - 12, 0) : row + 12, : picture.width // 3] = 255
     from PIL import Image
 

@@ -109,14 +109,14 @@ FAULTS = [
         "alpha=1e-4",
     ),
     Fault(
-        "the gain of He's initialisation",
+        "the gain of He's initialization",
         "googlenet",
         "course_lib/blocks.py",
         'mode=fan, nonlinearity="relu")',
         'mode=fan, nonlinearity="linear")',
     ),
     Fault(
-        "He's initialisation by the other side",
+        "He's initialization by the other side",
         "convolution",
         "course_lib/blocks.py",
         'fan = mode if isinstance(layer, nn.Conv2d) else "fan_in"',
@@ -178,7 +178,7 @@ FAULTS = [
         "pool or nn.MaxPool2d",
         "pool or nn.AvgPool2d",
     ),
-    # Normalisation, convolution, instruments.
+    # Normalization, convolution, instruments.
     Fault(
         "LRN by the mean",
         "normalization",
@@ -238,7 +238,7 @@ FAULTS = [
     Fault(
         "receptive fields of the summary",
         "comparison",
-        "course_lib/summary/sights.py",
+        "course_lib/summary/receptive_field.py",
         "size=self.size + (kernel - 1) * dilation * jump",
         "size=self.size + kernel * dilation * jump",
     ),
@@ -338,8 +338,8 @@ FAULTS = [
         "batch norm in training mode at evaluation",
         "normalization",
         "course_lib/training/loop.py",
-        "run_on.host(net).eval()",
-        "run_on.host(net).train()",
+        "runtime.prepare(net).eval()",
+        "runtime.prepare(net).train()",
     ),
     Fault(
         "a learning rate ten times too high",
@@ -406,7 +406,7 @@ FAULTS = [
         "..###.. .####.. ######. ..##...",
     ),
     Fault(
-        "another colour",
+        "another color",
         "comparison",
         "course_lib/plotting.py",
         '"#0072B2", "#D55E00"',

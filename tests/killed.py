@@ -89,7 +89,7 @@ def train(path):
         net,
         DATA,
         Settings(epochs=3, batch_size=20, augment=True),
-        run_on=runtime("cpu", "float32"),
+        runtime=runtime("cpu", "float32"),
         checkpoint=path,
         progress=False,
     )

@@ -38,9 +38,9 @@ COMMANDS = {
 def difference(folder):
     """One step of two processes against one."""
     torch.distributed.init_process_group("gloo")
-    group, run_on = processes(), runtime("cpu", "float64")
+    group, here = processes(), runtime("cpu", "float64")
     torch.manual_seed(0)
-    net = run_on.host(LeNet("modern").double())
+    net = here.prepare(LeNet("modern").double())
     alone = copy.deepcopy(net)
     data = fashion_mnist(sample=True).train
     for part, model, weight in (
@@ -48,7 +48,7 @@ def difference(folder):
         ((0, 1), alone, lambda *_: 1),
     ):
         pictures = type(data)(data.images[:399], data.labels[:399])
-        x, y = next(pictures.batches(133, seed=1, part=part))
+        x, y = next(pictures.batches(133, seed=1, shard=part))
         (weight(len(y), 399, 3, 0) * F.cross_entropy(model(x.double()), y)).backward()
     found = max(
         (a.grad - b.grad).abs().max().item()

@@ -165,7 +165,7 @@ def test_dropout_of_the_paper_leaves_half_of_fc6_and_fc7(variant):
     assert not any(isinstance(layer, nn.Dropout) for layer in net.fc8.modules())
 
 
-def test_normalisation_of_section_3_3():
+def test_normalization_of_section_3_3():
     """The formula, written out: a sum over five maps, where PyTorch takes a mean."""
     a = 10 * torch.randn(2, 9, 3, 3)
     b = torch.empty_like(a)
@@ -231,7 +231,7 @@ def test_choices(variant):
         assert [(pool.kernel_size, pool.stride) for pool in pools] == [(size, 2)] * 3
 
 
-def test_normalisation_follows_the_activation_and_precedes_pooling():
+def test_normalization_follows_the_activation_and_precedes_pooling():
     assert [type(layer) for layer in on_meta("paper").conv1] == [
         nn.Conv2d,
         nn.ReLU,

@@ -71,8 +71,8 @@ CHOICES = {
         lambda x: diagram.draw(LENET, (1, 28, 28), direction=x),
         "down",
     ),
-    "diagram.marks.Words.anchor": (
-        lambda x: marks.Words(0, 0, "text", 12, anchor=x),
+    "diagram.marks.Label.anchor": (
+        lambda x: marks.Label(0, 0, "text", 12, anchor=x),
         "middle",
     ),
     "diagram.marks.Circle.style": (
@@ -123,7 +123,7 @@ CHOICES = {
         lambda x: SUMMARY.plot(None, "macs", rows=x),
         "stages",
     ),
-    "summary.table.Summary.plot.what": (lambda x: SUMMARY.plot(None, x), "kept"),
+    "summary.table.Summary.plot.what": (lambda x: SUMMARY.plot(None, x), "saved_bytes"),
     "vgg.VGG.variant": (course_lib.VGG, "A-LRN"),
     "zfnet.ZFNet.variant": (course_lib.ZFNet, "wide"),
     "zfnet.ZFNet.stem": (lambda x: course_lib.ZFNet("small", stem=x), "11x11/2"),

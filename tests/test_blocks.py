@@ -21,7 +21,7 @@ def test_conv_bn_relu():
 
 
 def test_he_init_keeps_the_size_of_gradients():
-    """Through twenty layers, forward and back; PyTorch's own initialisation loses a
+    """Through twenty layers, forward and back; PyTorch's own initialization loses a
     factor of ten thousand.
     """
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from course_lib.checks import check, core, exercises, limits
-from course_lib.checks.compare import Wrong, compare, same_function
+from course_lib.checks.compare import WrongAnswer, compare, same_function
 from course_lib.checks.core import Check
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.limits import time_limit
@@ -26,14 +26,18 @@ def doubling(monkeypatch):
     monkeypatch.setattr(exercises, "EXERCISES", registry := {})
     monkeypatch.setattr(core, "EXERCISES", registry)
 
-    @exercise("test.double", kind="implement", goal="Double.", minutes=1, first="Add.")
+    @exercise(
+        "test.double", kind="implement", goal="Double.", minutes=1, first_hint="Add."
+    )
     def double(answer):
-        answer.gives(6, 3, mistakes=[(9, "That is the square.")])
-        answer.gives(torch.ones(2, 3) * 2, torch.ones(2, 3))
+        answer.expect(6, 3, mistakes=[(9, "That is the square.")])
+        answer.expect(torch.ones(2, 3) * 2, torch.ones(2, 3))
 
-    @exercise("test.count", kind="predict", goal="Count.", minutes=2, first="Multiply.")
+    @exercise(
+        "test.count", kind="predict", goal="Count.", minutes=2, first_hint="Multiply."
+    )
     def count(answer):
-        answer.gives(25)
+        answer.expect(25)
 
     return Check()
 
@@ -215,7 +219,7 @@ def test_the_end_is_reached_even_if_the_time_is_up_in_the_middle_of_it():
         if len(calls) < 3:
             raise limits.TimeUp
 
-    limits._surely(end)
+    limits._retry_through_timeout(end)
     assert len(calls) == 3
 
 
@@ -333,7 +337,7 @@ def test_the_one_that_everybody_uses():
     ],
 )
 def test_differences(got, want, said):
-    with pytest.raises(Wrong, match=said):
+    with pytest.raises(WrongAnswer, match=said):
         compare(got, want)
 
 
@@ -346,7 +350,7 @@ def test_what_is_equal():
 
 
 def test_a_secret_text():
-    with pytest.raises(Wrong, match="'B' is not right"):
+    with pytest.raises(WrongAnswer, match="'B' is not right"):
         compare("B", "A", secret=True)
 
 
@@ -400,7 +404,7 @@ def test_modules_that_are_the_same():
     ],
 )
 def test_modules_that_are_not(got, said):
-    with pytest.raises(Wrong, match=said):
+    with pytest.raises(WrongAnswer, match=said):
         same_function(got(), block(), X)
 
 
@@ -411,13 +415,13 @@ class Sneaky(Written):
 
 def test_known_mistakes_have_hints():
     mistakes = [
-        (block(norm=True), "No normalisation."),
+        (block(norm=True), "No normalization."),
         (block(act=False), "A ReLU between them."),
     ]
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(WrongAnswer) as caught:
         same_function(block(norm=True), block(), X, mistakes=mistakes)
-    assert caught.value.hint == "No normalisation."
-    with pytest.raises(Wrong) as caught:
+    assert caught.value.hint == "No normalization."
+    with pytest.raises(WrongAnswer) as caught:
         same_function(Written(relu=False), block(), X, mistakes=mistakes)
     assert caught.value.hint == "A ReLU between them."
 
@@ -427,8 +431,8 @@ def test_known_mistakes_have_hints():
 
 def test_a_case_is_named_and_a_hint_that_is_there_is_kept():
     for own, hint in (("", "Look there."), ("Look here.", "Look here.")):
-        with pytest.raises(Wrong) as caught, case("with 3, ", hint="Look there."):
-            raise Wrong("it is wrong", own)
+        with pytest.raises(WrongAnswer) as caught, case("with 3, ", hint="Look there."):
+            raise WrongAnswer("it is wrong", own)
         assert caught.value.message == "with 3, it is wrong"
         assert caught.value.hint == hint
 
@@ -441,7 +445,7 @@ def test_other_errors_pass_through_a_case():
 def test_what_is_refused():
     refuse(False, "it is wrong")
     refuse(torch.tensor(False), "it is wrong")
-    with pytest.raises(Wrong, match="it is wrong"):
+    with pytest.raises(WrongAnswer, match="it is wrong"):
         refuse(torch.tensor(True), "it is wrong")
 
 

@@ -61,7 +61,7 @@ def test_its_training_loop_takes_our_data(d2l, net, sample, capsys):
         not torch.equal(a, b) for a, b in zip(weights, net.parameters(), strict=True)
     )
     float32 = runtime("cpu", "float32")
-    ours = evaluate(net, sample.test, run_on=float32).accuracy
+    ours = evaluate(net, sample.test, runtime=float32).accuracy
     assert d2l.evaluate_accuracy_gpu(net, test) == pytest.approx(ours)
 
 
@@ -171,6 +171,6 @@ def test_its_trainer_takes_our_net(modern, sample, net):
     assert not torch.equal(before, net[0][0].weight)
     drawn = model.board.data["val_acc"][0].y
     float32 = runtime("cpu", "float32")
-    assert evaluate(net, sample.validation, run_on=float32).accuracy == pytest.approx(
+    assert evaluate(net, sample.validation, runtime=float32).accuracy == pytest.approx(
         float(drawn)
     )

@@ -471,7 +471,7 @@ def test_parts_are_the_batches_and_augmented_alike(sample, parts):
     arguments = {"seed": 1, "epoch": 2, "augment": True}
     whole = list(sample.train.batches(32, **arguments))
     shares = [
-        list(sample.train.batches(32, part=(which, parts), **arguments))
+        list(sample.train.batches(32, shard=(which, parts), **arguments))
         for which in range(parts)
     ]
     for (x, y), *pieces in zip(whole, *shares, strict=True):
@@ -482,4 +482,4 @@ def test_parts_are_the_batches_and_augmented_alike(sample, parts):
 @pytest.mark.parametrize("part", [(2, 2), (-1, 2), (0, 0)])
 def test_a_part_that_is_none(sample, part):
     with pytest.raises(ValueError, match=r"0 <= i < n, got \(.*\)"):
-        next(sample.train.batches(32, part=part))
+        next(sample.train.batches(32, shard=part))

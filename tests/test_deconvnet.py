@@ -38,7 +38,7 @@ class Rectified(torch.autograd.Function):
 
 
 class PassedOver(torch.autograd.Function):
-    """Local response normalisation whose backward pass does nothing."""
+    """Local response normalization whose backward pass does nothing."""
 
     @staticmethod
     def forward(_ctx, x, layer):
@@ -212,7 +212,7 @@ def test_each_picture_has_its_own_activation():
 
 
 @pytest.mark.parametrize("affine", [True, False])
-def test_batch_normalisation_is_a_factor(affine):
+def test_batch_normalization_is_a_factor(affine):
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=affine)).double()
     net(3 * torch.randn(8, 1, 9, 9).double() + 1)
     if affine:

@@ -40,8 +40,8 @@ def test_norms_are_those_of_autograd(batch):
         assert not scaled.requires_grad
 
 
-def test_relative_norms_do_not_see_a_scale_that_normalisation_takes_back(batch):
-    """Batch normalisation after a layer: c times the weight, 1/c of the gradient."""
+def test_relative_norms_do_not_see_a_scale_that_normalization_takes_back(batch):
+    """Batch normalization after a layer: c times the weight, 1/c of the gradient."""
     x, y = batch
     found = []
     for scale in (1.0, 8.0):
@@ -64,7 +64,7 @@ def test_watches_training_step_by_step(sample):
 
 
 def test_without_batch_norm(batch):
-    """A new batch normalisation that does not look at the batch is nearly no change."""
+    """A new batch normalization that does not look at the batch is nearly no change."""
     net = plain().eval()
     logits = net(batch[0])
     remove_batch_norm(net)
@@ -83,7 +83,7 @@ def test_a_bias_for_each_batch_norm():
 
 def test_gradients_vanish_where_they_should(batch):
     """The instrument shows vanishing gradients: PyTorch's own weights shrink what
-    passes a ReLU, and without normalisation nothing takes that back.
+    passes a ReLU, and without normalization nothing takes that back.
     """
     net = plain(depth=44)
     remove_batch_norm(net)

@@ -386,8 +386,8 @@ def test_lenet_in_words():
     assert drawn("LeNet modern").alt.replace(TIMES, "x") == (
         "Input 1x28x28. c1: 5x5 conv, 6, ReLU. s2: 2x2 max pool, /2."
         " c3: 5x5 conv, 16, ReLU. s4: 2x2 max pool, /2."
-        " c5: flatten; full layer, 120, ReLU. f6: full layer, 84, ReLU."
-        " output: full layer, 10. output 10."
+        " c5: flatten; FC, 120, ReLU. f6: FC, 84, ReLU."
+        " output: FC, 10. output 10."
     )
 
 
@@ -399,7 +399,7 @@ def test_lenet_of_1998_is_drawn_with_its_parts():
         ("conv", f"5{TIMES}5 partial conv, 16"): 1,
         ("conv", f"5{TIMES}5 conv, 120"): 1,
         ("other", "flatten"): 1,
-        ("full", "full layer, 84"): 1,
+        ("full", "FC, 84"): 1,
         ("full", "RBF, 10"): 1,
     }
     assert drawn("LeNet-5").alt.count("scaled tanh") == 6
@@ -799,7 +799,7 @@ def test_letters_are_not_wider_than_they_are_taken_for():
         "inception_3a",
         "average",
         "max pool",
-        "full layer",
+        "fully connected",
     ):
         true = sum(true_width(character, bold=True) for character in text)
         assert text_width(text, 1000, bold=True) >= true
@@ -822,8 +822,8 @@ def test_legend():
     assert "/2: stride 2" in drawn("VGG-11").svg
 
 
-def luminance(colour):
-    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+def luminance(color):
+    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in parts
@@ -847,7 +847,7 @@ def dark_palette():
 
 
 @pytest.mark.parametrize("palette", [PALETTE, dark_palette()], ids=["light", "dark"])
-def test_words_can_be_read_on_every_colour(palette):
+def test_words_can_be_read_on_every_color(palette):
     assert {(name, line == "none") for name, (_, line) in palette.items()} == {
         (name, line == "none") for name, (_, line) in PALETTE.items()
     }
@@ -882,13 +882,13 @@ VISIONS = {
 XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
 
 
-def lab(colour, vision):
-    """CIELAB of a colour as someone with `vision` sees it."""
+def lab(color, vision):
+    """CIELAB of a color as someone with `vision` sees it."""
 
     def times(matrix, vector):
         return [sum(map(float.__mul__, map(float, row), vector)) for row in matrix]
 
-    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    parts = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in parts
@@ -906,7 +906,7 @@ def lab(colour, vision):
 
 @pytest.mark.parametrize("vision", VISIONS)
 @pytest.mark.parametrize("palette", [PALETTE, dark_palette()], ids=["light", "dark"])
-def test_kinds_are_told_apart_by_colour_blind_readers(palette, vision):
+def test_kinds_are_told_apart_by_color_blind_readers(palette, vision):
     for one, other in itertools.combinations(LEGEND, 2):
         first, second = (lab(palette[kind][0], vision) for kind in (one, other))
         assert math.dist(first, second) >= 10, (one, other)
@@ -939,16 +939,16 @@ def test_a_plain_file(name, level, direction):
     assert root.find("title").text == type(module(name)[0]).__name__
     assert root.find("desc").text == drawn(name).alt
     assert not re.search(r"<script|\son\w+=|href|url\(", svg)
-    # Editors that do not know CSS variables find the same colours as attributes.
+    # Editors that do not know CSS variables find the same colors as attributes.
     for element in elements:
         if element.tag in ("rect", "circle", "path", "text"):
             assert (element.get("fill"), element.get("stroke")) == PALETTE[
                 style(element)
             ]
-    for name_, colours in PALETTE.items():
+    for name_, colors in PALETTE.items():
         assert f".bb-{name_}{{" in root.find("style").text
-        for colour in colours:
-            assert colour in root.find("style").text
+        for color in colors:
+            assert color in root.find("style").text
 
 
 def test_ids_of_two_drawings_do_not_clash():

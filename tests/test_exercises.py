@@ -114,7 +114,7 @@ def test_the_stub_does_not(name, stubs):
     )
     assert not result.passed, to_do
     assert result.message == "Not started.", f"{result}\n{to_do}"
-    assert result.hint == EXERCISES[name].first, f"{result}\n{to_do}"
+    assert result.hint == EXERCISES[name].first_hint, f"{result}\n{to_do}"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_text_and_checks_agree(text):
             r"^\*(\w+)\. Goal: (.*?)\. About (\d+) minutes?\.\*$", section, re.M | re.S
         )
         assert line, (
-            f"write `*Kind. Goal: what is learnt. About 10 minutes.*` in"
+            f"write `*Kind. Goal: what is learned. About 10 minutes.*` in"
             f" book/exercises/{text.name} below ## {section[:60]}"
         )
         for name, _ in exercises.CHECK.findall(section):

@@ -10,7 +10,7 @@ from course_lib.data.folder import folder
 
 @pytest.fixture
 def pictures(tmp_path, sample):
-    """Three classes, 16 training pictures each, of uneven size, grey and coloured."""
+    """Three classes, 16 training pictures each, of uneven size, gray and colored."""
     for part, split, count in (
         ("train", sample.train, 16),
         ("val", sample.validation, 4),
@@ -56,7 +56,7 @@ def test_drawn_by_seed_epoch_and_picture_alone(pictures, workers):
     whole = list(folder(pictures).train.batches(16, seed=1, augment=True, size=16))
     split = folder(pictures, workers=workers).train
     parts = [
-        list(split.batches(16, seed=1, augment=True, size=16, part=(which, 2)))
+        list(split.batches(16, seed=1, augment=True, size=16, shard=(which, 2)))
         for which in (0, 1)
     ]
     for (x, y), *pieces in zip(whole, *parts, strict=True):
@@ -118,8 +118,8 @@ def test_other_classes(pictures):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"batch_size": 0}, {"size": 0}, {"part": (2, 2)}, {"part": (-1, 1)}]
+    "bad", [{"batch_size": 0}, {"size": 0}, {"shard": (2, 2)}, {"shard": (-1, 1)}]
 )
 def test_bad_arguments(pictures, bad):
-    with pytest.raises(ValueError, match="must be at least 1 and part"):
+    with pytest.raises(ValueError, match="must be at least 1 and shard"):
         next(folder(pictures).train.batches(**({"batch_size": 4} | bad)))

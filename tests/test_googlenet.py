@@ -185,8 +185,8 @@ def test_operations_equal_torchvision():
 
 
 def test_what_sets_the_paper_apart():
-    """Section 5 and Table 1: real 5x5 kernels with biases, response normalisation, no
-    batch normalisation, 40% and 70% dropout, 5x5/3 average pooling.
+    """Section 5 and Table 1: real 5x5 kernels with biases, response normalization, no
+    batch normalization, 40% and 70% dropout, 5x5/3 average pooling.
     """
     with torch.device("meta"):
         layers = list(GoogLeNet("paper", aux=True).modules())
@@ -290,7 +290,7 @@ def test_a_slice_works():
 
 @pytest.mark.parametrize("batch_norm", [False, True, None])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_classes_channels_and_normalisation(variant, batch_norm):
+def test_classes_channels_and_normalization(variant, batch_norm):
     with torch.device("meta"):
         net = GoogLeNet(variant, num_classes=7, in_channels=2, batch_norm=batch_norm)
         assert net(torch.empty(2, 2, 64, 64)).shape == (2, 7)
@@ -308,7 +308,7 @@ def test_everything_learns(batch_norm):
 
 
 def test_signal_keeps_its_size():
-    """Without batch normalisation, nine modules neither blow it up nor lose it."""
+    """Without batch normalization, nine modules neither blow it up nor lose it."""
     torch.manual_seed(0)
     net = GoogLeNet("paper").eval()
     with torch.inference_mode():
@@ -357,7 +357,7 @@ def test_sizes_that_the_classifiers_take(size):
                 net(x)
 
 
-def test_response_normalisation_over_five_maps():
+def test_response_normalization_over_five_maps():
     """Figure 3 has it before and after conv2; the paper does not say over how many
     maps, Caffe's bvlc_googlenet has local_size 5, as AlexNet.
     """

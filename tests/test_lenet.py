@@ -96,7 +96,7 @@ def test_modern_by_default_has_relu_and_maximum():
 
 
 def test_table_1():
-    """Six maps see three neighbours, nine see four, one sees all; the row sums are the
+    """Six maps see three neighbors, nine see four, one sees all; the row sums are the
     paper's ten of sixteen.
     """
     assert [len(inputs) for inputs in C3_TABLE] == [3] * 6 + [4] * 9 + [6]

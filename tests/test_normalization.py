@@ -85,7 +85,7 @@ def test_equals_pytorch_with_alpha_times_the_maps_of_a_window(
     )
 
 
-def test_rows_are_normalised_like_pictures():
+def test_rows_are_normalized_like_pictures():
     x = torch.randn(3, 7)
     y = local_response_norm(x[:, :, None, None], alpha=1.0)
     torch.testing.assert_close(local_response_norm(x, alpha=1.0), y[:, :, 0, 0])
@@ -206,7 +206,7 @@ def test_training_gives_mean_0_and_variance_1():
     torch.testing.assert_close(variance, torch.ones(3), atol=1e-4, rtol=0)
 
 
-def test_in_evaluation_neighbours_do_not_matter():
+def test_in_evaluation_neighbors_do_not_matter():
     layer, x = layers(3)[0], torch.randn(4, 3, 2, 2, dtype=torch.float64)
     assert not torch.allclose(layer(x)[:1], layer(x[:1]))
     layer.eval()

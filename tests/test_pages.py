@@ -99,9 +99,12 @@ def test_fields_are_documented():
     entry = ENTRIES["course_lib.summary.SummaryRow"]
     assert entry.options["canonical"] == "course_lib.summary.table.SummaryRow"
     fields = {member.name: member for member in entry.members}
-    assert fields["kept"].kind == "attribute"
-    assert fields["kept"].options["type"] == "int | None"
-    assert fields["kept"].doc == "What training keeps of it, in bytes; None if unknown."
+    assert fields["saved_bytes"].kind == "attribute"
+    assert fields["saved_bytes"].options["type"] == "int | None"
+    assert (
+        fields["saved_bytes"].doc
+        == "What training keeps of it, in bytes; None if unknown."
+    )
     assert ":type: int | None" in entry.markdown()
 
 

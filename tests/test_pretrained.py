@@ -29,7 +29,7 @@ NETS = {
 
 
 def build(name, **kwargs):
-    """torchvision's net, without the time that its initialisation takes."""
+    """torchvision's net, without the time that its initialization takes."""
     if name == "googlenet":
         kwargs = {"init_weights": False, "aux_logits": False, **kwargs}
     if name.startswith("vgg"):
@@ -43,7 +43,7 @@ def empty(build, *args, **kwargs):
         return build(*args, **kwargs).to_empty(device="cpu")
 
 
-def randomise(state):
+def randomize(state):
     """Random weights, small enough for deep nets; statistics as after some training."""
     torch.manual_seed(0)
     for name, value in state.items():
@@ -65,7 +65,7 @@ def randomise(state):
 def test_logits_equal_torchvision(name):
     theirs = empty(build, name).eval()
     ours = empty(NETS[name]).eval()
-    load_torchvision(ours, randomise(theirs.state_dict()))
+    load_torchvision(ours, randomize(theirs.state_dict()))
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         logits, expected = ours(x), theirs(x)
@@ -112,7 +112,7 @@ def test_names(name, ours, theirs):
 def test_auxiliary_classifiers():
     """torchvision's file has them; without `aux` they stay out, with it they load."""
     theirs = empty(build, "googlenet", aux_logits=True)
-    state = randomise(theirs.state_dict())
+    state = randomize(theirs.state_dict())
     for aux in (False, True):
         ours = empty(GoogLeNet, "torchvision", aux=aux)
         load_torchvision(ours, state)
@@ -125,7 +125,7 @@ def test_pictures_for_googlenet():
     """What torchvision makes of its pictures inside the net, ours wants to be given."""
     theirs = empty(build, "googlenet", transform_input=True).eval()
     ours = empty(GoogLeNet, "torchvision").eval()
-    load_torchvision(ours, randomise(theirs.state_dict()))
+    load_torchvision(ours, randomize(theirs.state_dict()))
     preset = models.GoogLeNet_Weights.DEFAULT.transforms()
     x = torch.rand(2, 3, 64, 64)
 
@@ -159,7 +159,7 @@ def test_pictures_for_the_others(family, weights):
 @pytest.fixture
 def state():
     """That of a ResNet-18 of torchvision."""
-    return randomise(empty(build, "resnet18").state_dict())
+    return randomize(empty(build, "resnet18").state_dict())
 
 
 def test_a_file(tmp_path, state):

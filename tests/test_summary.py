@@ -94,7 +94,7 @@ def test_equals_the_metadata_of_torchvisions_weights(name):
     assert round(summary.macs / 1e9, 3) == weights.meta["_ops"]
     assert sum(row.parameters for row in summary.layers) == summary.parameters
     assert sum(row.parameters for row in summary.stages) == summary.parameters
-    for what in ("macs", "activations", "kept"):
+    for what in ("macs", "activations", "saved_bytes"):
         assert sum(getattr(row, what) for row in summary.layers) == getattr(
             summary, what
         )
@@ -115,7 +115,7 @@ def test_ours_cost_what_torchvisions_cost(name, ours):
     with torch.device("meta"):
         net = ours()
     one, two = summarize(net, (3, 224, 224)), summarize(on_meta(name), (3, 224, 224))
-    for what in ("parameters", "macs", "kept"):
+    for what in ("parameters", "macs", "saved_bytes"):
         assert getattr(one, what) == getattr(two, what)
 
 
@@ -133,12 +133,12 @@ def test_table():
 
 LAYERS = """\
 Sequential
-layer  kind               output shape  parameters  MACs  handed on   kept  field  stride  centre
+layer  kind               output shape  parameters  MACs  output  saved  field  stride  center
 input                     1 x 5 x 7
-0      Conv2d             2 x 3 x 5             20   270      120 B  120 B      3       1       1
-1      ReLU               2 x 3 x 5              0     0        0 B    0 B      3       1       1
-2      AdaptiveAvgPool2d  2 x 2 x 2              0     0       32 B    0 B  4 x 5  varies  varies
-total                                           20   270      152 B  120 B"""  # noqa: E501
+0      Conv2d             2 x 3 x 5             20   270   120 B  120 B      3       1       1
+1      ReLU               2 x 3 x 5              0     0     0 B    0 B      3       1       1
+2      AdaptiveAvgPool2d  2 x 2 x 2              0     0    32 B    0 B  4 x 5  varies  varies
+total                                           20   270   152 B  120 B"""  # noqa: E501
 
 
 def test_table_of_layers():
@@ -193,7 +193,7 @@ def test_html_is_the_same_table():
     cells = Cells(summary._repr_html_())
     lines = [re.split(r"\s{2,}", line) for line in LENET.splitlines()[1:]]
     assert [[c for c in row if c] for row in cells.rows] == lines
-    # Nothing that runs, and no colours, which would not follow a dark page.
+    # Nothing that runs, and no colors, which would not follow a dark page.
     assert cells.attributes == {
         ("style", "text-align: left"),
         ("style", "text-align: right"),
@@ -233,7 +233,7 @@ def test_plot():
     summary = summarize(LeNet("modern"), (1, 28, 28))
     _, (layers, stages) = plt.subplots(1, 2)
     summary.plot(layers, "macs")
-    summary.plot(stages, "kept", "stages")
+    summary.plot(stages, "saved_bytes", "stages")
     # Flatten has nothing to show; the others have parameters, operations or memory.
     assert len(layers.patches) == len(summary.layers) - 1
     assert sum(bar.get_width() for bar in layers.patches) == 416_520
@@ -303,7 +303,7 @@ def test_wherever_the_weights_are():
     with torch.inference_mode():
         assert there == summarize(ResNet("small"), (1, 28, 28))
     twice = summarize(ResNet("small").double(), (1, 28, 28))
-    assert twice.kept == 2 * there.kept
+    assert twice.saved_bytes == 2 * there.saved_bytes
     assert twice.macs == there.macs
 
 

@@ -55,11 +55,11 @@ def of_summarize(net, channels, size):
             "parameters": row.parameters,
             "macs": row.macs,
             "activations": row.activations,
-            "kept": row.kept,
+            "saved_bytes": row.saved_bytes,
             "shape": list(row.shape),
             "sees": row.field.size[0],
             "stride": row.field.stride[0],
-            "centre": row.field.centre[0],
+            "center": row.field.center[0],
             "all": row.field.covers((size, size)),
         }
         for row in summarize(net, (channels, size, size)).stages
@@ -67,8 +67,8 @@ def of_summarize(net, channels, size):
 
 
 def of_script(rows):
-    """Where strides vary, there is no centre."""
-    return [row | ({"centre": None} if row["stride"] is None else {}) for row in rows]
+    """Where strides vary, there is no center."""
+    return [row | ({"center": None} if row["stride"] is None else {}) for row in rows]
 
 
 #: More of the steps of ResNet-50.

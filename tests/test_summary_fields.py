@@ -74,8 +74,8 @@ def by_gradient(net, size):
 
 def by_rule(summary, place):
     """The same from the field of the last row."""
-    size, stride, centre = summary.layers[-1].field
-    axes = list(zip(size, stride, centre, place, strict=True))
+    size, stride, center = summary.layers[-1].field
+    axes = list(zip(size, stride, center, place, strict=True))
     first = [c - (s - 1) / 2 + step * i for s, step, c, i in axes]
     return first, [start + s - 1 for start, s in zip(first, size, strict=True)]
 
@@ -280,14 +280,14 @@ FOLLOWED = {
 
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_operations_by_gradient(name):
-    """The largest window of all elements, and the centre of the first."""
+    """The largest window of all elements, and the center of the first."""
     torch.manual_seed(0)
     net = behind(*FOLLOWED[name]).double().eval()
     for parameter in net.parameters():
         nn.init.uniform_(parameter, 0.5, 1.5)
     summary = summarize(net, (2, 13, 13))
     assert summary.notes == ()
-    size, stride, centre = summary.stages[1].field
+    size, stride, center = summary.stages[1].field
     x = torch.rand(1, 2, 13, 13, dtype=torch.double)
     jacobian = torch.autograd.functional.jacobian(net, x)
     seen = jacobian.reshape(-1, 2, 13, 13).abs().sum(1) > 0
@@ -295,7 +295,7 @@ def test_operations_by_gradient(name):
     for axis in range(2):
         assert size[axis] == max((hi - lo + 1)[axis] for lo, hi in boxes)
         if stride[axis] is not None:
-            assert 2 * centre[axis] == sum(edge[axis] for edge in boxes[0])
+            assert 2 * center[axis] == sum(edge[axis] for edge in boxes[0])
 
 
 # --- what cannot be followed is said ---

@@ -34,23 +34,23 @@ MAP, POOLED, INDICES, LAST = 8 * 64 * 4, 8 * 16 * 4, 8 * 16 * 8, 4 * 16 * 4
 
 
 def test_by_hand():
-    """Normalisation keeps its input and a ReLU its output, which in place is the output
-    of the normalisation; pooling keeps 64-bit indices; layers with weights their input.
+    """Normalization keeps its input and a ReLU its output, which in place is the output
+    of the normalization; pooling keeps 64-bit indices; layers with weights their input.
     """
     there = summarize(small(inplace=True), (3, 8, 8))
     assert column(there, "activations") == [MAP, MAP, 0, POOLED, LAST, 0, 40]
-    assert column(there, "kept") == [MAP, MAP, 0, POOLED + INDICES, LAST, 0, 0]
+    assert column(there, "saved_bytes") == [MAP, MAP, 0, POOLED + INDICES, LAST, 0, 0]
     anew = summarize(small(inplace=False), (3, 8, 8))
     assert column(anew, "activations") == [MAP, MAP, MAP, POOLED, LAST, 0, 40]
-    assert column(anew, "kept") == [MAP, 0, MAP, POOLED + INDICES, LAST, 0, 0]
+    assert column(anew, "saved_bytes") == [MAP, 0, MAP, POOLED + INDICES, LAST, 0, 0]
 
 
 def test_what_is_frozen_keeps_less():
     net = small(inplace=True).requires_grad_(False)
-    assert summarize(net, (3, 8, 8)).kept == 0
+    assert summarize(net, (3, 8, 8)).saved_bytes == 0
     net[6].requires_grad_(True)
     frozen = summarize(net, (3, 8, 8))
-    assert column(frozen, "kept") == [0, 0, 0, 0, LAST, 0, 0]
+    assert column(frozen, "saved_bytes") == [0, 0, 0, 0, LAST, 0, 0]
     assert frozen.parameters == frozen.layers[-1].parameters == 650
 
 
@@ -95,7 +95,7 @@ def test_as_on_the_processor(build, size):
     torch.manual_seed(0)
     net = build()
     more, few = (kept_for_real(net, torch.randn(n, *size)) for n in (5, 2))
-    assert more - few == 3 * summarize(net, size).kept
+    assert more - few == 3 * summarize(net, size).saved_bytes
 
 
 def test_the_papers_neurons():
@@ -195,7 +195,7 @@ def test_training_only():
     summary = summarize(GoogLeNet("small", aux=True), (1, 28, 28))
     aside = [row for row in summary.stages if row.calls == 0]
     assert [row.name for row in aside] == ["aux.inception_3b", "aux.inception_4a"]
-    assert all(row.parameters and row.kept and not row.macs for row in aside)
+    assert all(row.parameters and row.saved_bytes and not row.macs for row in aside)
     assert [row.shape for row in aside] == [(10,), (10,)]
     names = "aux.inception_3b, aux.inception_4a"
     assert summary.notes == (f"in training only, without MACs: {names}",)
@@ -206,8 +206,8 @@ def test_training_that_fails():
     with torch.device("meta"):
         net = GoogLeNet("paper", aux=True)
     summary = summarize(net, (3, 128, 128))
-    assert summary.kept is None
-    assert all(row.kept is None for row in summary.layers)
+    assert summary.saved_bytes is None
+    assert all(row.saved_bytes is None for row in summary.layers)
     assert summary.macs > 0
     assert summary.notes[0].startswith(
         "memory: unknown, in training mode: the auxiliary classifiers cannot take"
@@ -217,7 +217,7 @@ def test_training_that_fails():
 
 def test_a_batch_that_is_not_in_front():
     summary = summarize(nn.TransformerEncoderLayer(8, 2), (3, 8))
-    assert summary.kept is None
+    assert summary.saved_bytes is None
     assert summary.notes == (
         "memory: unknown, in training mode: the first dimension is not that of the"
         " mini-batch",

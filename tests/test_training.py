@@ -26,11 +26,11 @@ from course_lib.training.processes import Processes
 RUN_ON = runtime("cpu", "float32")
 
 
-def trained(sample, *, run_on=None, compiled=False, progress=False, **settings):
+def trained(sample, *, runtime=None, compiled=False, progress=False, **settings):
     torch.manual_seed(0)
     net = LeNet("modern")
     asked = Settings(**({"epochs": 2, "batch_size": 50} | settings))
-    how = {"run_on": run_on, "compiled": compiled, "progress": progress}
+    how = {"runtime": runtime, "compiled": compiled, "progress": progress}
     return net, fit(net, sample, asked, **how)
 
 
@@ -47,7 +47,7 @@ def test_learns(sample):
 
 def test_the_same_seed_gives_the_same(sample):
     (_, a), (_, b), (_, c) = (
-        trained(sample, seed=seed, run_on=RUN_ON, augment=True) for seed in (1, 1, 2)
+        trained(sample, seed=seed, runtime=RUN_ON, augment=True) for seed in (1, 1, 2)
     )
     assert a.losses == b.losses
     assert a.losses != c.losses
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same(sample):
 def test_the_loop_is_one_cycle_sgd(sample, momentum, cycle):
     """Four steps, written out: the same weights to the last bit but rounding."""
     arguments = {"epochs": 1, "batch_size": 100, "momentum": momentum}
-    net, _ = trained(sample, run_on=RUN_ON, **arguments)
+    net, _ = trained(sample, runtime=RUN_ON, **arguments)
     torch.manual_seed(0)
     twin = LeNet("modern").to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -95,7 +95,7 @@ def test_auxiliary_classifiers_count_in_training_alone(sample):
     x, y = next(sample.train.batches(400, seed=3))
     expected = twin(x.contiguous(memory_format=torch.channels_last)).loss(y, 0.1)
     settings = Settings(epochs=1, batch_size=400, seed=3)
-    history = fit(net, sample, settings, run_on=RUN_ON, progress=False)
+    history = fit(net, sample, settings, runtime=RUN_ON, progress=False)
     assert history.losses == [pytest.approx(expected.item(), rel=1e-4)]
     assert history.test.loss < 10
 
@@ -116,7 +116,7 @@ def test_the_test_set_is_read_once_and_at_the_end(sample, monkeypatch):
 def test_evaluate_is_in_evaluation_mode_and_restores(sample):
     net = ResNet("small").train()
     before = net.stem[1].running_mean.clone()
-    score = evaluate(net, sample.test, run_on=RUN_ON)
+    score = evaluate(net, sample.test, runtime=RUN_ON)
     assert net.training
     assert torch.equal(net.stem[1].running_mean, before)
     x, y = next(sample.test.batches(160))
@@ -131,7 +131,7 @@ def test_evaluate_is_in_evaluation_mode_and_restores(sample):
 def test_evaluate_does_not_depend_on_the_batches(sample):
     net = LeNet("modern")
     a, b = (
-        evaluate(net, sample.test, batch_size=size, run_on=RUN_ON) for size in (7, 160)
+        evaluate(net, sample.test, batch_size=size, runtime=RUN_ON) for size in (7, 160)
     )
     assert a.accuracy == b.accuracy
     assert a.loss == pytest.approx(b.loss, rel=1e-5)
@@ -223,7 +223,7 @@ def test_goes_on_from_its_checkpoint_as_if_nothing_had_been(
             sample,
             settings,
             checkpoint=checkpoint,
-            run_on=RUN_ON,
+            runtime=RUN_ON,
             progress=False,
         )
         return net, history
@@ -263,9 +263,9 @@ def test_compiled_is_what_learns(sample, monkeypatch):
         return nn.Sequential(net, nn.Tanh())
 
     monkeypatch.setattr(torch, "compile", compile_)
-    plain, a = trained(sample, epochs=1, run_on=RUN_ON)
+    plain, a = trained(sample, epochs=1, runtime=RUN_ON)
     assert compiled == []
-    net, b = trained(sample, epochs=1, run_on=RUN_ON, compiled=True)
+    net, b = trained(sample, epochs=1, runtime=RUN_ON, compiled=True)
     assert compiled == [net]
     assert a.losses != b.losses
     assert list(plain.state_dict()) == list(net.state_dict())
@@ -278,7 +278,7 @@ def test_compiled_is_what_learns(sample, monkeypatch):
 )
 def test_compiled(sample):
     """What it computes is the same: the mechanism of `test_compiled_is_what_learns`."""
-    plain, a = trained(sample, epochs=1, run_on=RUN_ON)
-    compiled, b = trained(sample, epochs=1, run_on=RUN_ON, compiled=True)
+    plain, a = trained(sample, epochs=1, runtime=RUN_ON)
+    compiled, b = trained(sample, epochs=1, runtime=RUN_ON, compiled=True)
     assert a.losses == pytest.approx(b.losses, rel=1e-3)
     assert list(plain.state_dict()) == list(compiled.state_dict())

@@ -208,7 +208,7 @@ def test_on_gpus_as_far_as_it_goes_without(monkeypatch, capsys):
     assert calls == [3, "nccl"]
     ((net, arguments),) = nets
     assert any(isinstance(each, torch.nn.SyncBatchNorm) for each in net.modules())
-    assert arguments["run_on"].device == torch.device("cuda:3")
+    assert arguments["runtime"].device == torch.device("cuda:3")
     assert capsys.readouterr().out == ""  # only the first process speaks
 
 

@@ -74,11 +74,11 @@ def test_the_same_to_the_bit(name, precision, sample):
     torch.manual_seed(0)
     net = SMALL[name]()
     twin = copy.deepcopy(net)
-    run_on = runtime("cpu", precision)
+    here = runtime("cpu", precision)
     settings = Settings(epochs=EPOCHS, batch_size=BATCH, lr=LR, augment=True)
     data = FashionMNIST(train, few, few, "")
-    history = fit(net, data, settings, run_on=run_on, progress=False)
-    losses = plain(twin, train, run_on.precision)
+    history = fit(net, data, settings, runtime=here, progress=False)
+    losses = plain(twin, train, here.precision)
     assert history.losses == losses
     assert len(losses) == 2 * 3
     assert len(set(losses)) == 6

@@ -9,10 +9,10 @@ from course_lib import runtime
 
 
 def test_asked_for():
-    run_on = runtime("cpu", "float32")
-    assert (run_on.device, run_on.precision) == (torch.device("cpu"), torch.float32)
-    assert str(run_on) == "cpu, float32"
-    assert run_on.place(torch.zeros(2, 3, 4, 4)).is_contiguous(
+    here = runtime("cpu", "float32")
+    assert (here.device, here.precision) == (torch.device("cpu"), torch.float32)
+    assert str(here) == "cpu, float32"
+    assert here.to_device(torch.zeros(2, 3, 4, 4)).is_contiguous(
         memory_format=torch.channels_last
     )
 
@@ -107,7 +107,7 @@ def test_preferences(monkeypatch):
 
 
 def test_in_64_bits_weights_and_pictures_are_too():
-    run_on = runtime("cpu", "float64")
-    net = run_on.host(torch.nn.Conv2d(1, 1, 3))
-    with run_on.autocast():
-        assert net(run_on.place(torch.rand(1, 1, 3, 3))).dtype == torch.float64
+    here = runtime("cpu", "float64")
+    net = here.prepare(torch.nn.Conv2d(1, 1, 3))
+    with here.autocast():
+        assert net(here.to_device(torch.rand(1, 1, 3, 3))).dtype == torch.float64

@@ -163,7 +163,7 @@ def test_c_is_d_with_kernels_of_one_pixel():
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_lrn_is_a_with_one_normalisation():
+def test_a_lrn_is_a_with_one_normalization():
     """It stands behind the first ReLU, with the constants of AlexNet."""
     torch.manual_seed(0)
     ours = VGG("A-LRN").eval()
@@ -196,7 +196,7 @@ def test_dropout_falls_where_torchvision_has_it():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_normalisation_is_after_each_convolution_or_nowhere(variant, batch_norm):
+def test_normalization_is_after_each_convolution_or_nowhere(variant, batch_norm):
     net = on_meta(variant, batch_norm=batch_norm, dropout=0.25)
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert [norm.num_features for norm in norms] == [
@@ -264,7 +264,7 @@ def test_classes_and_channels_of_table_1(variant):
     assert net(torch.empty(2, 2, 64, 64, device="meta")).shape == (2, 7)
 
 
-def test_gradients_pass_the_normalisation_of_a_lrn():
+def test_gradients_pass_the_normalization_of_a_lrn():
     block, x = vgg_block(1, 3, 8, lrn=True), torch.randn(1, 3, 4, 4)
     block, x = block.double(), x.double().requires_grad_()
     assert torch.autograd.gradcheck(block, x)

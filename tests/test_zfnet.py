@@ -9,11 +9,11 @@ from course_lib.zfnet import SMALL_STEMS, VARIANTS, ZFNet, conv_stage
 
 
 def small_written_out(conv1, conv2):
-    def normalise():
+    def normalize():
         return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)
 
-    layers = [conv1, nn.ReLU(), nn.MaxPool2d(3, 2, 1), normalise()]
-    layers += [conv2, nn.ReLU(), normalise()]
+    layers = [conv1, nn.ReLU(), nn.MaxPool2d(3, 2, 1), normalize()]
+    layers += [conv2, nn.ReLU(), normalize()]
     layers += [nn.Conv2d(48, 64, 3, padding=1), nn.ReLU()]
     layers += [nn.Conv2d(64, 64, 3, padding=1), nn.ReLU()]
     layers += [nn.Conv2d(64, 48, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)]
@@ -118,16 +118,16 @@ def test_stems_change_only_the_first_two_layers():
     assert (shapes[0][0], shapes[1][0]) == ((16, 14, 14), (16, 7, 7))
 
 
-def test_normalisation_is_alexnets_formula():
+def test_normalization_is_alexnets_formula():
     """Section 3.3 of Krizhevsky et al. (2012): k = 2, n = 5, alpha = 1e-4, beta =
-    0.75, and a sum over neighbours where PyTorch has a mean.
+    0.75, and a sum over neighbors where PyTorch has a mean.
     """
     x = 100 * torch.rand(2, 8, 3, 3)
-    neighbours = torch.stack(
+    neighbors = torch.stack(
         [x[:, max(i - 2, 0) : i + 3].square().sum(dim=1) for i in range(8)], dim=1
     )
     torch.testing.assert_close(
-        conv_stage(3, 8, lrn=True)[-1](x), x / (2 + 1e-4 * neighbours) ** 0.75
+        conv_stage(3, 8, lrn=True)[-1](x), x / (2 + 1e-4 * neighbors) ** 0.75
     )
 
 

@@ -47,7 +47,7 @@ def network(entry: CatalogEntry) -> dict[str, object]:
 
 
 def _slim(svg: str) -> str:
-    """A drawing without what the table says and without colours for programs that do
+    """A drawing without what the table says and without colors for programs that do
     not know style sheets.
     """
     svg = re.sub(r"<title.*?</title>\n|<desc.*?</desc>\n", "", svg, flags=re.DOTALL)

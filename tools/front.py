@@ -16,7 +16,7 @@ import torch
 from course_lib import Residual, basic_block, draw, summarize
 from course_lib.catalog import NETWORKS
 from course_lib.diagram import Drawing
-from course_lib.diagram.marks import Circle, Line, Mark, Words
+from course_lib.diagram.marks import Circle, Element, Label, Line
 from course_lib.diagram.svg import svg
 
 FRONT = Path(__file__).parents[1] / "book/front"
@@ -65,7 +65,7 @@ def costs(name: str) -> tuple[float, float]:
     return summary.macs / 1e9, summary.parameters / 1e9
 
 
-def bubbles(width: float, height: float) -> tuple[Mark, ...]:
+def bubbles(width: float, height: float) -> tuple[Element, ...]:
     """The chart, its axes `width` by `height`."""
 
     def place(gmac: float, accuracy: float) -> tuple[float, float]:
@@ -74,20 +74,20 @@ def bubbles(width: float, height: float) -> tuple[Mark, ...]:
             (TOP - accuracy) / (TOP - BOTTOM) * height,
         )
 
-    marks: list[Mark] = []
+    marks: list[Element] = []
     for percent in range(55, TOP, 5):
         _, y = place(1, percent)
         marks.append(Line(((0, y), (width, y)), head=False, style="panel"))
-        marks.append(Words(-6, y, f"{percent}%", 11, "label", "end"))
+        marks.append(Label(-6, y, f"{percent}%", 11, "label", "end"))
     for tick in (1, 2, 5, 10, 20):
         x, _ = place(tick, TOP)
         marks.append(Line(((x, height), (x, height + 4)), head=False))
-        marks.append(Words(x, height + 14, f"{tick}", 11, "label"))
+        marks.append(Label(x, height + 14, f"{tick}", 11, "label"))
     marks.append(Line(((0, height), (width, height)), head=False))
     axis = "thousand million operations for one picture"
-    marks.append(Words(width / 2, height + 32, axis, 11.5, "label"))
-    marks.append(Words(-34, -8, "ImageNet accuracy", 11.5, "label", "start"))
-    names: list[Mark] = []
+    marks.append(Label(width / 2, height + 32, axis, 11.5, "label"))
+    marks.append(Label(-34, -8, "ImageNet accuracy", 11.5, "label", "start"))
+    names: list[Element] = []
     scale = 60 + width / 30
     for name in sorted(NETS, key=lambda name: -costs(name)[1]):
         gmac, parameters = costs(name)
@@ -98,7 +98,7 @@ def bubbles(width: float, height: float) -> tuple[Mark, ...]:
     return (*marks, *names)
 
 
-def beside(x: float, y: float, radius: float, name: str) -> Words:
+def beside(x: float, y: float, radius: float, name: str) -> Label:
     """The name of a bubble, on its side."""
     away = radius + 4
     dx, dy, anchor = {
@@ -107,7 +107,7 @@ def beside(x: float, y: float, radius: float, name: str) -> Words:
         "above": (0.0, -away - 5, "middle"),
         "below": (0.0, away + 6, "middle"),
     }[SIDES.get(name, "right")]
-    return Words(x + dx, y + dy, name, 12, anchor=anchor)
+    return Label(x + dx, y + dy, name, 12, anchor=anchor)
 
 
 def drawings() -> dict[str, Drawing]:

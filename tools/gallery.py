@@ -1,5 +1,5 @@
 """Write a page with the drawings of all networks, to look at: _build/gallery.html, and
-_build/gallery_dark.html with the colours of dark mode.
+_build/gallery_dark.html with the colors of dark mode.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
             f"<h2>{name}</h2>\n{drawing._repr_html_()}"
             for name, drawing in drawings().items()
         )
-    for theme, colours in (
+    for theme, colors in (
         ("light", "#fff;color:#111"),
         ("dark", "#121212;color:#eee"),
     ):
@@ -68,7 +68,7 @@ def main() -> None:
             '<meta charset="utf-8"><title>Drawings</title>'
             f"<style>{css}body{{font-family:sans-serif;"
             "max-width:690px;margin:1rem auto;padding:0 12px;"
-            f"background:{colours}}}</style>{body}"
+            f"background:{colors}}}</style>{body}"
         )
         name = "gallery.html" if theme == "light" else f"gallery_{theme}.html"
         target = ROOT / "_build" / name

@@ -144,7 +144,7 @@ def card() -> Row | None:
     """What is here: the card, its driver and the versions; None without a card."""
     if not torch.cuda.is_available():
         return None
-    run_on = course_lib.runtime("cuda")
+    here = course_lib.runtime("cuda")
     query = ("--query-gpu=driver_version", "--format=csv,noheader")
     try:
         asked = subprocess.run(("nvidia-smi", *query), capture_output=True, text=True)
@@ -153,7 +153,7 @@ def card() -> Row | None:
         driver = "unknown"
     return {
         "card": torch.cuda.get_device_name(),
-        "precision": str(run_on).rpartition(", ")[2],
+        "precision": str(here).rpartition(", ")[2],
         "driver": driver,
         "cuda": torch.version.cuda or "none",
         "torch": torch.__version__.split("+")[0],
@@ -284,16 +284,16 @@ def _steps(
     """Steps of training without end, as those of `fit`; each gives its loss, which is
     still on the device.
     """
-    run_on = course_lib.runtime()
-    run_on.host(net).train()
-    images = train.to(run_on.device)
+    here = course_lib.runtime()
+    here.prepare(net).train()
+    images = train.to(here.device)
     optimizer = torch.optim.SGD(
         net.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True, fused=True
     )
     for epoch in itertools.count():
         for x, y in images.batches(batch_size, seed=0, epoch=epoch, size=size):
-            with run_on.autocast():
-                loss = _loss(net(run_on.place(x)), y)
+            with here.autocast():
+                loss = _loss(net(here.to_device(x)), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

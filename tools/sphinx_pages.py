@@ -116,7 +116,7 @@ def target(text: str, objects: Any) -> str | None:
 
 
 class Figures(SphinxPostTransform):
-    """Tell curves, whose colours dark mode may turn over, from pictures, whose it may
+    """Tell curves, whose colors dark mode may turn over, from pictures, whose it may
     not: there "dark" in the text means dark.
     """
 

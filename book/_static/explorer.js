@@ -14,7 +14,7 @@ function xray({ stages, classes, input }, size, width = 1) {
   const numbers = (x) => x.channels * x.places ** 2;
   /** Memory that training keeps counts once, for the stage that made it. */
   const keep = ({ memory }) => {
-    if (!memory.kept) memory.row.kept += memory.bytes;
+    if (!memory.kept) memory.row.saved_bytes += memory.bytes;
     memory.kept = true;
   };
   /** What comes of `x` by `changes`, in memory of its own. */
@@ -90,12 +90,12 @@ function xray({ stages, classes, input }, size, width = 1) {
       return made(x, { ...whole(x), channels: to });
     },
     codes(x, channels) {
-      row.kept += 4 * channels * x.channels; // the differences
+      row.saved_bytes += 4 * channels * x.channels; // the differences
       return made(x, { ...whole(x), channels });
     },
     max(x, ...how) {
       const y = pool(x, ...how);
-      row.kept += 8 * numbers(y); // where each maximum was
+      row.saved_bytes += 8 * numbers(y); // where each maximum was
       return y;
     },
     avg: pool,
@@ -106,7 +106,7 @@ function xray({ stages, classes, input }, size, width = 1) {
     subsample(x) {
       const y = pool(x, 2, 2, 0);
       row.parameters += 2 * y.channels;
-      row.kept += 4 * numbers(y); // the sums
+      row.saved_bytes += 4 * numbers(y); // the sums
       return y;
     },
     bn(x) {
@@ -116,7 +116,7 @@ function xray({ stages, classes, input }, size, width = 1) {
     },
     lrn(x, maps) {
       keep(x); // and the squares between zeros, what they add up to, and its power
-      row.kept += 4 * (3 * x.channels + maps - 1) * x.places ** 2;
+      row.saved_bytes += 4 * (3 * x.channels + maps - 1) * x.places ** 2;
       return made(x);
     },
     "relu!"(x) {
@@ -129,11 +129,11 @@ function xray({ stages, classes, input }, size, width = 1) {
       return y;
     },
     tanh(x) {
-      row.kept += 4 * numbers(x); // before it is scaled
+      row.saved_bytes += 4 * numbers(x); // before it is scaled
       return made(x);
     },
     drop(x) {
-      row.kept += 4 * numbers(x); // what is dropped
+      row.saved_bytes += 4 * numbers(x); // what is dropped
       return made(x, {}, false);
     },
     flat: (x) => ({ ...x, channels: numbers(x), places: 1, jump: x.reach && x.jump, flat: true }),
@@ -152,12 +152,12 @@ function xray({ stages, classes, input }, size, width = 1) {
   let x = { channels: input[0], places: size, start: 0, sees: 1, jump: 1, reach: size - 1 };
   x.memory = { kept: true };
   return Object.entries(stages).map(([name, steps]) => {
-    row = { name, parameters: 0, macs: 0, activations: 0, kept: 0 };
+    row = { name, parameters: 0, macs: 0, activations: 0, saved_bytes: 0 };
     x = follow(x, steps);
     const shape = x.flat ? [x.channels] : [x.channels, x.places, x.places];
-    const [stride, centre] = [x.jump, x.start + (x.sees - 1) / 2];
-    const all = stride === 0 && Math.abs(2 * centre - size + 1) <= x.sees - size;
-    return Object.assign(row, { shape, sees: x.sees, stride, centre, all });
+    const [stride, center] = [x.jump, x.start + (x.sees - 1) / 2];
+    const all = stride === 0 && Math.abs(2 * center - size + 1) <= x.sees - size;
+    return Object.assign(row, { shape, sees: x.sees, stride, center, all });
   });
 }
 
@@ -282,13 +282,13 @@ xray.explore = (place, networks) => {
     }
     const rows = xray(picked, pixels, factor);
     const total = { name: "all", shape: rows.at(-1).shape, total: true };
-    for (const what of ["parameters", "macs", "kept"]) {
+    for (const what of ["parameters", "macs", "saved_bytes"]) {
       total[what] = rows.reduce((sum, row) => sum + row[what], 0);
     }
     const counts = {
       Parameters: (row) => [row.parameters, ""],
       MACs: (row) => [row.macs * pictures, ""],
-      Memory: (row) => [row.kept * pictures, "B"],
+      Memory: (row) => [row.saved_bytes * pictures, "B"],
     };
     const titles = ["Stage", "Output", ...Object.keys(counts), "Sees, pixels"];
     const line = (row) => {
@@ -318,7 +318,7 @@ xray.explore = (place, networks) => {
       element("tfoot", {}, line(total)),
     );
     const state = 12 * total.parameters; // three numbers of four bytes
-    const kept = total.kept * pictures;
+    const kept = total.saved_bytes * pictures;
     status.textContent =
       `${network.value}: ${total.parameters.toLocaleString("en")} parameters, ` +
       `${(total.macs * pictures).toLocaleString("en")} multiply-accumulates. ` +

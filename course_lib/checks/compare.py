@@ -15,7 +15,7 @@ from torch import Tensor, nn
 Mistakes: TypeAlias = Sequence[tuple[Any, str]]
 
 
-class Wrong(Exception):  # noqa: N818, it is no error of ours
+class WrongAnswer(Exception):  # noqa: N818, it is no error of ours
     """An answer is wrong: a message without its full stop, and a hint that fits."""
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -38,16 +38,18 @@ def compare(
     `on` says for which input, `mistakes` what known mistakes would have given, each
     with its hint. Of a `secret` value nothing is told but on which side it lies.
 
-    Raises: Wrong if they differ.
+    Raises: WrongAnswer if they differ.
     """
     if got is None and want is not None:
-        raise Wrong(f"it returns nothing{_at(on)}", "Does it end with `return`?")
+        raise WrongAnswer(f"it returns nothing{_at(on)}", "Does it end with `return`?")
     if not _kind(got, want):
-        raise Wrong(f"it returns {_name(got)}{_at(on)}, where {_name(want)} is wanted")
+        raise WrongAnswer(
+            f"it returns {_name(got)}{_at(on)}, where {_name(want)} is wanted"
+        )
     if _equal(got, want, tolerance):
         return
     hint = next((hint for other, hint in mistakes if _same(got, other, tolerance)), "")
-    raise Wrong(_difference(got, want, on, secret, tolerance), hint)
+    raise WrongAnswer(_difference(got, want, on, secret, tolerance), hint)
 
 
 def same_function(
@@ -63,14 +65,15 @@ def same_function(
     `mistakes` are modules that wrong answers would build. Both are compared in training
     and evaluation mode, as copies would be: the modes they were in come back.
 
-    Raises: Wrong if it is no module, has parameters of other shapes, or other outputs.
+    Raises: WrongAnswer if it is no module, has parameters of other shapes, or other
+        outputs.
     """
     if not isinstance(got, nn.Module):
-        raise Wrong(f"it returns {_name(got)}, where a module is wanted")
+        raise WrongAnswer(f"it returns {_name(got)}, where a module is wanted")
     shapes = _shapes(got)
     if shapes != _shapes(want):
         hint = next((hint for other, hint in mistakes if shapes == _shapes(other)), "")
-        raise Wrong(_other_parameters(got, want), hint)
+        raise WrongAnswer(_other_parameters(got, want), hint)
     for x in inputs:
         outcomes = [
             _try(got, order, want, x, tolerance) for order in _orders(got, want)
@@ -81,7 +84,7 @@ def same_function(
                 for other, hint in mistakes
                 if shapes == _shapes(other) and _computes(got, other, x, tolerance)
             )
-            raise Wrong(str(outcomes[0]), next(built, ""))
+            raise WrongAnswer(str(outcomes[0]), next(built, ""))
 
 
 def _computes(got: nn.Module, other: nn.Module, x: Tensor, tolerance: float) -> bool:

@@ -11,9 +11,9 @@ import traceback
 from dataclasses import dataclass, field
 
 from course_lib.checks import keys
-from course_lib.checks.compare import Wrong
-from course_lib.checks.exercises import EXERCISES, Answer, Exercise, brief
-from course_lib.checks.limits import SECONDS, TimeUp, as_it_was
+from course_lib.checks.compare import WrongAnswer
+from course_lib.checks.exercises import EXERCISES, Answer, Exercise, short_repr
+from course_lib.checks.limits import SECONDS, TimeUp, preserved_state
 from course_lib.checks.report import Progress, Result
 
 
@@ -70,13 +70,13 @@ def _judge(asked: Exercise, answer: object) -> Result:
 
     if not callable(answer):
         return no(
-            f"a function is wanted, and this is {brief(answer)}.",
+            f"a function is wanted, and this is {short_repr(answer)}.",
             "Hand over the function itself, by its name, without calling it.",
         )
     try:
-        with as_it_was():
+        with preserved_state():
             asked.checker(Answer(answer))
-    except Wrong as wrong:
+    except WrongAnswer as wrong:
         return no(f"{wrong.message}.", wrong.hint)
     except TimeUp:
         return no(
@@ -87,7 +87,7 @@ def _judge(asked: Exercise, answer: object) -> Result:
         return no("It was interrupted.")
     except BaseException as error:  # whatever theirs does, we do not
         if type(error) is NotImplementedError and not error.args:  # a stub's
-            return no("Not started.", asked.first)
+            return no("Not started.", asked.first_hint)
         return no(f"Your code raised {_error(error)}{_place(error, answer)}.")
     return Result(asked.name, True, "")
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from course_lib.checks.compare import Mistakes, Wrong, compare
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.limits import (
     LARGEST,
     SECONDS,
-    as_it_was,
     copied,
+    preserved_state,
     size,
     time_limit,
 )
@@ -34,8 +34,8 @@ class Exercise:
     #: How long it takes, in minutes.
     minutes: int
     #: What to do first: the hint for those who have not begun.
-    first: str
-    #: It raises `Wrong` if an `Answer` is.
+    first_hint: str
+    #: It raises `WrongAnswer` if an `Answer` is.
     checker: Callable[[Answer], None]
 
 
@@ -44,7 +44,7 @@ EXERCISES: dict[str, Exercise] = {}
 
 
 def exercise(
-    name: str, *, kind: str, goal: str, minutes: int, first: str
+    name: str, *, kind: str, goal: str, minutes: int, first_hint: str
 ) -> Callable[[Callable[[Answer], None]], Callable[[Answer], None]]:
     """Register the decorated checker as the exercise ``"chapter.name"``.
 
@@ -57,7 +57,7 @@ def exercise(
 
     def register(checker: Callable[[Answer], None]) -> Callable[[Answer], None]:
         EXERCISES[name] = Exercise(
-            name, kind, goal, minutes=minutes, first=first, checker=checker
+            name, kind, goal, minutes=minutes, first_hint=first_hint, checker=checker
         )
         return checker
 
@@ -77,20 +77,20 @@ class Answer:
     def __call__(self, *arguments: Any) -> Any:
         """What theirs returns for `arguments`.
 
-        Raises: Wrong if it does not take them or returns too much, and whatever theirs
-            raises.
+        Raises: WrongAnswer if it does not take them or returns too much, and whatever
+            theirs raises.
         """
         self._takes(arguments)
-        with as_it_was(), time_limit(SECONDS):
+        with preserved_state(), time_limit(SECONDS):
             got = self.value(*copied(arguments))
         if size(got) > LARGEST:
-            raise Wrong(
+            raise WrongAnswer(
                 f"what it returns takes {size(got) / 2**30:.1f} GiB",
                 "Something grew far beyond what is asked for; look at its shape.",
             )
         return got
 
-    def gives(
+    def expect(
         self,
         want: Any,
         *arguments: Any,
@@ -104,10 +104,10 @@ class Answer:
         would return, each with the hint that fits. Without arguments nothing is said
         about `want`: it would be the solution.
 
-        Raises: Wrong if it does not.
+        Raises: WrongAnswer if it does not.
         """
         if on is None:
-            on = ", ".join(map(brief, arguments))
+            on = ", ".join(map(short_repr, arguments))
         compare(
             self(*arguments),
             want,
@@ -125,14 +125,14 @@ class Answer:
         try:
             signature.bind(*arguments)
         except TypeError:
-            raise Wrong(
+            raise WrongAnswer(
                 f"it takes {signature}, and the check calls it with {len(arguments)}"
                 " arguments",
                 "Leave the line with `def` as it was.",
             ) from None
 
 
-def brief(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value in a few words."""
     shape = getattr(value, "shape", None)
     if shape is not None:

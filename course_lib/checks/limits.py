@@ -57,7 +57,9 @@ def _alarm(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        _surely(lambda: signal.setitimer(signal.ITIMER_REAL, left, interval))
+        _retry_through_timeout(
+            lambda: signal.setitimer(signal.ITIMER_REAL, left, interval)
+        )
         signal.signal(signal.SIGALRM, handler)
 
 
@@ -87,10 +89,10 @@ def _watchdog(seconds: float) -> Iterator[None]:  # pragma: no cover
             watcher.join()
             throw(thread, None)  # what has not arrived is taken back
 
-        _surely(end)
+        _retry_through_timeout(end)
 
 
-def _surely(end: Callable[[], object]) -> None:
+def _retry_through_timeout(end: Callable[[], object]) -> None:
     """Call `end`, again if the time is up in the middle of it."""
     while True:
         try:
@@ -101,7 +103,7 @@ def _surely(end: Callable[[], object]) -> None:
 
 
 @contextmanager
-def as_it_was() -> Iterator[None]:
+def preserved_state() -> Iterator[None]:
     """Put back, after the body, what it may have changed for everybody: random numbers,
     the default type of tensors, whether gradients are recorded.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from course_lib.checks.compare import Mistakes, Wrong
+from course_lib.checks.compare import Mistakes, WrongAnswer
 
 
 @contextmanager
@@ -16,21 +16,21 @@ def case(named: str, hint: str = "") -> Iterator[None]:
     """Put the name of a case in front of what turns out to be wrong in the body, and
     give `hint` where there is none that fits better.
 
-    Raises: Wrong if the body does.
+    Raises: WrongAnswer if the body does.
     """
     try:
         yield
-    except Wrong as wrong:
-        raise Wrong(f"{named}{wrong.message}", wrong.hint or hint) from None
+    except WrongAnswer as wrong:
+        raise WrongAnswer(f"{named}{wrong.message}", wrong.hint or hint) from None
 
 
 def refuse(when: object, message: str, hint: str = "") -> None:
     """Say what is wrong `when` it is so.
 
-    Raises: Wrong then.
+    Raises: WrongAnswer then.
     """
     if when:
-        raise Wrong(message, hint)
+        raise WrongAnswer(message, hint)
 
 
 def all_with(hint: str, values: Iterable[Any]) -> Mistakes:

@@ -1,7 +1,7 @@
 """Fashion-MNIST as tensors: found or fetched, checked byte for byte, and cut into
 batches without a loop over images.
 
-70,000 grey pictures of clothes, 28x28 pixels, ten classes (Xiao, Rasul and Vollgraf
+70,000 gray pictures of clothes, 28x28 pixels, ten classes (Xiao, Rasul and Vollgraf
 2017, arXiv:1708.07747). The last 5,000 of the 60,000 training pictures are kept for
 validation; the test set is for the end of a run.
 """
@@ -49,7 +49,7 @@ VALIDATION = 5_000
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures and their labels, in memory.
+    """ImageSplit and their labels, in memory.
 
     Shape: `images` (N, 1, 28, 28) of uint8, `labels` (N,) of int64.
     """
@@ -84,7 +84,7 @@ class Split:
         epoch: int = 0,
         augment: bool = False,
         size: int | None = None,
-        part: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """All pictures once, as ``(x, y)``: in order if `seed` is None, otherwise
         shuffled, for training.
@@ -92,22 +92,22 @@ class Split:
         The batches are as equal as can be: 55,000 pictures at 128 make 430 batches of
         127 or 128. With `augment`, every picture is moved by up to one pixel and may be
         mirrored; what happens to a picture depends on `seed`, `epoch` and the picture,
-        and on nothing else. With `size`, pictures are resized (bilinear). With a `part`
-        of (1, 2), each batch is the second half of what it would be: the share of one
-        process out of two.
+        and on nothing else. With `size`, pictures are resized (bilinear). With a
+        `shard` of (1, 2), each batch is the second half of what it would be:
+        the share of one process out of two.
 
         Shape: x (n, 1, size, size) of float32, mean 0 and standard deviation 1 over the
             training set; y (n,).
-        Raises: ValueError if `batch_size` or `size` is less than 1, or `part` is not
+        Raises: ValueError if `batch_size` or `size` is less than 1, or `shard` is not
             one of its number.
         """
         if batch_size < 1 or (size is not None and size < 1):
             raise ValueError(
                 f"batch_size and size must be at least 1, got {batch_size} and {size}"
             )
-        which, parts = part
-        if not 0 <= which < parts:
-            raise ValueError(f"part must be (i, n) with 0 <= i < n, got {part}")
+        which, shards = shard
+        if not 0 <= which < shards:
+            raise ValueError(f"shard must be (i, n) with 0 <= i < n, got {shard}")
         n = len(self)
         order, flip, shift = torch.arange(n), None, None
         if seed is not None:  # drawn on the CPU, so that every device sees the same
@@ -117,7 +117,7 @@ class Split:
                 flip = torch.rand(n, generator=random) < 0.5
                 shift = torch.randint(-1, 2, (n, 2), generator=random)
         batches = order.tensor_split(-(-n // batch_size)) if n else ()
-        mine = [batch.tensor_split(parts)[which] for batch in batches]
+        mine = [batch.tensor_split(shards)[which] for batch in batches]
         return self._deal(mine, flip, shift, size)
 
     def _deal(

@@ -1,4 +1,4 @@
-"""Pictures in folders, one folder a class, as ImageNet comes: read by torchvision.
+"""ImageSplit in folders, one folder a class, as ImageNet comes: read by torchvision.
 
 What is drawn for a picture depends on the seed, the epoch and the picture alone, so
 that the number of processes or workers changes nothing.
@@ -68,30 +68,30 @@ class FolderSplit:
         epoch: int = 0,
         augment: bool = False,
         size: int | None = None,
-        part: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """All pictures once, as `course_lib.Split.batches` has it.
 
         With `augment`, a part of a picture is cut out at random, enlarged to `size` and
-        perhaps mirrored; without, its centre is.
+        perhaps mirrored; without, its center is.
 
         Shape: x (n, 3, size, size) of float32; y (n,).
-        Raises: ValueError for a bad `batch_size`, `size` or `part`; DataError for a
+        Raises: ValueError for a bad `batch_size`, `size` or `shard`; DataError for a
             file that is no picture.
         """
-        which, parts = part
+        which, shards = shard
         size = SIZE if size is None else size
-        if batch_size < 1 or size < 1 or not 0 <= which < parts:
+        if batch_size < 1 or size < 1 or not 0 <= which < shards:
             raise ValueError(
-                f"batch_size and size must be at least 1 and part one of its number,"
-                f" got {batch_size}, {size} and {part}"
+                f"batch_size and size must be at least 1 and shard one of its number,"
+                f" got {batch_size}, {size} and {shard}"
             )
         order = torch.arange(len(self))
         if seed is not None:
             random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
             order = torch.randperm(len(self), generator=random)
         whole = order.tensor_split(-(-len(self) // batch_size)) if len(self) else ()
-        mine = [batch.tensor_split(parts)[which].tolist() for batch in whole]
+        mine = [batch.tensor_split(shards)[which].tolist() for batch in whole]
         pictures = _Pictures(self.files, size, (seed or 0, epoch) if augment else None)
         loader: DataLoader[Any] = DataLoader(
             pictures,
@@ -112,7 +112,7 @@ def _read(path: str) -> bytes:
 
 
 class _Pictures(Dataset[Any]):
-    """Pictures by number; `drawn` is the seed and the epoch of what is drawn."""
+    """ImageSplit by number; `drawn` is the seed and the epoch of what is drawn."""
 
     def __init__(
         self,
@@ -155,11 +155,11 @@ class _Pictures(Dataset[Any]):
 class Folder:
     """The three splits of a folder, and its classes."""
 
-    #: Pictures to learn from: the folder "train".
+    #: ImageSplit to learn from: the folder "train".
     train: FolderSplit
-    #: Pictures to choose by: the folder "val".
+    #: ImageSplit to choose by: the folder "val".
     validation: FolderSplit
-    #: Pictures for the end of a run: the folder "test", or else "val" again.
+    #: ImageSplit for the end of a run: the folder "test", or else "val" again.
     test: FolderSplit
     #: The names of the folders, in the order of their labels.
     classes: tuple[str, ...]

@@ -15,7 +15,7 @@ from torch import nn
 from course_lib.arguments import check_one_of
 from course_lib.diagram.alt import tell
 from course_lib.diagram.flow import lay_out
-from course_lib.diagram.marks import Group, Mark, Words, bounds
+from course_lib.diagram.marks import Element, Group, Label, bounds
 from course_lib.diagram.structure import Chain, Stage, read
 from course_lib.diagram.svg import svg
 
@@ -43,7 +43,7 @@ class Drawing:
         return f"Drawing of {self.title}"
 
     def _repr_html_(self) -> str:
-        """In line, so that words can be selected and a page can set the colours."""
+        """In line, so that words can be selected and a page can set the colors."""
         scroll = 'class="drawing" style="overflow-x:auto"'
         if not self.narrow:
             return f"<div {scroll}>\n{self.svg}</div>\n"
@@ -113,13 +113,13 @@ def draw_side_by_side(
     """
     if not modules:
         raise ValueError(f"there must be modules to draw, got {modules!r}")
-    beside: list[Mark] = []
-    below: list[Mark] = []
+    beside: list[Element] = []
+    below: list[Element] = []
     texts = []
     for title, module in modules.items():
         chain, shape = _read(module, input_size)
         texts.append(f"{title}: {tell(chain, shape)}")
-        words = Words(0, -16, title, 13, bold=True)
+        words = Label(0, -16, title, 13, bold=True)
         marks = words, *lay_out(chain, shape, narrow=True)
         group = Group(marks, "module", title)
         area = group.bounds()

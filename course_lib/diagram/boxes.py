@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from course_lib.diagram.marks import Box, Group, Line, Mark, Words, moved, text_width
+from course_lib.diagram.marks import Box, Element, Group, Label, Line, moved, text_width
 from course_lib.diagram.ops import TIMES, Op, Tag
 from course_lib.diagram.structure import Chain, Node, Parallel, Repeat, Stage
 
@@ -35,16 +35,16 @@ def box(op: Op, lines: list[str], width: float, height: float) -> Group:
     """
     heads = _heads(op, lines)
     middle = -(TAG + 1) / 2 if op.tags else 0
-    marks: list[Mark] = [Box(0, 0, width, height, op.kind)]
+    marks: list[Element] = [Box(0, 0, width, height, op.kind)]
     for index, line in enumerate(lines):
         y = middle + (index - (len(lines) - 1) / 2) * LINE
-        marks.append(Words(0, y, line, TEXT, bold=index < heads))
+        marks.append(Label(0, y, line, TEXT, bold=index < heads))
     needed = sum(_tag_width(name) for _, name in op.tags) + GAP * (len(op.tags) + 1)
     x, y = GAP - width / 2, height / 2 - GAP - TAG / 2
     for kind, name in op.tags:
         wide = _tag_width(name) + (width - needed) / len(op.tags)
         marks.append(Box(x + wide / 2, y, wide, TAG, kind, 3))
-        marks.append(Words(x + wide / 2, y, name, SMALL))
+        marks.append(Label(x + wide / 2, y, name, SMALL))
         x += wide + GAP
     return Group(tuple(marks), "box", op.path)
 
@@ -65,7 +65,7 @@ class CardRow(NamedTuple):
 
     width: float
     height: float
-    draw: Callable[[float], tuple[Mark, ...]]
+    draw: Callable[[float], tuple[Element, ...]]
 
 
 def card(stage: Stage, width: float = 0) -> Group:
@@ -79,7 +79,7 @@ def card(stage: Stage, width: float = 0) -> Group:
     left, top = -width / 2, -height / 2
     marks = (
         Box(0, 0, width, height, "panel", 6),
-        Words(0, top + 14, stage.name, TEXT, bold=True),
+        Label(0, top + 14, stage.name, TEXT, bold=True),
         *moved(body.draw(width - 2 * INSET), left + INSET, top + TITLE),
     )
     return Group(marks, "stage", stage.name)
@@ -146,13 +146,13 @@ def _cells(ops: list[Op], sign: str = "", tags: tuple[Tag, ...] = ()) -> CardRow
     ]
     needed = sum(widths) + GAP * (len(widths) - 1)
 
-    def draw(width: float) -> tuple[Mark, ...]:
-        marks: list[Mark] = []
+    def draw(width: float) -> tuple[Element, ...]:
+        marks: list[Element] = []
         left, more, y = 0.0, (width - needed) / len(widths), ROW / 2
         for op, text, kinds, narrow in zip(lanes, texts, stripes, widths, strict=True):
             wide, taken = narrow + more, STRIPE * len(kinds)
-            cell: list[Mark] = [Box(left + wide / 2, y, wide, ROW, op.kind, 3)]
-            cell.append(Words(left + (wide - taken) / 2, y, text, CELL))
+            cell: list[Element] = [Box(left + wide / 2, y, wide, ROW, op.kind, 3)]
+            cell.append(Label(left + (wide - taken) / 2, y, text, CELL))
             for index, (kind, _) in enumerate(kinds):
                 x = left + wide - taken + STRIPE * index + 1
                 cell.append(Box(x, y, 4, ROW - 6, kind, 1.5))
@@ -166,8 +166,8 @@ def _cells(ops: list[Op], sign: str = "", tags: tuple[Tag, ...] = ()) -> CardRow
 def _stacked(rows: list[CardRow]) -> CardRow:
     """Rows one under the other, as one."""
 
-    def draw(width: float) -> tuple[Mark, ...]:
-        marks: list[Mark] = []
+    def draw(width: float) -> tuple[Element, ...]:
+        marks: list[Element] = []
         y = 0.0
         for row in rows:
             marks += moved(row.draw(width), 0, y)
@@ -183,7 +183,7 @@ def _arched(row: CardRow) -> CardRow:
     foot = ARC_TOP + row.height - ROW / 2
     arc = Line(((ARC, 1), (2, 1), (2, foot), (ARC, foot)), radius=5)
 
-    def draw(width: float) -> tuple[Mark, ...]:
+    def draw(width: float) -> tuple[Element, ...]:
         return (*moved(row.draw(width - ARC), ARC, ARC_TOP), arc)
 
     return CardRow(row.width + ARC, row.height + ARC_TOP, draw)
@@ -192,12 +192,12 @@ def _arched(row: CardRow) -> CardRow:
 def _bracketed(row: CardRow, count: int) -> CardRow:
     """Rows in a bracket that says how often they come."""
 
-    def draw(width: float) -> tuple[Mark, ...]:
+    def draw(width: float) -> tuple[Element, ...]:
         x, top, bottom = width - BRACKET + 4, 1, row.height - 1
         points = ((x, top), (x + 4, top), (x + 4, bottom), (x, bottom))
         bracket = Line(points, head=False, radius=3)
         y, text = row.height / 2, f"{TIMES} {count}"
-        words = Words(x + 9, y, text, CELL, anchor="start", bold=True)
+        words = Label(x + 9, y, text, CELL, anchor="start", bold=True)
         marks = *row.draw(width - BRACKET), bracket, words
         return (Group(marks, "repeat", text),)
 

@@ -9,10 +9,10 @@ from course_lib.diagram.boxes import TEXT, box, box_size, card
 from course_lib.diagram.forks import fork
 from course_lib.diagram.marks import (
     Bounds,
+    Element,
     Group,
+    Label,
     Line,
-    Mark,
-    Words,
     bounds,
     moved,
     text_width,
@@ -44,7 +44,7 @@ def lay_out(
     down: bool = True,
     cards: bool = False,
     narrow: bool = False,
-) -> tuple[Mark, ...]:
+) -> tuple[Element, ...]:
     """The drawing of `chain`, into which `shape` goes: `down` or to the right in rows,
     with `cards` for stages or all that is in them, and perhaps `narrow` boxes.
     """
@@ -116,11 +116,11 @@ class Flow(Layout):
                 return self._framed(inner, "repeat", f"{TIMES} {node.count}", (0, 0))
         stage = cast("Stage", node)
         if self.cards:
-            return self._centred((card(stage, sides[1] - sides[0]),), stage.shape)
+            return self._centered((card(stage, sides[1] - sides[0]),), stage.shape)
         inner = self.inside(stage.body, shape, size, towers)
         return self._framed(inner, "stage", stage.name, sides)
 
-    def _centred(self, marks: tuple[Mark, ...], shape: Shape) -> Tile:
+    def _centered(self, marks: tuple[Element, ...], shape: Shape) -> Tile:
         """A tile of marks around the origin."""
         start, end = self.along(bounds(marks))
         length = end - start
@@ -138,10 +138,10 @@ class Flow(Layout):
             width, height = self.at(length, broad)
         drawn = box(one, lines, width, height)
         if lanes == 1:
-            return replace(self._centred((drawn,), op.shape), small=op.small)
+            return replace(self._centered((drawn,), op.shape), small=op.small)
         places = tuple((lane - (lanes - 1) / 2) * pitch for lane in range(lanes))
         boxes = tuple(drawn.moved(*self.at(0, place)) for place in places)
-        return replace(self._centred(boxes, op.shape), lanes=(places, places))
+        return replace(self._centered(boxes, op.shape), lanes=(places, places))
 
     def _framed(self, inner: Tile, style: str, name: str, sides: Sides) -> Tile:
         """A panel with a name, at least as wide as `sides` in a flow down; or a dashed
@@ -155,9 +155,9 @@ class Flow(Layout):
             if self.down:  # and the axis does not run through the name
                 left, right = min(left, sides[0], -needed), max(right, sides[1])
             right = max(right, left + needed)
-            words = Words(left + PAD, top + 14, name, TEXT, anchor="start", bold=True)
+            words = Label(left + PAD, top + 14, name, TEXT, anchor="start", bold=True)
         else:
-            words = Words(right - 2, top - 8, name, TEXT, anchor="end", bold=True)
+            words = Label(right - 2, top - 8, name, TEXT, anchor="end", bold=True)
         shape = Bounds(left, top, right, bottom)
         frame = shape.box("panel" if style == "stage" else style, 6)
         group = Group((frame, words, *inner.marks), style, name)

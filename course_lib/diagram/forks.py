@@ -11,10 +11,10 @@ from course_lib.diagram.boxes import TEXT
 from course_lib.diagram.marks import (
     Box,
     Circle,
+    Element,
     Group,
+    Label,
     Line,
-    Mark,
-    Words,
     bounds,
     moved,
 )
@@ -56,7 +56,7 @@ def _shortcut(flow: Layout, body: Chain, around: Chain, shape: Shape, join: Op) 
         Line((flow.at(START + inner.leave, 0), flow.at(end, 0))),
     ]
     start, last = flow.at(FORK, 0), flow.at(middle, side)
-    marks: list[Mark] = [*moved(inner.marks, *flow.at(START, 0))]
+    marks: list[Element] = [*moved(inner.marks, *flow.at(START, 0))]
     if around:
         begin = (FORK + middle - beside.length) / 2
         marks += moved(beside.marks, *flow.at(begin, arc))
@@ -67,7 +67,7 @@ def _shortcut(flow: Layout, body: Chain, around: Chain, shape: Shape, join: Op) 
         marks += flow.label("identity", (FORK + middle) / 2, arc)
         ways.append(Line((start, forked, joined, last), radius=16))
     x, y = flow.at(middle, 0)
-    sign = Circle(x, y, PLUS, "join"), Words(x, y, join.name, 15)
+    sign = Circle(x, y, PLUS, "join"), Label(x, y, join.name, 15)
     length = end + 2 * PLUS
     marks += [*ways, Group(sign, "box", join.path)]
     return Tile(tuple(marks), length, 0, length, join.shape, arrow=False)
@@ -85,7 +85,7 @@ def _branches(flow: Layout, node: Parallel, shape: Shape) -> Tile:
     texts = [shape_text(row.shape) for row in rows]
     places = _places(flow, node, rows, texts, size[1])
     bar = START + max(row.length for row in rows) + max(map(flow.gap, texts))
-    marks: list[Mark] = []
+    marks: list[Element] = []
     for row, text, place in zip(rows, texts, places, strict=True):
         gap = flow.gap(text)
         begin = bar - gap - row.length  # short branches end where the others do
@@ -101,7 +101,7 @@ def _branches(flow: Layout, node: Parallel, shape: Shape) -> Tile:
         marks += moved(row.marks, *flow.at(begin, place))
     x, y = flow.at(bar + BAR / 2, 0)
     width, height = flow.at(BAR, places[-1] - places[0] + max(size[1], 40))
-    name = Words(x, y, node.join.name, TEXT, bold=True, upright=not flow.down)
+    name = Label(x, y, node.join.name, TEXT, bold=True, upright=not flow.down)
     join = Group((Box(x, y, width, height, "join"), name), "box", node.join.path)
     return Tile((*marks, join), bar + BAR, 0, bar + BAR, node.shape, arrow=False)
 

@@ -62,17 +62,17 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle around its centre."""
+    """A rectangle around its center."""
 
-    #: The centre, in pixels from the left.
+    #: The center, in pixels from the left.
     x: float
-    #: The centre, in pixels from the top.
+    #: The center, in pixels from the top.
     y: float
     #: In pixels.
     width: float
     #: In pixels.
     height: float
-    #: Its colours, a key of `course_lib.diagram.svg.PALETTE`.
+    #: Its colors, a key of `course_lib.diagram.svg.PALETTE`.
     style: str
     #: Of its corners, in pixels.
     radius: float = 4
@@ -88,7 +88,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Words:
+class Label:
     """One line of text.
 
     Raises: ValueError for another `anchor`.
@@ -102,7 +102,7 @@ class Words:
     text: str
     #: Of the letters, in pixels.
     size: float
-    #: Its colour, a key of `course_lib.diagram.svg.PALETTE`.
+    #: Its color, a key of `course_lib.diagram.svg.PALETTE`.
     style: str = "ink"
     #: What of it is at `x`, one of `ANCHORS`.
     anchor: str = "middle"
@@ -114,7 +114,7 @@ class Words:
     def __post_init__(self) -> None:
         check_one_of(ANCHORS, anchor=self.anchor)
 
-    def moved(self, dx: float, dy: float) -> Words:
+    def moved(self, dx: float, dy: float) -> Label:
         """The same elsewhere."""
         return replace(self, x=self.x + dx, y=self.y + dy)
 
@@ -138,7 +138,7 @@ class Line:
     head: bool = True
     #: Of its corners, in pixels, where there is room.
     radius: float = 8
-    #: Its colour, a key of `course_lib.diagram.svg.PALETTE`.
+    #: Its color, a key of `course_lib.diagram.svg.PALETTE`.
     style: str = "line"
 
     def moved(self, dx: float, dy: float) -> Line:
@@ -153,15 +153,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Circle:
-    """A circle around its centre."""
+    """A circle around its center."""
 
-    #: The centre, in pixels from the left.
+    #: The center, in pixels from the left.
     x: float
-    #: The centre, in pixels from the top.
+    #: The center, in pixels from the top.
     y: float
     #: In pixels.
     radius: float
-    #: Its colours, a key of `course_lib.diagram.svg.PALETTE`.
+    #: Its colors, a key of `course_lib.diagram.svg.PALETTE`.
     style: str
 
     def moved(self, dx: float, dy: float) -> Circle:
@@ -177,7 +177,7 @@ class Circle:
 class Group:
     """Marks that belong together: `style` says as what, `name` under which name."""
 
-    marks: tuple[Mark, ...]
+    marks: tuple[Element, ...]
     style: str
     name: str = ""
 
@@ -190,15 +190,15 @@ class Group:
         return bounds(self.marks)
 
 
-Mark = Box | Words | Line | Circle | Group
+Element = Box | Label | Line | Circle | Group
 
 
-def moved(marks: Iterable[Mark], dx: float, dy: float) -> tuple[Mark, ...]:
+def moved(marks: Iterable[Element], dx: float, dy: float) -> tuple[Element, ...]:
     """All of `marks` elsewhere."""
     return tuple(mark.moved(dx, dy) for mark in marks)
 
 
-def bounds(marks: Iterable[Mark]) -> Bounds:
+def bounds(marks: Iterable[Element]) -> Bounds:
     """The smallest rectangle around all of `marks`; a point at zero for none."""
     sides = [*zip(*(mark.bounds() for mark in marks), strict=True)] or [(0.0,)] * 4
     left, top, right, bottom = sides

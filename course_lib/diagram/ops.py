@@ -25,7 +25,7 @@ Tag = tuple[str, str]  # kind and name
 class Op:
     """One box."""
 
-    #: Its colour, a key of `course_lib.diagram.svg.PALETTE`.
+    #: Its color, a key of `course_lib.diagram.svg.PALETTE`.
     kind: str
     #: What it is called, in one or more lines.
     name: str
@@ -48,7 +48,7 @@ class Op:
 
     @property
     def small(self) -> bool:
-        """Whether it belongs into the box of a layer before it. Response normalisation
+        """Whether it belongs into the box of a layer before it. Response normalization
         does not: it looks across the towers of AlexNet.
         """
         tag = self.kind in ("act", "norm") and self.name != "LRN"
@@ -172,7 +172,7 @@ def _measured(layer: nn.Module, shape: Shape) -> Op | None:
         case lenet.Subsampling():
             return Op("pool", f"2{TIMES}2\nsubsampling", shape, stride="2")
         case nn.Linear():
-            return Op("full", "full layer", shape, layer.out_features)
+            return Op("full", "FC", shape, layer.out_features)
         case lenet.RBF():
             return Op("full", "RBF", shape, len(layer.codes))
         case dropout._DropoutNd():

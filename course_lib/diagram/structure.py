@@ -232,7 +232,7 @@ def _folded(steps: Iterable[tuple[Shape, Chain]]) -> Chain:
 
 
 def _merged(chain: Chain) -> Chain:
-    """Activations, normalisations and dropout go into the box before them."""
+    """Activations, normalizations and dropout go into the box before them."""
     nodes: list[Node] = []
     for node in chain:
         last = nodes[-1] if nodes else None

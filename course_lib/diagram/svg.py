@@ -1,6 +1,6 @@
 """Marks as the text of an SVG file, with the palette that all drawings share.
 
-Each element has its colours twice: as attributes, for editors that know no more, and in
+Each element has its colors twice: as attributes, for editors that know no more, and in
 the style sheet as CSS variables, which a page may set.
 """
 
@@ -16,16 +16,16 @@ from course_lib.arguments import check_one_of
 from course_lib.diagram.marks import (
     Box,
     Circle,
+    Element,
     Group,
+    Label,
     Line,
-    Mark,
-    Words,
     bounds,
     moved,
     text_width,
 )
 
-#: Style -> fill and outline. The kinds of layers have tints of the colours of Okabe and
+#: Style -> fill and outline. The kinds of layers have tints of the colors of Okabe and
 #: Ito. Variables are called after the style, ``--bb-conv`` and ``--bb-conv-line``.
 PALETTE = {
     "conv": ("#B5DEF5", "#0072B2"),
@@ -48,8 +48,8 @@ PALETTE = {
 LEGEND = {
     "conv": "convolution",
     "pool": "pooling",
-    "norm": "normalisation",
-    "full": "full layer",
+    "norm": "normalization",
+    "full": "fully connected",
     "act": "activation",
     "join": "join",
     "other": "other",
@@ -60,7 +60,7 @@ MARGIN = 8
 SMALLEST = 0.75  # how much a page may shrink a drawing before it scrolls
 
 
-def svg(marks: tuple[Mark, ...], title: str, text: str, legend: bool = True) -> str:
+def svg(marks: tuple[Element, ...], title: str, text: str, legend: bool = True) -> str:
     """The drawing as a file, with a title and a text that say what it shows.
 
     Raises: ValueError for a mark of a style that is not in `PALETTE`.
@@ -109,11 +109,11 @@ class _Ids:
 
 def _style_sheet() -> str:
     rules = []
-    for style, colours in PALETTE.items():
+    for style, colors in PALETTE.items():
         names = f"--bb-{style}", f"--bb-{style}-line"
         fill, stroke = (
-            colour if colour == "none" else f"var({name},{colour})"
-            for name, colour in zip(names, colours, strict=True)
+            color if color == "none" else f"var({name},{color})"
+            for name, color in zip(names, colors, strict=True)
         )
         rules.append(f".bb-{style}{{fill:{fill};stroke:{stroke}}}")
     return "".join(rules)
@@ -131,7 +131,7 @@ def _number(value: float) -> str:
     return f"{round(value, 1) + 0.0:g}"
 
 
-def _elements(marks: Iterable[Mark], ids: _Ids) -> Iterator[str]:
+def _elements(marks: Iterable[Element], ids: _Ids) -> Iterator[str]:
     for mark in marks:
         match mark:
             case Box():
@@ -146,7 +146,7 @@ def _elements(marks: Iterable[Mark], ids: _Ids) -> Iterator[str]:
                     f'<circle cx="{_number(x)}" cy="{_number(y)}"'
                     f' r="{_number(radius)}" {_paint(style)}/>'
                 )
-            case Words():
+            case Label():
                 yield _words(mark)
             case Line():
                 yield from _line(mark)
@@ -157,7 +157,7 @@ def _elements(marks: Iterable[Mark], ids: _Ids) -> Iterator[str]:
                 yield "</g>"
 
 
-def _words(words: Words) -> str:
+def _words(words: Label) -> str:
     x, y = _number(words.x), _number(words.y)
     bold = ' font-weight="600"' if words.bold else ""
     turned = f' transform="rotate(-90 {x} {y})"' if words.upright else ""
@@ -210,7 +210,7 @@ def _towards(
     )
 
 
-def _flat(marks: Iterable[Mark]) -> Iterator[Mark]:
+def _flat(marks: Iterable[Element]) -> Iterator[Element]:
     """The marks in groups as well."""
     for mark in marks:
         if isinstance(mark, Group):
@@ -219,14 +219,14 @@ def _flat(marks: Iterable[Mark]) -> Iterator[Mark]:
             yield mark
 
 
-def _legend(marks: tuple[Mark, ...], width: float) -> tuple[Mark, ...]:
+def _legend(marks: tuple[Element, ...], width: float) -> tuple[Element, ...]:
     """The kinds that occur and how strides are written, in lines of at most `width`."""
     drawn = [*_flat(marks)]
     styles = {mark.style for mark in drawn}
     entries = [(kind, name) for kind, name in LEGEND.items() if kind in styles]
-    if any(isinstance(mark, Words) and "/" in mark.text for mark in drawn):
+    if any(isinstance(mark, Label) and "/" in mark.text for mark in drawn):
         entries.append(("", "/2: stride 2"))
-    legend: list[Mark] = []
+    legend: list[Element] = []
     x = y = 0.0
     for kind, name in entries:
         square = 17 if kind else 0
@@ -235,6 +235,6 @@ def _legend(marks: tuple[Mark, ...], width: float) -> tuple[Mark, ...]:
             x, y = 0, y + 18
         if kind:
             legend.append(Box(x + 6, y, 12, 12, kind, 3))
-        legend.append(Words(x + square, y, name, LEGEND_TEXT, "label", "start"))
+        legend.append(Label(x + square, y, name, LEGEND_TEXT, "label", "start"))
         x += needed
     return tuple(legend)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from course_lib.diagram.marks import (
     Bounds,
+    Element,
+    Label,
     Line,
-    Mark,
-    Words,
     bounds,
     moved,
     text_width,
@@ -38,7 +38,7 @@ class Tile:
     """A part of a drawing; all lengths are in pixels, along or across the flow."""
 
     #: What is drawn.
-    marks: tuple[Mark, ...]
+    marks: tuple[Element, ...]
     #: Where it ends on the axis; it begins at 0.
     length: float
     #: Where data goes in, along.
@@ -94,21 +94,21 @@ class Direction:
             return EDGE + 6
         return max(EDGE, text_width(text, LABEL) + 6)
 
-    def label(self, text: str, along: float, across: float) -> tuple[Words, ...]:
+    def label(self, text: str, along: float, across: float) -> tuple[Label, ...]:
         """A label above the middle of an edge, or right of it."""
         x, y = self.at(along, across)
         if not text:
             return ()
         if self.down:
-            return (Words(x + 6, y - 2, text, LABEL, "label", "start"),)
-        return (Words(x - 2, y - 8, text, LABEL, "label"),)
+            return (Label(x + 6, y - 2, text, LABEL, "label", "start"),)
+        return (Label(x - 2, y - 8, text, LABEL, "label"),)
 
     def row(self, tiles: list[Tile], shown: Shape = ()) -> Tile:
         """Tiles one behind the other, with edges. A shape is written where it differs
         from the one written before, which is `shown` at the beginning.
         """
         first, last = tiles[0], tiles[-1]
-        marks, lines = [*first.marks], list[Mark]()
+        marks, lines = [*first.marks], list[Element]()
         end, leave, hang, axis = first.length, first.leave, first.hang, first.off
         for before, tile in pairwise(tiles):
             lanes = before.lanes[1] or tile.lanes[0] or (0,)
@@ -180,7 +180,7 @@ class Direction:
 
     def _stacked(self, rows: list[Tile]) -> Tile:
         """Rows under each other, with the ways from the end of one to the next."""
-        marks, lines, y = [*rows[0].marks], list[Mark](), 0.0
+        marks, lines, y = [*rows[0].marks], list[Element](), 0.0
         for before, row in pairwise(rows):
             lanes = before.lanes[1] or row.lanes[0] or (0,)
             each = " each" if len(lanes) > 1 else ""

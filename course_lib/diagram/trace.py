@@ -56,7 +56,7 @@ def trace(net: nn.Module, input_size: tuple[int, ...]) -> TracedCall:
         enter = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
         handles += [enter, module.register_forward_hook(recorder.leave)]
     try:
-        # Two inputs, because batch normalisation in training wants more than one value.
+        # Two inputs, because batch normalization in training wants more than one value.
         with torch.random.fork_rng(devices=[]), torch.no_grad(), recorder:
             run_on_meta(net, (2, *input_size))
     except (IndexError, RuntimeError, TypeError) as error:

@@ -41,7 +41,7 @@ class Idea:
 IDEAS = {
     "LeNet": Idea(
         example="LeNet-5",
-        why="Recognise digits without features made by hand",
+        why="Recognize digits without features made by hand",
         what="Convolution and subsampling in turn: the same small kernels everywhere,"
         " smaller maps, more of them",
         how="Gradient descent, image by image; tanh; codes of the digits as targets",
@@ -49,10 +49,10 @@ IDEAS = {
     "AlexNet": Idea(
         example="AlexNet",
         why="A thousand classes, more than a million photographs",
-        what="ReLU, dropout, overlapping pooling, response normalisation; two towers"
+        what="ReLU, dropout, overlapping pooling, response normalization; two towers"
         " for two GPUs",
         how="SGD with momentum and weight decay, the rate cut by hand; random crops,"
-        " reflections and colours",
+        " reflections and colors",
     ),
     "ZFNet": Idea(
         example="ZFNet",
@@ -87,10 +87,10 @@ IDEAS = {
     "ResNet": Idea(
         example="ResNet-50",
         why="Deeper nets became worse, even in training",
-        what="Layers learn what to add to their input; batch normalisation after every"
+        what="Layers learn what to add to their input; batch normalization after every"
         " convolution; 1x1 around the 3x3",
         how="SGD with momentum and weight decay, the rate cut at plateaus; He's"
-        " initialisation; no dropout",
+        " initialization; no dropout",
     ),
 }
 
@@ -143,13 +143,13 @@ class CheatSheet:
 
 def _costs(summary: Summary) -> list[str]:
     """What a net costs, in words."""
-    assert summary.kept is not None
+    assert summary.saved_bytes is not None
     fields = [row.field for row in summary.stages if row.field]
     seen = [field.size[0] for field in fields if field.stride[0]][-1]
     return [
         f"{_short(summary.parameters)} parameters",
         f"{_short(summary.macs)} MACs",
-        f"{_short(summary.kept)}B kept in training",
+        f"{_short(summary.saved_bytes)}B kept in training",
         f"sees {seen} pixels, of {summary.input_size[-1]}",
     ]
 

@@ -33,7 +33,7 @@ from course_lib.normalization import local_response_norm
 from course_lib.resnet import basic_block, bottleneck, make_shortcut
 from course_lib.summary import count_parameters, summarize
 
-#: (C, H, W); an integer is the side of a colour picture.
+#: (C, H, W); an integer is the side of a color picture.
 Size = int | tuple[int, ...]
 
 

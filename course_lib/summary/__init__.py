@@ -3,7 +3,7 @@ parameters, operations, memory and receptive field.
 
 Conventions. Everything is for one picture. One MAC, a multiply-accumulate, is two
 FLOPs; counted are those of convolutions and matrix products, as torch's FlopCounterMode
-does, and no biases, normalisations or activations. Memory is in bytes: what a layer
+does, and no biases, normalizations or activations. Memory is in bytes: what a layer
 hands on, unless it writes over its input or shows it in another shape; and what
 autograd saves of it in training, where that grows with the batch, without the picture
 itself. A receptive field is the theoretical one, `Field`.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.blocks import Network
-from course_lib.summary.sights import Field
+from course_lib.summary.receptive_field import Field
 from course_lib.summary.table import Summary, SummaryRow
 from course_lib.summary.tracer import NoNumbersError, Tally, Tracer
 
@@ -135,11 +135,11 @@ def _summary(
     unused = _give_parameters(net, tracer, layers, stages)
 
     def rows(table: dict[str, Tally]) -> tuple[SummaryRow, ...]:
-        known = {} if trained else {"kept": None}
+        known = {} if trained else {"saved_bytes": None}
         return tuple(
             SummaryRow(**{**vars(tally), "name": tally.name or name, **known})
             for tally in table.values()
-            if tally.calls or tally.parameters or (tally.kept and trained)
+            if tally.calls or tally.parameters or (tally.saved_bytes and trained)
         )
 
     notes += _notes(name, tracer, stages.values(), unused)

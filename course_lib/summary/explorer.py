@@ -69,7 +69,7 @@ COLUMNS: dict[str, Callable[[Summary], str]] = {
     ),
     "parameters": lambda summary: f"{summary.parameters:,}",
     "MACs": lambda summary: f"{summary.macs:,}",
-    "memory, bytes": lambda summary: f"{summary.kept:,}",
+    "memory, bytes": lambda summary: f"{summary.saved_bytes:,}",
 }
 
 

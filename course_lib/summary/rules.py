@@ -1,4 +1,4 @@
-"""What PyTorch's operations do to what tensors see: a rule makes the sight of a result
+"""What PyTorch's operations do to what tensors see: a rule makes the window of a result
 from that of one of the tensors that the operation takes.
 """
 
@@ -10,7 +10,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from course_lib.summary.sights import Factor, Lost, Sight
+from course_lib.summary.receptive_field import (
+    Factor,
+    ReceptiveWindow,
+    UnknownReceptiveField,
+)
 
 
 class OperationCall(NamedTuple):
@@ -35,7 +39,7 @@ class OperationCall(NamedTuple):
         return self.args[index] if index < len(self.args) else default
 
 
-Rule: TypeAlias = Callable[[Sight, OperationCall], Sight]
+Rule: TypeAlias = Callable[[ReceptiveWindow, OperationCall], ReceptiveWindow]
 
 
 def rules_for(operation: Any, tensors: int) -> list[Rule]:
@@ -43,8 +47,8 @@ def rules_for(operation: Any, tensors: int) -> list[Rule]:
     name = name_of(operation)
     if torch.Tag.pointwise in operation.tags or name in POINTWISE:
         return [_expand] * tensors
-    if name in JOINTS:
-        return [JOINTS[name]] * tensors
+    if name in JOIN_RULES:
+        return [JOIN_RULES[name]] * tensors
     return [*RULES.get(name, ()), *[_lost] * tensors][:tensors]
 
 
@@ -56,7 +60,7 @@ def is_uncounted(operation: Any) -> bool:
 def is_blind(operation: Any) -> bool:
     """Whether what an operation makes does not depend on its first tensor."""
     name = name_of(operation)
-    return name in BLIND or name.startswith("new_") or name.endswith("_like")
+    return name in OVERWRITES_INPUT or name.startswith("new_") or name.endswith("_like")
 
 
 def name_of(operation: Any) -> str:
@@ -64,99 +68,101 @@ def name_of(operation: Any) -> str:
     return operation._overloadpacket.__name__.rstrip("_")
 
 
-def _lost(_sight: Sight, call: OperationCall) -> Sight:
-    raise Lost(call.name)
+def _lost(_sight: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    raise UnknownReceptiveField(call.name)
 
 
-def _same(sight: Sight, _call: OperationCall) -> Sight:
-    return sight
+def _same(window: ReceptiveWindow, _call: OperationCall) -> ReceptiveWindow:
+    return window
 
 
-def _expand(sight: Sight, call: OperationCall) -> Sight:
-    return sight.expand(call.shape)
+def _expand(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return window.expand(call.shape)
 
 
-def _reshape(sight: Sight, call: OperationCall) -> Sight:
-    return sight.reshape(call.shape)
+def _reshape(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return window.reshape(call.shape)
 
 
-def _permute(sight: Sight, call: OperationCall) -> Sight:
-    return sight.permute(call.args[1])
+def _permute(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return window.permute(call.args[1])
 
 
-def _transpose(sight: Sight, call: OperationCall) -> Sight:
-    order = list(range(len(sight.dims)))
+def _transpose(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    order = list(range(len(window.dims)))
     one, two = call.arg(1, 0), call.arg(2, -1)  # `t` has no arguments
     order[one], order[two] = order[two], order[one]
-    return sight.permute(order)
+    return window.permute(order)
 
 
-def _slice(sight: Sight, call: OperationCall) -> Sight:
+def _slice(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     dim, step = call.arg(1, 0), call.arg(4, 1)
-    start = range(sight.shape[dim])[call.arg(2) : call.arg(3) : step].start
-    return sight.window(dim, call.shape[dim], 1, step, -start)
+    start = range(window.shape[dim])[call.arg(2) : call.arg(3) : step].start
+    return window.window(dim, call.shape[dim], 1, step, -start)
 
 
-def _select(sight: Sight, call: OperationCall) -> Sight:
+def _select(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     dim = call.args[1]
-    start = call.args[2] % sight.shape[dim]
-    return sight.window(dim, 1, 1, 1, -start).reshape(call.shape)
+    start = call.args[2] % window.shape[dim]
+    return window.window(dim, 1, 1, 1, -start).reshape(call.shape)
 
 
-def _split(sight: Sight, call: OperationCall) -> Sight:
+def _split(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     dim = call.arg(2, 0)
     start = sum(shape[dim] for shape in call.shapes[: call.result])
-    return sight.window(dim, call.shape[dim], 1, 1, -start)
+    return window.window(dim, call.shape[dim], 1, 1, -start)
 
 
-def _unbind(sight: Sight, call: OperationCall) -> Sight:
-    return sight.window(call.arg(1, 0), 1, 1, 1, -call.result).reshape(call.shape)
+def _unbind(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return window.window(call.arg(1, 0), 1, 1, 1, -call.result).reshape(call.shape)
 
 
-def _pad(sight: Sight, call: OperationCall) -> Sight:
+def _pad(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     """Two numbers for each dimension, the last dimension first."""
     for index, before in enumerate(call.args[1][::2]):
-        dim = len(sight.dims) - 1 - index
-        sight = sight.window(dim, call.shape[dim], 1, 1, before)
-    return sight
+        dim = len(window.dims) - 1 - index
+        window = window.window(dim, call.shape[dim], 1, 1, before)
+    return window
 
 
-def _convolution(sight: Sight, call: OperationCall) -> Sight:
+def _convolution(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     _, weight, _, stride, padding, dilation, transposed, _, groups = call.args
-    if transposed or (groups > 1 and sight.reach(1)):
-        raise Lost("transposed convolution" if transposed else call.name)
-    sight = sight.whole(1, call.shape[1])
-    return _windows(sight, call, weight.shape[2:], stride, padding, dilation)
+    if transposed or (groups > 1 and window.reach(1)):
+        raise UnknownReceptiveField(
+            "transposed convolution" if transposed else call.name
+        )
+    window = window.whole(1, call.shape[1])
+    return _windows(window, call, weight.shape[2:], stride, padding, dilation)
 
 
-def _max_pool(sight: Sight, call: OperationCall) -> Sight:
+def _max_pool(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     kernel, padding, dilation = call.args[1], call.arg(3, 0), call.arg(4, 1)
-    return _windows(sight, call, kernel, call.arg(2) or kernel, padding, dilation)
+    return _windows(window, call, kernel, call.arg(2) or kernel, padding, dilation)
 
 
-def _avg_pool(sight: Sight, call: OperationCall) -> Sight:
+def _avg_pool(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     kernel = call.args[1]
-    return _windows(sight, call, kernel, call.arg(2) or kernel, call.arg(3, 0), 1)
+    return _windows(window, call, kernel, call.arg(2) or kernel, call.arg(3, 0), 1)
 
 
 def _windows(
-    sight: Sight, call: OperationCall, kernel: Sequence[int], *more: Any
-) -> Sight:
+    window: ReceptiveWindow, call: OperationCall, kernel: Sequence[int], *more: Any
+) -> ReceptiveWindow:
     """Windows along the last dimensions."""
     count = len(kernel)
     for index in range(count):
         dim = index - count
         numbers = [_item(each, index) for each in (kernel, *more)]
-        sight = sight.window(dim, call.shape[dim], *numbers)
-    return sight
+        window = window.window(dim, call.shape[dim], *numbers)
+    return window
 
 
-def _as_strided(sight: Sight, call: OperationCall) -> Sight:
+def _as_strided(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     """Only if one dimension is left; the strides of the others then mean nothing."""
     strides = [s for n, s in zip(call.shape, call.args[2], strict=True) if n > 1]
     if strides not in ([], [1]):
-        raise Lost(call.name)
-    return sight.reshape(call.shape)
+        raise UnknownReceptiveField(call.name)
+    return window.reshape(call.shape)
 
 
 def _item(value: int | Sequence[int], index: int) -> int:
@@ -164,70 +170,70 @@ def _item(value: int | Sequence[int], index: int) -> int:
     return value if isinstance(value, int) else value[index % len(value)]
 
 
-def _adaptive_pool(sight: Sight, call: OperationCall) -> Sight:
+def _adaptive_pool(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     for dim in range(-len(call.args[1]), 0):
-        sight = sight.adapt(dim, call.shape[dim])
-    return sight
+        window = window.adapt(dim, call.shape[dim])
+    return window
 
 
-def _reduce(sight: Sight, call: OperationCall) -> Sight:
-    return _over(sight, call.arg(1)).reshape(call.shape)
+def _reduce(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return _over(window, call.arg(1)).reshape(call.shape)
 
 
-def _norm(sight: Sight, call: OperationCall) -> Sight:
-    return _over(sight, call.arg(2)).reshape(call.shape)
+def _norm(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return _over(window, call.arg(2)).reshape(call.shape)
 
 
-def _over(sight: Sight, dims: int | Sequence[int] | None) -> Sight:
+def _over(window: ReceptiveWindow, dims: int | Sequence[int] | None) -> ReceptiveWindow:
     """Reduce `dims` to one element each, none and nothing meaning all."""
-    chosen = [dims] if isinstance(dims, int) else dims or range(len(sight.dims))
+    chosen = [dims] if isinstance(dims, int) else dims or range(len(window.dims))
     for dim in chosen:
-        sight = sight.whole(dim, 1)
-    return sight
+        window = window.whole(dim, 1)
+    return window
 
 
-def _softmax(sight: Sight, call: OperationCall) -> Sight:
-    return sight.whole(call.args[1], call.shape[call.args[1]])
+def _softmax(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return window.whole(call.args[1], call.shape[call.args[1]])
 
 
-def _layer_norm(sight: Sight, call: OperationCall) -> Sight:
+def _layer_norm(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     for dim in range(-len(call.args[1]), 0):
-        sight = sight.whole(dim, sight.shape[dim])
-    return sight
+        window = window.whole(dim, window.shape[dim])
+    return window
 
 
-def _group_norm(sight: Sight, _call: OperationCall) -> Sight:
-    for dim in range(1, len(sight.dims)):
-        sight = sight.whole(dim, sight.shape[dim])
-    return sight
+def _group_norm(window: ReceptiveWindow, _call: OperationCall) -> ReceptiveWindow:
+    for dim in range(1, len(window.dims)):
+        window = window.whole(dim, window.shape[dim])
+    return window
 
 
-def _batch_norm(sight: Sight, call: OperationCall) -> Sight:
+def _batch_norm(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     """In evaluation a number for each channel, otherwise statistics of all pixels."""
     if call.args[5] is True:
-        for dim in (0, *range(2, len(sight.dims))):
-            sight = sight.whole(dim, sight.shape[dim])
-    return sight
+        for dim in (0, *range(2, len(window.dims))):
+            window = window.whole(dim, window.shape[dim])
+    return window
 
 
-def _cat(sight: Sight, call: OperationCall) -> Sight:
+def _cat(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     dim = call.arg(1, 0)
-    put = sight.scatter if sight.reach(dim) else sight.whole
+    put = window.scatter if window.reach(dim) else window.whole
     return put(dim, call.shape[dim])
 
 
-def _stack(sight: Sight, call: OperationCall) -> Sight:
+def _stack(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     dim = call.arg(1, 0) % len(call.shape)
     new = (Factor(call.shape[dim]),)
-    return replace(sight, dims=(*sight.dims[:dim], new, *sight.dims[dim:]))
+    return replace(window, dims=(*window.dims[:dim], new, *window.dims[dim:]))
 
 
-def _left(sight: Sight, call: OperationCall) -> Sight:
-    return sight.whole(-1, call.shape[-1])
+def _left(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return window.whole(-1, call.shape[-1])
 
 
-def _right(sight: Sight, call: OperationCall) -> Sight:
-    return sight.whole(-2, call.shape[-2])
+def _right(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    return window.whole(-2, call.shape[-2])
 
 
 def _named(rule: Rule, names: str) -> dict[str, tuple[Rule]]:
@@ -237,7 +243,7 @@ def _named(rule: Rule, names: str) -> dict[str, tuple[Rule]]:
 #: Operations element by element that PyTorch does not mark so.
 POINTWISE = {"hardswish", "masked_fill", "_prelu_kernel", "copy"}
 #: Those that write over their first tensor whatever it was.
-BLIND = {"copy", "fill", "zero"}
+OVERWRITES_INPUT = {"copy", "fill", "zero"}
 #: Products that torch's FlopCounterMode leaves out.
 UNCOUNTED = {
     *("mv", "addmv", "dot", "vdot", "addbmm", "addr", "_int_mm", "_grouped_mm"),
@@ -245,7 +251,7 @@ UNCOUNTED = {
     *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
 }
 #: Name -> the rule of every tensor.
-JOINTS: dict[str, Rule] = {"cat": _cat, "stack": _stack}
+JOIN_RULES: dict[str, Rule] = {"cat": _cat, "stack": _stack}
 #: Name -> the rules of the first tensors; the others must not depend on the picture.
 RULES: dict[str, tuple[Rule, ...]] = {
     **_named(_same, "alias clone contiguous detach lift_fresh native_dropout _to_copy"),

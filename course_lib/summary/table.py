@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_lib.arguments import check_one_of
-from course_lib.summary.sights import Field
+from course_lib.summary.receptive_field import Field
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ class SummaryRow(NamedTuple):
     #: Memory of its own that it hands on, in bytes.
     activations: int
     #: What training keeps of it, in bytes; None if unknown.
-    kept: int | None
+    saved_bytes: int | None
     #: Receptive field of its output, in pixels; None if unknown.
     field: Field | None
     #: How many times it runs.
@@ -67,9 +67,9 @@ class Summary:
         return sum(row.activations for row in self.stages)
 
     @property
-    def kept(self) -> int | None:
+    def saved_bytes(self) -> int | None:
         """The bytes that training keeps of one picture, None if unknown."""
-        kept = [row.kept for row in self.stages if row.kept is not None]
+        kept = [row.saved_bytes for row in self.stages if row.saved_bytes is not None]
         return sum(kept) if len(kept) == len(self.stages) else None
 
     def __getitem__(self, name: str) -> SummaryRow:
@@ -155,7 +155,7 @@ class Summary:
 
     def plot(self, axes: Axes, what: str, rows: str = "layers") -> None:
         """Draw a bar for each of the "layers" that has anything, or for each of the
-        "stages": `what` is "parameters", "macs", "activations" or "kept".
+        "stages": `what` is "parameters", "macs", "activations" or "saved_bytes".
 
         Raises: ValueError for another `what` or other `rows`.
         """
@@ -184,7 +184,7 @@ class Summary:
             parameters=self.parameters,
             macs=self.macs,
             activations=self.activations,
-            kept=self.kept,
+            saved_bytes=self.saved_bytes,
             field=NO_FIELD,
             calls=0,
         )
@@ -206,8 +206,8 @@ NO_FIELD = Field((), (), ())
 LABELS = {
     "parameters": "parameters",
     "macs": "multiply-accumulates",
-    "activations": "bytes handed on",
-    "kept": "bytes that training keeps",
+    "activations": "bytes of the output",
+    "saved_bytes": "bytes saved for backward",
 }
 
 
@@ -247,7 +247,7 @@ COLUMNS: dict[str, dict[str, Callable[[SummaryRow, Sequence[int]], str]]] = {
         "output shape": lambda row, _: _times(row.shape),
         "parameters": lambda row, _: f"{row.parameters:,}",
         "MACs": lambda row, _: f"{row.macs:,}",
-        "memory": lambda row, _: _memory(row.kept),
+        "memory": lambda row, _: _memory(row.saved_bytes),
         "receptive field": _sees,
     },
     "layers": {
@@ -256,10 +256,10 @@ COLUMNS: dict[str, dict[str, Callable[[SummaryRow, Sequence[int]], str]]] = {
         "output shape": lambda row, _: _times(row.shape),
         "parameters": lambda row, _: f"{row.parameters:,}",
         "MACs": lambda row, _: f"{row.macs:,}",
-        "handed on": lambda row, _: _memory(row.activations),
-        "kept": lambda row, _: _memory(row.kept),
+        "output": lambda row, _: _memory(row.activations),
+        "saved": lambda row, _: _memory(row.saved_bytes),
         "field": _sees,
         "stride": lambda row, _: _sides(row, "stride"),
-        "centre": lambda row, _: _sides(row, "centre"),
+        "center": lambda row, _: _sides(row, "center"),
     },
 }

@@ -18,9 +18,9 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from course_lib.summary.field_tracker import FieldTracker, storage
+from course_lib.summary.receptive_field import Field, UnknownReceptiveField
 from course_lib.summary.rules import is_uncounted, name_of
-from course_lib.summary.sights import Field, Lost
-from course_lib.summary.states import States, storage
 
 #: Pictures of the mini-batch in the training run; without numbers they cost nothing.
 #: It is prime, so that only what grows with the batch can be divided by it.
@@ -54,7 +54,7 @@ class Tally:
     #: Memory of its own that it handed on, in bytes.
     activations: int = 0
     #: What training keeps of it, in bytes.
-    kept: int = 0
+    saved_bytes: int = 0
 
 
 @dataclass
@@ -74,7 +74,9 @@ class RunningModule:
     #: Whether it has called no other module.
     alone: bool = True
 
-    def add(self, what: Literal["macs", "activations", "kept"], amount: int) -> None:
+    def add(
+        self, what: Literal["macs", "activations", "saved_bytes"], amount: int
+    ) -> None:
         """Count for the layer and for the stage."""
         for tally in (self.layer, self.stage):
             setattr(tally, what, getattr(tally, what) + amount)
@@ -112,11 +114,11 @@ class Tracer(TorchDispatchMode):
         self._makers: dict[int, RunningModule] = {}
         self._kept: set[int] = set()
         self._alive: list[Tensor] = []  # or another storage might get the same address
-        self._states: States | None = None
+        self._states: FieldTracker | None = None
 
     def evaluate(self, x: Tensor, given: Mapping[str, Tensor]) -> None:
         """Run `net` on `x`, with `given` in the place of its parameters and buffers."""
-        self._states = States(x)
+        self._states = FieldTracker(x)
         with torch.no_grad():
             self._run(x, given)
 
@@ -182,7 +184,7 @@ class Tracer(TorchDispatchMode):
             tally.calls += 1
             try:
                 tally.field = self._states.field(result)
-            except Lost as reason:
+            except UnknownReceptiveField as reason:
                 tally.field = None
                 self.lost.setdefault(str(reason), tally.name)
 
@@ -251,7 +253,7 @@ class Tracer(TorchDispatchMode):
         if key not in self._kept and size % BATCH == 0:
             if size and size % BATCH**2 == 0:
                 raise ValueError("the first dimension is not that of the mini-batch")
-            self._makers.get(key, self._calls[-1]).add("kept", size // BATCH)
+            self._makers.get(key, self._calls[-1]).add("saved_bytes", size // BATCH)
         self._kept.add(key)
         return saved
 

@@ -8,7 +8,7 @@ processes as wanted. Chapters: LeNet, Scaling.
 
 from course_lib.training.history import Epoch, History, Score
 from course_lib.training.loop import TrainingError, evaluate, fit
-from course_lib.training.protocols import Data, Pictures
+from course_lib.training.protocols import Data, ImageSplit
 from course_lib.training.runtime import Runtime, runtime
 from course_lib.training.settings import Settings
 
@@ -16,7 +16,7 @@ __all__ = [
     "Data",
     "Epoch",
     "History",
-    "Pictures",
+    "ImageSplit",
     "Runtime",
     "Score",
     "Settings",

@@ -94,20 +94,20 @@ def _run(asked: dict[str, Any]) -> None:
     settings = Settings(
         **{each.name: asked.pop(each.name) for each in fields(Settings)}
     )
-    run_on = _runtime(asked.pop("device"), asked.pop("precision"))
+    here = _runtime(asked.pop("device"), asked.pop("precision"))
     data = _data(asked.pop("data"), asked.pop("workers"))
     torch.manual_seed(settings.seed)  # the same weights in every process
     net = _net(asked.pop("net"), asked.pop("variant"), asked.pop("options"), data)
     if asked.pop("sync_batch_norm"):
-        if run_on.device.type != "cuda":
+        if here.device.type != "cuda":
             raise ValueError(
                 "--sync-batch-norm needs GPUs: PyTorch has it for no other"
             )
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     group = processes()
     if group.rank == 0:
-        print(f"{group.world_size} processes, {run_on}", file=sys.stderr)
-    history = fit(net, data, settings, run_on=run_on, **asked)
+        print(f"{group.world_size} processes, {here}", file=sys.stderr)
+    history = fit(net, data, settings, runtime=here, **asked)
     if group.rank == 0:
         print(history)
         print(f"{history.seconds:.1f} seconds of training", file=sys.stderr)
@@ -122,10 +122,10 @@ def _join(device: str | None) -> None:
 
 
 def _runtime(device: str | None, precision: str | None) -> Runtime:
-    run_on = runtime(device, precision)
-    if run_on.device.type == "cuda" and processes().world_size > 1:
+    here = runtime(device, precision)
+    if here.device.type == "cuda" and processes().world_size > 1:
         return runtime(f"cuda:{torch.cuda.current_device()}", precision)
-    return run_on
+    return here
 
 
 def _data(path: Path | None, workers: int) -> Data:

@@ -22,14 +22,15 @@ from tqdm import tqdm
 from course_lib.training.checkpoint import identity, resume, save
 from course_lib.training.history import Epoch, History, Score
 from course_lib.training.processes import Processes, processes
-from course_lib.training.runtime import Runtime, runtime
+from course_lib.training.runtime import Runtime
+from course_lib.training.runtime import runtime as default_runtime
 from course_lib.training.settings import Settings, takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from course_lib.training.protocols import Data, Pictures
+    from course_lib.training.protocols import Data, ImageSplit
 
 
 class TrainingError(Exception):
@@ -42,7 +43,7 @@ def fit(
     data: Data,
     settings: Settings,
     *,
-    run_on: Runtime | None = None,
+    runtime: Runtime | None = None,
     compiled: bool = False,
     checkpoint: Path | None = None,
     progress: bool = True,
@@ -62,10 +63,10 @@ def fit(
         class, or the checkpoint is of another run; TrainingError if the loss is not a
         number any more.
     """
-    run_on, group = run_on or runtime(), processes()
+    runtime, group = runtime or default_runtime(), processes()
     _check(data, settings, group)
-    run_on.host(net)
-    train = Loader(data.train.to(run_on.device), settings, run_on, group)
+    runtime.prepare(net)
+    train = Loader(data.train.to(runtime.device), settings, runtime, group)
     optimizer, schedule = one_cycle(net, settings, len(train))
     state = {"net": net, "optimizer": optimizer, "schedule": schedule}
     run = identity(net, data, settings) if checkpoint else {}
@@ -83,7 +84,7 @@ def fit(
             net.train()
             group.seed(settings.seed, epoch)  # for dropout
             for x, y, weight in train.batches(epoch):
-                with run_on.autocast():
+                with runtime.autocast():
                     loss = _loss(model(x), y, data, settings) * weight
                 optimizer.zero_grad()
                 loss.backward()
@@ -96,12 +97,12 @@ def fit(
             history.losses += means.tolist()
             seconds = history.seconds + time.perf_counter() - start
             group.sync_buffers(net)
-            score = evaluate(net, data.validation, size=settings.size, run_on=run_on)
+            score = evaluate(net, data.validation, size=settings.size, runtime=runtime)
             history.epochs.append(Epoch(train_loss, score, seconds))
             bar.set_postfix(epoch=epoch + 1, validation=f"{score.accuracy:.3f}")
             if group.rank == 0:
                 save(checkpoint, run, state, history)
-    history.test = evaluate(net, data.test, size=settings.size, run_on=run_on)
+    history.test = evaluate(net, data.test, size=settings.size, runtime=runtime)
     net.eval()
     return history
 
@@ -140,13 +141,13 @@ class Loader:
     """
 
     #: All training images, on the device.
-    images: Pictures
+    images: ImageSplit
 
     #: Of these the batches' size, seed, augmentation and pixels.
     settings: Settings
 
     #: Where batches go.
-    run_on: Runtime
+    runtime: Runtime
 
     #: Which part of a batch is this process's.
     group: Processes
@@ -162,20 +163,20 @@ class Loader:
             epoch=epoch,
             augment=self.settings.augment,
             size=self.settings.size,
-            part=self.group.shard,
+            shard=self.group.shard,
         )
         for step, (x, y) in enumerate(shuffled):
             weight = self.group.weight(len(y), len(self.images), len(self), step)
-            yield self.run_on.place(x), y, weight
+            yield self.runtime.to_device(x), y, weight
 
 
 def evaluate(
     net: nn.Module,
-    split: Pictures,
+    split: ImageSplit,
     *,
     batch_size: int = 1000,
     size: int | None = None,
-    run_on: Runtime | None = None,
+    runtime: Runtime | None = None,
 ) -> Score:
     """Score `net` on `split`, in evaluation mode; the mode it was in comes back.
 
@@ -183,16 +184,18 @@ def evaluate(
     """
     if not len(split):
         raise ValueError("the split is empty: there is nothing to score")
-    run_on, group = run_on or runtime(), processes()
+    runtime, group = runtime or default_runtime(), processes()
     training = net.training
-    run_on.host(net).eval()
-    sums = torch.zeros(2, device=run_on.device)  # the loss, and the right answers
-    pictures = split.to(run_on.device)
+    runtime.prepare(net).eval()
+    sums = torch.zeros(2, device=runtime.device)  # the loss, and the right answers
+    pictures = split.to(runtime.device)
     with torch.inference_mode():
-        for x, y in pictures.batches(batch_size, size=size, part=group.shard):
-            with run_on.autocast():
-                logits = net(run_on.place(x))
-            sums[0] += F.cross_entropy(logits.to(run_on.stored), y, reduction="sum")
+        for x, y in pictures.batches(batch_size, size=size, shard=group.shard):
+            with runtime.autocast():
+                logits = net(runtime.to_device(x))
+            sums[0] += F.cross_entropy(
+                logits.to(runtime.param_dtype), y, reduction="sum"
+            )
             sums[1] += (logits.argmax(dim=1) == y).sum()
     net.train(training)
     loss, right = (group.all_reduce_sum(sums) / len(split)).tolist()
@@ -233,6 +236,6 @@ def _finite(train_loss: float, epoch: int, settings: Settings) -> float:
         raise TrainingError(
             f"epoch {epoch + 1} of {settings.epochs}: the training loss is"
             f" {train_loss}. The steps were too long for this net; try a learning rate"
-            f" below {settings.lr:g}, or normalisation between its layers."
+            f" below {settings.lr:g}, or normalization between its layers."
         )
     return train_loss

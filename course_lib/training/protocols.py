@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Pictures(Protocol):
+class ImageSplit(Protocol):
     """What training asks of a split, such as `course_lib.Split`."""
 
     def __len__(self) -> int: ...
 
-    def to(self, device: torch.device) -> Pictures:
+    def to(self, device: torch.device) -> ImageSplit:
         """The split, with its batches made on `device` if it can."""
 
     def batches(
@@ -27,7 +27,7 @@ class Pictures(Protocol):
         epoch: int = 0,
         augment: bool = False,
         size: int | None = None,
-        part: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """All pictures once: see `course_lib.Split.batches`."""
 
@@ -39,15 +39,15 @@ class Data(Protocol):
     """Three splits and the names of their classes: `course_lib.FashionMNIST` is one."""
 
     @property
-    def train(self) -> Pictures:
-        """What is learnt from."""
+    def train(self) -> ImageSplit:
+        """What is learned from."""
 
     @property
-    def validation(self) -> Pictures:
+    def validation(self) -> ImageSplit:
         """What is looked at after each epoch."""
 
     @property
-    def test(self) -> Pictures:
+    def test(self) -> ImageSplit:
         """What is looked at once."""
 
     @property

@@ -45,17 +45,19 @@ class Runtime:
         )
 
     @property
-    def stored(self) -> torch.dtype:
+    def param_dtype(self) -> torch.dtype:
         """What weights and pictures are stored as; autocast changes copies of them."""
         return torch.float64 if self.precision == torch.float64 else torch.float32
 
-    def host(self, net: nn.Module) -> nn.Module:
+    def prepare(self, net: nn.Module) -> nn.Module:
         """`net` itself, moved onto the device and into the memory format."""
-        return net.to(self.device, self.stored).to(memory_format=self.memory_format)
+        return net.to(self.device, self.param_dtype).to(
+            memory_format=self.memory_format
+        )
 
-    def place(self, x: torch.Tensor) -> torch.Tensor:
+    def to_device(self, x: torch.Tensor) -> torch.Tensor:
         """A batch of pictures, on the device and in the memory format."""
-        return x.to(self.device, self.stored, memory_format=self.memory_format)
+        return x.to(self.device, self.param_dtype, memory_format=self.memory_format)
 
 
 def runtime(

@@ -39,7 +39,7 @@ def errors(net, x, y):
 
 
 def window(x, alpha, beta, k, ahead, behind, power=2):
-    """Response normalisation over a window that need not be centred."""
+    """Response normalization over a window that need not be centered."""
     sums = torch.stack(
         [
             x[:, max(i - behind, 0) : i + ahead + 1].pow(power).sum(1)
@@ -140,7 +140,7 @@ WRONG = {
         ),
         (
             lambda: (FIRST // 3 + 96, WORK // 3, SIXTH + 4096, SIXTH),
-            "all colours",
+            "all colors",
         ),
         (
             lambda: (FIRST + 96, WORK, 4096 * 256 * 169 + 4096, 4096 * 256 * 169),
@@ -168,9 +168,9 @@ WRONG = {
             "How many maps",
         ),
         (pixels, "compete with maps"),
-        (lambda x, n, a, b, k: window(x, a, b, k, 0, n - 1), "centred"),
-        (lambda x, n, a, b, k: window(x, a, b, k, n - 1, 0), "centred"),
-        (lambda x, n, a, b, k: window(x, a, b, k, 8, 8), "Only neighbours"),
+        (lambda x, n, a, b, k: window(x, a, b, k, 0, n - 1), "centered"),
+        (lambda x, n, a, b, k: window(x, a, b, k, n - 1, 0), "centered"),
+        (lambda x, n, a, b, k: window(x, a, b, k, 8, 8), "Only neighbors"),
         (lambda x, n, a, b, k: window(x, a, b, k, n // 2, n // 2, 1), "squares"),
         (without_beta, "beta?"),
     ],

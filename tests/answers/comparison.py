@@ -132,7 +132,7 @@ WRONG = {
             "more places",
         ),
     ],
-    "comparison.kept_by_a_block": [
+    "comparison.saved_by_a_block": [
         (lambda: (MAPS // 16, MAPS // 8), "32 pictures"),
         (lambda: (MAPS // 2, MAPS), "four bytes"),
         (lambda: (4 * MAPS, 6 * MAPS), "Not every output"),
@@ -221,7 +221,7 @@ RIGHT = {
         lambda: [VGG_16 * bits // 8 for bits in (32, 16, 3 * 32)]
     ],
     "comparison.conv_macs": [spread_out],
-    "comparison.kept_by_a_block": [lambda: (saved(), saved(nn.BatchNorm2d(64)))],
+    "comparison.saved_by_a_block": [lambda: (saved(), saved(nn.BatchNorm2d(64)))],
     "comparison.seen": [backwards],
     "comparison.profile": [by_torch, profiler()],
 }

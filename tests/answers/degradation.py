@@ -176,7 +176,7 @@ def report(*, late=False, zeros=False, clip=True, step=True, clear=True, square=
     return step_and_report
 
 
-def as_it_was(net, x, y, lr, limit):
+def preserved_state(net, x, y, lr, limit):
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     F.cross_entropy(net(x), y).backward()
     nn.utils.clip_grad_norm_(net.parameters(), limit)
@@ -278,7 +278,7 @@ WRONG = {
         (lambda weights, residual: whole(weights, residual)[0], "a list is wanted"),
     ],
     "degradation.step_and_report": [
-        (as_it_was, "raised AttributeError"),
+        (preserved_state, "raised AttributeError"),
         (report(late=True), "It was clipped before"),
         (report(zeros=True), "set to zero"),
         (report(clip=False), "with the clipped gradient"),
@@ -294,7 +294,7 @@ WRONG = {
         (scaled(0, power=2), "By how much"),
         (scaled(0, 3), "Only the weight of the first"),
         (scaled(1, 2), "depend on the size"),
-        (scaled(0, 7), "does a normalisation undo"),
+        (scaled(0, 7), "does a normalization undo"),
         (hooked, "Leave the backward pass alone"),
         (frozen, "Change nothing but numbers"),
         (in_place_only, "Return the net"),

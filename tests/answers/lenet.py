@@ -193,7 +193,7 @@ def one_by_one(x, weight, bias, table):
     return torch.cat(maps, dim=1)
 
 
-def centred(codes):
+def centered(codes):
     """The same softmax, from other scores."""
     mean = codes.mean(0)
     return codes - mean, -0.5 * length(codes) + 7
@@ -210,5 +210,5 @@ RIGHT = {
     ],
     "lenet.lenet_for": [Backwards],
     "lenet.partial_convolution": [one_by_one],
-    "lenet.full_layer": [centred],
+    "lenet.full_layer": [centered],
 }

@@ -1,4 +1,4 @@
-"""Answers to the exercises on normalisation: wrong ones with the hint that they must
+"""Answers to the exercises on normalization: wrong ones with the hint that they must
 get, and right ones, written differently from the solution.
 """
 
@@ -176,7 +176,7 @@ def all_frozen(net):
     return modes_only(net)
 
 
-def normalisation_only(net):
+def normalization_only(net):
     net.train()
     net[0][1].eval()
     net[0][1].requires_grad_(False)
@@ -230,8 +230,8 @@ WRONG = {
     "normalization.state": [
         (lambda: (256, 256, 0.4, VAR), "one that counts"),
         (lambda: (128, 128, 0.4, VAR), "a scale and a shift, and averages"),
-        (lambda: (512, 0, 0.4, VAR), "optimiser"),
-        (lambda: (128, 129, 0.4, VAR), "reach the normalisation"),
+        (lambda: (512, 0, 0.4, VAR), "optimizer"),
+        (lambda: (128, 129, 0.4, VAR), "reach the normalization"),
         (lambda: (256, 257, 0.4, 1.4), "variance of all data"),
         (lambda: (256, 257, 3.6, 6.1), "share of the new"),
         (lambda: (256, 257, 0.4, 2 / 3), "starts at one"),
@@ -251,11 +251,11 @@ WRONG = {
     ],
     "normalization.group_norm": [
         (lambda x, g, e: grouped(x, g, e, (0, 2, 3, 4)), "knows of the others"),
-        (lambda x, g, e: grouped(x, g, e, (0, 3, 4)), "batch normalisation"),
+        (lambda x, g, e: grouped(x, g, e, (0, 3, 4)), "batch normalization"),
         (lambda x, g, e: F.instance_norm(x, eps=e), "averaged together"),
         (lambda x, g, e: grouped(x, g, e, 2), "all pixels"),
         (lambda x, g, e: F.layer_norm(x, x.shape[1:], eps=e), "its own mean"),
-        (interleaved, "neighbours"),
+        (interleaved, "neighbors"),
         (lambda x, g, e: F.group_norm(x, x.shape[1] // g, eps=e), "how many there are"),
         (lambda x, g, e: grouped(x, g, e, correction=1), "Divide by how many"),
         (lambda x, g, e: grouped(x, g, 0), "eps for"),
@@ -281,7 +281,7 @@ WRONG = {
         (modes_only, "asks for no gradient"),
         (without_gradient, "asks for no gradient"),
         (all_frozen, "Only the body"),
-        (normalisation_only, "asks for no gradient"),
+        (normalization_only, "asks for no gradient"),
         (lambda net: head_only(net, False, False), "dropout"),
         (lambda net: head_only(net, False)[1], "remain its parts"),
         (lambda net: None, "does not return"),
@@ -289,7 +289,7 @@ WRONG = {
     "normalization.fold": [
         (lambda c, n: folded(c, n, weights=False), "scale do to the weights"),
         (lambda c, n: folded(c, n, own="lost"), "bias of its own"),
-        (lambda c, n: folded(c, n, own="added"), "is normalised, too"),
+        (lambda c, n: folded(c, n, own="added"), "is normalized, too"),
         (lambda c, n: folded(c, n, eps=False), "eps for"),
         (lambda c, n: folded(c, n, mean=False), "the running mean"),
         (lambda c, n: folded(c, n, shift=False), "the shift?"),
@@ -306,9 +306,9 @@ def measured():
     norm = nn.BatchNorm2d(128)
     x = torch.tensor([1.0, 3.0, 5.0, 7.0]).expand(128, 4).T[..., None, None]
     norm(x)
-    learnt = sum(each.numel() for each in norm.parameters())
+    learned = sum(each.numel() for each in norm.parameters())
     kept = sum(each.numel() for each in norm.buffers())
-    return [learnt, kept, norm.running_mean[0], round(norm.running_var[0].item(), 3)]
+    return [learned, kept, norm.running_mean[0], round(norm.running_var[0].item(), 3)]
 
 
 class Formula(nn.Module):
@@ -353,7 +353,7 @@ def wrapped(net):
 
 
 def by_asking(conv, norm):
-    """Finds scale and shift by what the normalisation makes of zero and one."""
+    """Finds scale and shift by what the normalization makes of zero and one."""
     norm.eval()
     zero = norm(torch.zeros(1, conv.out_channels, 1, 1)).flatten()
     one = norm(torch.ones(1, conv.out_channels, 1, 1)).flatten()

@@ -49,7 +49,7 @@ class WithoutAddition(Block):
         return self.change(x).relu()
 
 
-class NormalisedSum(Block):
+class NormalizedSum(Block):
     def forward(self, x):
         return self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()) + x).relu()
 
@@ -150,7 +150,7 @@ WRONG = {
         (lambda: (899, 427, 7), "in front of all blocks"),
         (lambda: (899, 427, 1), "no shortcut"),
         (lambda: (899, 427, 32), "skips pixels"),
-        (lambda: (899, 899, 11), "no neighbours"),
+        (lambda: (899, 899, 11), "no neighbors"),
         (lambda: (7 + 2 + 32 * 2, 7 + 2 + 16 * 2, 9), "further apart"),
         (lambda: tuple(wide(*way, late=True) for way in WAYS), "widens what comes"),
         (lambda: tuple(wide(*way, pool=False) for way in WAYS), "the pooling add"),
@@ -160,7 +160,7 @@ WRONG = {
         (Twice, "One ReLU too many"),
         (WithoutAtTheEnd, "follows the addition"),
         (WithoutAddition, "Where is the addition"),
-        (NormalisedSum, "not normalised"),
+        (NormalizedSum, "not normalized"),
         (WithoutInTheMiddle, "in its middle"),
         (InFront, "later paper"),
         (biased, "more than wanted"),
@@ -195,7 +195,7 @@ WRONG = {
             lambda c, d, s: Changing(c, d, s, way=projection(c, d, s, bias=True)),
             "needs no bias",
         ),
-        (bare, "is normalised, too"),
+        (bare, "is normalized, too"),
         (averaged, "nothing is averaged"),
         (lambda c, d, s: Changing(c, d, s, way=ZeroPad(d - c, s)), "B projects there"),
         (lambda c, d, s: Changing(c, d, s, late=True), "first convolution"),

@@ -211,8 +211,8 @@ def share(layers):
 
 def deviation(share):
     place = torch.arange(len(share)).double()
-    centre = (share * place).sum()
-    return (share * (place - centre) ** 2).sum().sqrt().item()
+    center = (share * place).sum()
+    return (share * (place - center) ** 2).sum().sqrt().item()
 
 
 def squared(layers):
@@ -232,7 +232,7 @@ WRONG = {
         (lambda: 4, "a tuple is wanted"),
     ],
     "vgg.receptive_field": [
-        (lambda convs: field(convs, pool=1), "two neighbours, too"),
+        (lambda convs: field(convs, pool=1), "two neighbors, too"),
         (lambda convs: field(convs, step=1), "two of the layer before"),
         (lambda convs: 1 + 2 * sum(convs), "a pooling behind every block"),
         (lambda convs: field(convs, last=False), "ends with its pooling"),

@@ -228,5 +228,5 @@ def _picture(content):
 
 
 def _blocks(picture):
-    """The mean colour of each block of pixels."""
+    """The mean color of each block of pixels."""
     return np.asarray(picture.reduce(BLOCK), dtype=float) / 255

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.shared import all_with, refuse, without_each
 from course_lib.convolution import output_size
@@ -21,7 +21,8 @@ from course_lib.normalization import local_response_norm
     kind="predict",
     goal="see that the weights and the work are in different places",
     minutes=5,
-    first="How many weights has a kernel of conv1, and at how many places is it used?",
+    first_hint="How many weights has a kernel of conv1, and at how many places is it"
+    " used?",
 )
 def weights_and_work(answer: Answer) -> None:
     """Counted from the layers."""
@@ -37,7 +38,7 @@ def weights_and_work(answer: Answer) -> None:
     unpooled = 4096 * 256 * 13 * 13
     one_a_map = 4096 * 256
     added = "A bias is added; it multiplies nothing."
-    answer.gives(
+    answer.expect(
         (one, work, six, sixth),
         tolerance=0,
         mistakes=[
@@ -52,7 +53,7 @@ def weights_and_work(answer: Answer) -> None:
             ),
             (
                 (weights // 3 + 96, work // 3, six, sixth),
-                "A kernel sees all colours.",
+                "A kernel sees all colors.",
             ),
             (
                 (one, work, unpooled + 4096, unpooled),
@@ -91,8 +92,8 @@ class _Moody(nn.Module):
     kind="repair",
     goal="ask a net in the mode in which it is meant to answer",
     minutes=10,
-    first="Which layer makes two calls for the same pictures differ, and what turns it"
-    " off?",
+    first_hint="Which layer makes two calls for the same pictures differ, and what"
+    " turns it off?",
 )
 def accuracy(answer: Answer) -> None:
     """With a net that remembers how it was asked."""
@@ -105,7 +106,7 @@ def accuracy(answer: Answer) -> None:
         share = int((x.argmax(1) == y).sum()) / 50
         got = answer(net, x, y)
         if any(net.modes):
-            raise Wrong(
+            raise WrongAnswer(
                 "it asks the net in training mode",
                 "Dropout still tosses its coins. What turns it off?",
             )
@@ -120,7 +121,7 @@ def accuracy(answer: Answer) -> None:
             ],
         )
         if net.copies[0].training is not training:
-            raise Wrong(
+            raise WrongAnswer(
                 f"the net was in {names[training]} mode before, and is in"
                 f" {names[not training]} mode after",
                 "Remember the mode that it was in, and put that one back.",
@@ -132,14 +133,14 @@ def accuracy(answer: Answer) -> None:
     kind="repair",
     goal="tell a sum from a mean",
     minutes=10,
-    first="Compare the formula in the documentation of `nn.LocalResponseNorm` with the"
-    " paper's.",
+    first_hint="Compare the formula in the documentation of `nn.LocalResponseNorm`"
+    " with the paper's.",
 )
 def compete(answer: Answer) -> None:
     """Against the library's, with the paper's numbers and others, on loud maps."""
     for n, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 0.2, 0.5, 1.0)):
         x = torch.randn(2, 8, 6, 5) / alpha**0.5
-        answer.gives(
+        answer.expect(
             local_response_norm(x, n, alpha, beta, k),
             x,
             n,
@@ -164,13 +165,13 @@ def _compete_mistakes(
     def over(sums: Tensor) -> Tensor:
         return x / (k + alpha * sums).abs() ** beta
 
-    centered = "The window is centred: as many maps after as before."
+    centered = "The window is centered: as many maps after as before."
     return [
         (over(sums / n), "PyTorch has the mean of the squares, we their sum."),
         (over(sums / n**2), "A mean is smaller than a sum; is alpha, too?"),
         (over(sums * n), "How many maps are in the window?"),
         (over(pixels), "Maps compete with maps at the same pixel."),
-        (over(_mix(everyone, squares)), "Only neighbours compete, not all maps."),
+        (over(_mix(everyone, squares)), "Only neighbors compete, not all maps."),
         (over(_mix(before, squares)), centered),
         (over(_mix(before.T, squares)), centered),
         (over(_mix(window, x)), "It is the squares that are added up."),
@@ -188,7 +189,7 @@ def _mix(weights: Tensor, x: Tensor) -> Tensor:
     kind="implement",
     goal="write dropout, and know what happens when it is off",
     minutes=10,
-    first="Begin with evaluation, where nothing happens. Then toss a coin for each"
+    first_hint="Begin with evaluation, where nothing happens. Then toss a coin for each"
     " number: `torch.rand_like(x)`.",
 )
 def drop(answer: Answer) -> None:
@@ -234,7 +235,7 @@ def _drop_in_evaluation(answer: Answer, x: Tensor, p: float) -> None:
 def _drop_who(kept: Tensor, again: Tensor, p: float) -> None:
     """A share of `p` falls silent, each number by itself, and others in the next call.
 
-    Raises: Wrong if that is not so.
+    Raises: WrongAnswer if that is not so.
     """
     share = 1 - kept.float().mean().item()
     turned = abs(share - (1 - p)) < 0.02
@@ -268,7 +269,7 @@ def _drop_who(kept: Tensor, again: Tensor, p: float) -> None:
     kind="implement",
     goal="see a grouped convolution as one with zeros",
     minutes=15,
-    first="Draw a table for two groups: which outputs see which inputs?",
+    first_hint="Draw a table for two groups: which outputs see which inputs?",
 )
 def merge(answer: Answer) -> None:
     """Against the definition, on towers that are no squares."""
@@ -283,7 +284,7 @@ def merge(answer: Answer) -> None:
         everyone = weight.repeat(1, groups, 1, 1)
         first_tower = F.pad(weight, (0, 0, 0, 0, 0, inputs * (groups - 1)))
         own = "Every output now sees all towers; it should see its own alone."
-        answer.gives(
+        answer.expect(
             want,
             weight,
             groups,
@@ -303,7 +304,8 @@ def merge(answer: Answer) -> None:
     kind="implement",
     goal="build a net from its description",
     minutes=15,
-    first="Begin with conv1 and what follows it: 227 pixels become 55, and then 27.",
+    first_hint="Begin with conv1 and what follows it: 227 pixels become 55, and then"
+    " 27.",
 )
 def front(answer: Answer) -> None:
     """Against figure 2, with few channels."""

@@ -28,7 +28,7 @@ Part: TypeAlias = tuple[int, int] | list[Branch]
     kind="predict",
     goal="tell parameters, MACs and FLOPs apart",
     minutes=5,
-    first="How many weights has one kernel, and at how many places is it used?",
+    first_hint="How many weights has one kernel, and at how many places is it used?",
 )
 def bills(answer: Answer) -> None:
     """Counted from the layer itself."""
@@ -40,7 +40,7 @@ def bills(answer: Answer) -> None:
     used = "A kernel is used at as many places as there are pixels in an output map."
     half = "A MAC is one multiplication and one addition: two operations."
     bias = "Leave the bias out of the operations."
-    answer.gives(
+    answer.expect(
         (size, macs, 2 * macs),
         tolerance=0,
         mistakes=[
@@ -62,7 +62,8 @@ def bills(answer: Answer) -> None:
     kind="predict",
     goal="turn a number of parameters into bytes",
     minutes=5,
-    first="The name says how many bits a number has. And how many bytes are these?",
+    first_hint="The name says how many bits a number has. And how many bytes are"
+    " these?",
 )
 def bytes_of_weights(answer: Answer) -> None:
     """From the parameters of VGG-16 and the sizes of PyTorch's types."""
@@ -71,7 +72,7 @@ def bytes_of_weights(answer: Answer) -> None:
     single = count * torch.float32.itemsize
     half = count * torch.bfloat16.itemsize
     beside = "SGD with momentum has two more numbers for each parameter. Which ones?"
-    answer.gives(
+    answer.expect(
         (single, half, 3 * single),
         tolerance=0,
         mistakes=[
@@ -96,7 +97,7 @@ Conv: TypeAlias = tuple[int, int, int, int, int, int, int]
     kind="implement",
     goal="count the operations of any convolution",
     minutes=10,
-    first="Begin with one group: MACs of one output pixel, then of all of them.",
+    first_hint="Begin with one group: MACs of one output pixel, then of all of them.",
 )
 def conv_macs(answer: Answer) -> None:
     """Against the library's count of the layer itself."""
@@ -116,7 +117,7 @@ def conv_macs(answer: Answer) -> None:
                 bias=False,
             )
         want = summarize(layer, (in_channels, size, size)).macs
-        answer.gives(
+        answer.expect(
             want,
             *conv,
             on=f"{in_channels} to {out_channels} maps of {size} pixels in {groups}"
@@ -154,18 +155,19 @@ def _conv_macs_mistakes(want: int, weights: int, conv: Conv) -> Mistakes:
 
 
 @exercise(
-    "comparison.kept_by_a_block",
+    "comparison.saved_by_a_block",
     kind="predict",
     goal="see what training keeps in memory",
     minutes=10,
-    first="Write down for each of the four layers what it keeps. Which are the same?",
+    first_hint="Write down for each of the four layers what it keeps. Which are the"
+    " same?",
 )
-def kept_by_a_block(answer: Answer) -> None:
+def saved_by_a_block(answer: Answer) -> None:
     """By the library's count of what autograd saves."""
 
     def kept(*between: nn.Module) -> int:
         layers = (nn.Conv2d(64, 64, 3, padding=1), *between, nn.ReLU())
-        return summarize(nn.Sequential(*layers, *layers), (64, 56, 56)).kept or 0
+        return summarize(nn.Sequential(*layers, *layers), (64, 56, 56)).saved_bytes or 0
 
     with torch.device("meta"):
         plain = 32 * kept()
@@ -173,7 +175,7 @@ def kept_by_a_block(answer: Answer) -> None:
     one = plain // 2  # output of a layer
     needed = "Not every output is kept. Who needs a convolution's?"
     shared = "What one puts out and the next is given is there once."
-    answer.gives(
+    answer.expect(
         (plain, normal),
         mistakes=[
             ((plain // 32, normal // 32), "A mini-batch has 32 pictures."),
@@ -181,8 +183,8 @@ def kept_by_a_block(answer: Answer) -> None:
             ((plain * 8, normal * 8), "A byte has eight bits."),
             ((4 * one, 6 * one), needed),
             ((3 * one, 5 * one), shared),
-            ((plain, 6 * one), "Nobody needs what batch normalisation puts out."),
-            ((plain, plain), "Batch normalisation keeps what it was given."),
+            ((plain, 6 * one), "Nobody needs what batch normalization puts out."),
+            ((plain, plain), "Batch normalization keeps what it was given."),
             ((one, 3 * one), "The second ReLU keeps its output, too."),
         ],
     )
@@ -193,8 +195,8 @@ def kept_by_a_block(answer: Answer) -> None:
     kind="implement",
     goal="follow the receptive field through forks and joins",
     minutes=15,
-    first="Begin with plain layers, one behind the other. Then take a fork with two"
-    " branches of one layer each.",
+    first_hint="Begin with plain layers, one behind the other. Then take a fork with"
+    " two branches of one layer each.",
 )
 def seen(answer: Answer) -> None:
     """Against the widest of all chains through the branches, by the library."""
@@ -212,7 +214,7 @@ def seen(answer: Answer) -> None:
     for parts in cases:
         forks = [part if isinstance(part, list) else [[part]] for part in parts]
         chains = itertools.product(*forks)
-        answer.gives(
+        answer.expect(
             max(_width(list(itertools.chain(*chain))) for chain in chains),
             parts,
             on=f"parts {parts}",
@@ -274,7 +276,7 @@ def _draw_part(draw: random.Random) -> Part:
     kind="repair",
     goal="know what counts once and what counts at every use",
     minutes=15,
-    first="Which of the two numbers should grow if a layer is used twice?",
+    first_hint="Which of the two numbers should grow if a layer is used twice?",
 )
 def profile(answer: Answer) -> None:
     """Against the library's, on nets with groups, a shared layer, and both."""
@@ -293,7 +295,7 @@ def profile(answer: Answer) -> None:
     for name, net in nets.items():
         summary = summarize(net, (4, 12, 10))
         x = torch.randn(1, 4, 12, 10)
-        answer.gives(
+        answer.expect(
             (summary.parameters, summary.macs),
             net,
             x,

@@ -21,7 +21,7 @@ from course_lib.summary import count_parameters
     kind="predict",
     goal="count what a convolution has to learn",
     minutes=3,
-    first="How many numbers does one output channel need? Then take all of them.",
+    first_hint="How many numbers does one output channel need? Then take all of them.",
 )
 def weights_of_one_layer(answer: Answer) -> None:
     """Counted from the layers themselves."""
@@ -29,7 +29,7 @@ def weights_of_one_layer(answer: Answer) -> None:
         conv = count_parameters(nn.Conv2d(3, 16, 5))
         full = count_parameters(nn.Linear(3 * 28 * 28, 16 * 24 * 24))
     units = 16 * 24 * 24
-    answer.gives(
+    answer.expect(
         (conv, full),
         mistakes=[
             ((conv - 16, full - units), "Each output has a bias, too."),
@@ -49,7 +49,7 @@ def weights_of_one_layer(answer: Answer) -> None:
     kind="implement",
     goal="know the size of every map without running anything",
     minutes=5,
-    first="On how many places does the kernel fit if the stride is one?",
+    first_hint="On how many places does the kernel fit if the stride is one?",
 )
 def output_size(answer: Answer) -> None:
     """Against the library's, on sizes of the papers and on drawn ones."""
@@ -62,7 +62,7 @@ def output_size(answer: Answer) -> None:
         padding = draw.randint(0, kernel_size // 2)
         cases.append((size, kernel_size, stride, padding))
     for size, kernel_size, stride, padding in cases:
-        answer.gives(
+        answer.expect(
             size_of(size, kernel_size, stride, padding),
             size,
             kernel_size,
@@ -98,7 +98,7 @@ def _output_size_mistakes(n: int, k: int, s: int, p: int) -> Mistakes:
     kind="implement",
     goal="follow the receptive field through a stack of layers",
     minutes=10,
-    first="Begin with one unit, which sees one pixel. What does a 3x3 add?",
+    first_hint="Begin with one unit, which sees one pixel. What does a 3x3 add?",
 )
 def receptive_field(answer: Answer) -> None:
     """Against the library's, on VGG's pairs, AlexNet's beginning, and drawn stacks."""
@@ -109,7 +109,7 @@ def receptive_field(answer: Answer) -> None:
         for _ in range(10)
     ]
     for layers in cases:
-        answer.gives(
+        answer.expect(
             field_of(layers)[0] if layers else 1,
             layers,
             on=f"layers {layers}",
@@ -140,7 +140,7 @@ def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
         ),
         (
             sum(sizes),
-            "Neighbouring units see almost the same: a kernel of k adds k - 1.",
+            "Neighboring units see almost the same: a kernel of k adds k - 1.",
         ),
         (
             backwards,
@@ -154,14 +154,15 @@ def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
     kind="implement",
     goal="write a layer out in full",
     minutes=15,
-    first="Compute one number: the first output channel, at the upper left corner.",
+    first_hint="Compute one number: the first output channel, at the upper left"
+    " corner.",
 )
 def convolve(answer: Answer) -> None:
     """Against PyTorch's, with several channels and kernels that are not square."""
     for channels, out, kernel in ((1, 1, (2, 2)), (3, 4, (3, 3)), (2, 3, (2, 5))):
         x = torch.randn(channels, 7, 9)
         weight = torch.randn(out, channels, *kernel)
-        answer.gives(
+        answer.expect(
             F.conv2d(x, weight),
             x,
             weight,
@@ -191,7 +192,7 @@ def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
     kind="repair",
     goal="choose the padding that keeps the size",
     minutes=5,
-    first="Look at the line that is marked, and try kernels of 3 and of 5 pixels.",
+    first_hint="Look at the line that is marked, and try kernels of 3 and of 5 pixels.",
 )
 def keeps_its_size(answer: Answer) -> None:
     """Against a block with ``padding="same"``."""

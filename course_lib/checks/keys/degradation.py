@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Mistakes, Wrong, compare
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.shared import all_with, refuse
 
@@ -57,7 +57,7 @@ CURVES = [
     kind="implement",
     goal="tell degradation from overfitting by the curves",
     minutes=10,
-    first="Which of the four errors is the first to look at, and at which epoch?",
+    first_hint="Which of the four errors is the first to look at, and at which epoch?",
 )
 def what_depth_did(answer: Answer) -> None:
     """On drawn curves, each of which a hasty rule gets wrong."""
@@ -69,7 +69,7 @@ def what_depth_did(answer: Answer) -> None:
             f"{errors[-1]:.1f}" for errors in (*shallow, *deep)
         )
         others = {"degradation", "overfitting", "no harm"} - {curves.name}
-        answer.gives(
+        answer.expect(
             curves.name,
             shallow,
             deep,
@@ -99,7 +99,7 @@ def _falling(begin: float, end: float, epochs: int) -> list[float]:
     kind="predict",
     goal="see what a factor in each layer comes to",
     minutes=10,
-    first="How large is the mean square before the ReLU, and how large behind it?",
+    first_hint="How large is the mean square before the ReLU, and how large behind it?",
 )
 def powers_of_ten(answer: Answer) -> None:
     """He's rule: c / 2 of the mean square is left by each layer."""
@@ -111,7 +111,7 @@ def powers_of_ten(answer: Answer) -> None:
     want = powers()
     half = "A ReLU lets half of the numbers pass."
     layers = "There are 43 layers."
-    answer.gives(
+    answer.expect(
         want,
         mistakes=[
             (powers(root=1), "That is the mean square, and its root is asked for."),
@@ -131,14 +131,14 @@ def powers_of_ten(answer: Answer) -> None:
     kind="implement",
     goal="build the layer that does nothing",
     minutes=10,
-    first="Begin with one channel and a 1x1 kernel: which weight does nothing?",
+    first_hint="Begin with one channel and a 1x1 kernel: which weight does nothing?",
 )
 def layer_that_does_nothing(answer: Answer) -> None:
     """On non-negative maps, against themselves."""
     for channels, size in ((1, 1), (3, 3), (4, 5), (2, 7)):
         got = answer(channels, size)
         if not isinstance(got, nn.Conv2d) or got.kernel_size != (size, size):
-            raise Wrong(
+            raise WrongAnswer(
                 f"it returns no convolution with a {size}x{size} kernel",
                 "The layer is to have weights that training can change.",
             )
@@ -186,7 +186,8 @@ def _nothing_mistakes(x: Tensor, y: Tensor, size: int) -> Mistakes:
     kind="implement",
     goal="see what a shortcut does to a product",
     minutes=15,
-    first="Write the last h of two layers as a product. What multiplies the first?",
+    first_hint="Write the last h of two layers as a product. What multiplies the"
+    " first?",
 )
 def gradients(answer: Answer) -> None:
     """Against autograd, on drawn chains, one with a weight of zero."""
@@ -198,7 +199,7 @@ def gradients(answer: Answer) -> None:
             listed = ", ".join(f"{weight:.2f}" for weight in weights)
             on = f"a {kind} chain with weights {listed}"
             try:
-                answer.gives(
+                answer.expect(
                     found,
                     weights,
                     residual,
@@ -207,7 +208,7 @@ def gradients(answer: Answer) -> None:
                     mistakes=_gradients_mistakes(weights, found, states),
                 )
             except ZeroDivisionError:
-                raise Wrong(
+                raise WrongAnswer(
                     f"it divides by zero for {on}",
                     "The product of all others can be had without a division.",
                 ) from None
@@ -272,7 +273,7 @@ class _Watched(nn.Sequential):
     kind="repair",
     goal="measure a gradient before something else has changed it",
     minutes=15,
-    first="Go through the lines: which of them change the gradients?",
+    first_hint="Go through the lines: which of them change the gradients?",
 )
 def step_and_report(answer: Answer) -> None:
     """Against the same step made here, clipped and not."""
@@ -307,7 +308,7 @@ def step_and_report(answer: Answer) -> None:
                 ],
             )
         if any(each.grad is not None and each.grad.any() for each in trained):
-            raise Wrong(
+            raise WrongAnswer(
                 "it leaves gradients behind",
                 "The next backward pass would add to them.",
             )
@@ -347,7 +348,8 @@ def _report_mistakes(net: nn.Module, norms: list[float], limit: float) -> Mistak
     kind="implement",
     goal="see why the norm of a gradient says little without that of its weight",
     minutes=10,
-    first="What can be done to a weight so that batch normalisation takes it back?",
+    first_hint="What can be done to a weight so that batch normalization takes it"
+    " back?",
 )
 def vanish(answer: Answer) -> None:
     """On a small net in training mode: its logits, its gradients, and its weights."""
@@ -363,15 +365,17 @@ def vanish(answer: Answer) -> None:
         logits, gradients, sizes = _run(net, x, y)
         got = answer(net, factor)
         if not isinstance(got, nn.Module):
-            raise Wrong("it returns no net", "Return the net that you have changed.")
+            raise WrongAnswer(
+                "it returns no net", "Return the net that you have changed."
+            )
         frozen = any(not each.requires_grad for each in got.parameters())
         if frozen or list(got.state_dict()) != list(net.state_dict()):
-            raise Wrong(
+            raise WrongAnswer(
                 "the net has other layers, or a layer does not learn",
                 "Change nothing but numbers.",
             )
         their_logits, their_gradients, their_sizes = _run(got.train(), x, y)
-        undone = "Which change of a weight does a normalisation undo?"
+        undone = "Which change of a weight does a normalization undo?"
         compare(
             their_logits,
             logits,
@@ -390,7 +394,7 @@ def _vanish_only_the_first(
     """The first gradient is `factor` times smaller, the others are not, and that is for
     the weight, which is `grown` times larger.
 
-    Raises: Wrong if that is not so.
+    Raises: WrongAnswer if that is not so.
     """
     first = "the gradient of the first convolution is"
     refuse(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.shared import case
 from course_lib.convolution import receptive_field
@@ -82,7 +82,7 @@ class Asked(NamedTuple):
 def _each(answer: Answer, asked: list[Asked]) -> None:
     """Check the numbers of a prediction one by one.
 
-    Raises: Wrong if one is not right.
+    Raises: WrongAnswer if one is not right.
     """
     got = answer()
     want = tuple(each.number for each in asked)
@@ -98,7 +98,7 @@ def _each(answer: Answer, asked: list[Asked]) -> None:
     kind="repair",
     goal="find a mistake that no shape shows",
     minutes=5,
-    first="Put the code beside figure 2(b), layer by layer.",
+    first_hint="Put the code beside figure 2(b), layer by layer.",
 )
 def third_view(answer: Answer) -> None:
     """Against the branch of a module."""
@@ -129,7 +129,8 @@ def third_view(answer: Answer) -> None:
     kind="predict",
     goal="see what a 1x1 convolution saves, twice",
     minutes=10,
-    first="List the six convolutions: the kernel, and the channels in and out of each.",
+    first_hint="List the six convolutions: the kernel, and the channels in and out of"
+    " each.",
 )
 def price_of_4a(answer: Answer) -> None:
     """Counted from the library's module."""
@@ -215,7 +216,8 @@ def _naive_mistakes(
     kind="predict",
     goal="follow the receptive field along two ways through one net",
     minutes=10,
-    first="How many pixels do two neighbours in front of 3a see, and how far apart?",
+    first_hint="How many pixels do two neighbors in front of 3a see, and how far"
+    " apart?",
 )
 def near_and_far(answer: Answer) -> None:
     """By the library's `receptive_field`."""
@@ -276,7 +278,7 @@ class _Heads(nn.Module):
     kind="repair",
     goal="add losses where losses are to be added, and only in training",
     minutes=10,
-    first="In which of the two modes does the first line work?",
+    first_hint="In which of the two modes does the first line work?",
 )
 def loss_with_heads(answer: Answer) -> None:
     """With a net of three linear classifiers, in both modes."""
@@ -299,9 +301,11 @@ def loss_with_heads(answer: Answer) -> None:
             ],
         )
         if not got.requires_grad:
-            raise Wrong("the loss has no gradient", "What cut it off from the net?")
+            raise WrongAnswer(
+                "the loss has no gradient", "What cut it off from the net?"
+            )
         if set(net.modes) != {training} or net.copies[0].training != training:
-            raise Wrong(
+            raise WrongAnswer(
                 f"it does not leave the net in {mode} mode",
                 "Ask the net which mode it is in: `net.training`.",
             )
@@ -339,7 +343,7 @@ def _loss_mistakes(own: Tensor, two: Tensor, one: Tensor) -> Mistakes:
     kind="implement",
     goal="know when two small windows are cheaper than a large one",
     minutes=10,
-    first="How many weights have two 3x3 with m channels between them?",
+    first_hint="How many weights have two 3x3 with m channels between them?",
 )
 def most_between(answer: Answer) -> None:
     """By trying every number, on channels of Table 1 and on drawn ones."""
@@ -349,7 +353,7 @@ def most_between(answer: Answer) -> None:
         large = 25 * before * after  # weights of a 5x5
         each = 9 * (before + after)  # weights of two 3x3 for a channel between them
         most = max(m for m in range(3 * before + 1) if m * each < large)
-        answer.gives(
+        answer.expect(
             most,
             before,
             after,
@@ -384,7 +388,7 @@ def _most_between_mistakes(before: int, after: int) -> Mistakes:
     kind="implement",
     goal="build a block that forks and joins",
     minutes=20,
-    first="Write one view after the other, each as large as the input. Then join.",
+    first_hint="Write one view after the other, each as large as the input. Then join.",
 )
 def inception(answer: Answer) -> None:
     """Against the library's module, with channels that are all different."""
@@ -397,13 +401,13 @@ def inception(answer: Answer) -> None:
         ]
         try:
             same_function(answer(channels, widths), want, x, mistakes=mistakes)
-        except Wrong as wrong:
+        except WrongAnswer as wrong:
             hint = wrong.hint
             if "cannot take" in wrong.message or "expected shape" in wrong.message:
                 hint = "Each view keeps the size of the maps; they join as channels."
             elif "values" in wrong.message and not hint:
                 hint = "The second number of the place is a channel: of which view?"
-            raise Wrong(wrong.message, hint) from None
+            raise WrongAnswer(wrong.message, hint) from None
 
 
 def _inception_changes() -> list[tuple[Change, str]]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.shared import all_with, case, without_each
 from course_lib.lenet import C3_TABLE, RBF, PartialConv2d, Subsampling
@@ -21,14 +21,15 @@ from course_lib.summary import count_parameters
     kind="predict",
     goal="tell parameters from connections",
     minutes=5,
-    first="How many kernels are there? Add up how many maps each of the sixteen sees.",
+    first_hint="How many kernels are there? Add up how many maps each of the sixteen"
+    " sees.",
 )
 def third_stage(answer: Answer) -> None:
     """Counted from the library's stage."""
     layer = PartialConv2d(6, C3_TABLE, 5)
     parameters = count_parameters(layer)
     units = layer(torch.zeros(1, 6, 14, 14))[0, 0].numel()  # of one map
-    answer.gives(
+    answer.expect(
         (parameters, parameters * units),
         tolerance=0,
         mistakes=_third_stage_mistakes(layer, parameters, units),
@@ -69,8 +70,8 @@ def _third_stage_mistakes(
     kind="implement",
     goal="write the subsampling of 1998",
     minutes=10,
-    first="Take the upper left pixel of every square: `x[:, :, ::2, ::2]`. There are"
-    " three more.",
+    first_hint="Take the upper left pixel of every square: `x[:, :, ::2, ::2]`. There"
+    " are three more.",
 )
 def subsample(answer: Answer) -> None:
     """Against the library's layer. First as many columns as maps come out: there a
@@ -83,7 +84,7 @@ def subsample(answer: Answer) -> None:
         nn.init.normal_(layer.bias)
         coefficient = layer.coefficient.detach()
         bias = layer.bias.detach()
-        answer.gives(
+        answer.expect(
             layer(x).detach(),
             x,
             coefficient.flatten(),
@@ -122,15 +123,15 @@ def _subsample_mistakes(x: Tensor, a: Tensor, b: Tensor) -> Mistakes:
     kind="repair",
     goal="know what the cross-entropy takes",
     minutes=5,
-    first="Read what `F.cross_entropy` says of its input. Which kind of numbers does it"
-    " want?",
+    first_hint="Read what `F.cross_entropy` says of its input. Which kind of numbers"
+    " does it want?",
 )
 def loss_of(answer: Answer) -> None:
     """Against PyTorch's, also for scores whose softmax has zeros."""
     labels = torch.randint(10, (8,))
     for size, on in ((2.0, "a batch of eight"), (300.0, "very large scores")):
         scores = size * torch.randn(8, 10)
-        answer.gives(
+        answer.expect(
             F.cross_entropy(scores, labels),
             scores,
             labels,
@@ -163,7 +164,7 @@ def _loss_of_mistakes(scores: Tensor, labels: Tensor) -> Mistakes:
     kind="implement",
     goal="fit the full layers to what the convolutions leave of a picture",
     minutes=15,
-    first="Build it for 28 pixels first, where `c5` has 400 inputs; then ask where"
+    first_hint="Build it for 28 pixels first, where `c5` has 400 inputs; then ask where"
     " the 400 come from.",
 )
 def lenet_for(answer: Answer) -> None:
@@ -233,7 +234,8 @@ Table = Sequence[Sequence[int]]
     kind="implement",
     goal="build a convolution that does not see all maps",
     minutes=15,
-    first="What would a kernel have to be, so that its map might as well be absent?",
+    first_hint="What would a kernel have to be, so that its map might as well be"
+    " absent?",
 )
 def partial_convolution(answer: Answer) -> None:
     """Against a masked convolution: the paper's table, and drawn ones."""
@@ -250,7 +252,7 @@ def partial_convolution(answer: Answer) -> None:
         bias = torch.randn(len(table))
         weight = torch.randn(len(table), maps, 3, 3)
         mask = torch.tensor([[float(c in row) for c in range(maps)] for row in table])
-        answer.gives(
+        answer.expect(
             F.conv2d(x, weight * mask[:, :, None, None], bias),
             x,
             weight,
@@ -298,8 +300,8 @@ def _partial_convolution_mistakes(
     kind="implement",
     goal="find the full layer in a table of distances",
     minutes=15,
-    first="Write out the square of x - c. Which of its terms know of both, which of c"
-    " alone?",
+    first_hint="Write out the square of x - c. Which of its terms know of both, which"
+    " of c alone?",
 )
 def full_layer(answer: Answer) -> None:
     """Against the softmax of distances: digits, where all codes are equally long, and
@@ -316,7 +318,7 @@ def full_layer(answer: Answer) -> None:
         if not isinstance(got, tuple | list) or shapes != [
             tuple(getattr(each, "shape", ())) for each in got
         ]:
-            raise Wrong(
+            raise WrongAnswer(
                 f"it should return a weight and a bias of the shapes {shapes[0]} and"
                 f" {shapes[1]}, for {on}",
                 "A row of the weight for each class, and a number of the bias.",

@@ -26,7 +26,7 @@ Geometry: TypeAlias = tuple[int, int, int]
     kind="predict",
     goal="find out where the parameters are saved, and what it takes",
     minutes=10,
-    first="Begin with AlexNet's fc6: how many numbers does one of its units read?",
+    first_hint="Begin with AlexNet's fc6: how many numbers does one of its units read?",
 )
 def without_full_layers(answer: Answer) -> None:
     """Counted from the library's nets."""
@@ -39,7 +39,7 @@ def without_full_layers(answer: Answer) -> None:
     maps = 1024 + 1024 + 1000
     something = "The mean has none, but something has to make the maps of the classes."
     once = "The weights of a convolution are the same at all places."
-    answer.gives(
+    answer.expect(
         (old, new, full),
         tolerance=0,
         mistakes=[
@@ -61,7 +61,7 @@ def without_full_layers(answer: Answer) -> None:
     kind="implement",
     goal="see a 1x1 convolution as a full layer at each pixel",
     minutes=10,
-    first="Compute one pixel of one picture: `weight @ x[0, :, 0, 0] + bias`.",
+    first_hint="Compute one pixel of one picture: `weight @ x[0, :, 0, 0] + bias`.",
 )
 def pointwise(answer: Answer) -> None:
     """Against PyTorch's convolution. First as many columns as maps come out: there a
@@ -71,7 +71,7 @@ def pointwise(answer: Answer) -> None:
         x = torch.randn(shape)
         weight = torch.randn(out, shape[1])
         bias = torch.randn(out)
-        answer.gives(
+        answer.expect(
             F.conv2d(x, weight[:, :, None, None], bias),
             x,
             weight,
@@ -108,7 +108,7 @@ def _pointwise_mistakes(x: Tensor, weight: Tensor, bias: Tensor) -> Mistakes:
     kind="implement",
     goal="build the block from what it does",
     minutes=10,
-    first="Build the first convolution alone, and look at the size of its maps.",
+    first_hint="Build the first convolution alone, and look at the size of its maps.",
 )
 def block(answer: Answer) -> None:
     """Against the same layers in a row, with more and fewer layers than three."""
@@ -169,8 +169,8 @@ def _block(
     kind="repair",
     goal="make one number of each map, whatever its size",
     minutes=5,
-    first="Call it with maps of 8 by 8, of 16 by 16 and of 5 by 9, and look at what"
-    " comes out.",
+    first_hint="Call it with maps of 8 by 8, of 16 by 16 and of 5 by 9, and look at"
+    " what comes out.",
 )
 def scores(answer: Answer) -> None:
     """Against the mean, on maps of several sizes."""
@@ -180,7 +180,7 @@ def scores(answer: Answer) -> None:
         window = (min(height, 8), min(width, 8))
         one = "One bright place is enough for a maximum. What did the authors take?"
         size = "A larger map gives one number still: the window is all of it."
-        answer.gives(
+        answer.expect(
             mean,
             maps,
             on=f"maps of {height} by {width}",
@@ -203,7 +203,7 @@ def scores(answer: Answer) -> None:
     kind="repair",
     goal="leave the logits free",
     minutes=5,
-    first="Which values can a logit have? Which can it not have?",
+    first_hint="Which values can a logit have? Which can it not have?",
 )
 def last_stage(answer: Answer) -> None:
     """Against the same layers in a row."""
@@ -259,7 +259,8 @@ def _last_stage_mistakes(layers: nn.Sequential, mean: nn.Sequential) -> Mistakes
     kind="implement",
     goal="share out a logit among the places of the picture",
     minutes=15,
-    first="Write the logit as a sum over maps and places. In which order may one add?",
+    first_hint="Write the logit as a sum over maps and places. In which order may one"
+    " add?",
 )
 def evidence(answer: Answer) -> None:
     """By the sum over maps, for labels that are never those with the largest logit."""
@@ -273,7 +274,7 @@ def evidence(answer: Answer) -> None:
         largest = net(x).argmax(1)
         labels = (largest + 1 + pictures % (classes - 1)) % classes
         shares = _shares(maps, full)
-        answer.gives(
+        answer.expect(
             shares[pictures, labels],
             net,
             x,
@@ -332,8 +333,8 @@ def _evidence_mistakes(maps: Tensor, full: nn.Linear, labels: Tensor) -> Mistake
     kind="investigate",
     goal="see classes die of one step, and before the first",
     minutes=30,
-    first="Count the dead classes of the net as it is: that is the rate 0. Then make"
-    " one step on a copy.",
+    first_hint="Count the dead classes of the net as it is: that is the rate 0. Then"
+    " make one step on a copy.",
 )
 def killed(answer: Answer) -> None:
     """Its form: on a small net in which one class begins dead and others die."""
@@ -342,7 +343,7 @@ def killed(answer: Answer) -> None:
     x = bright * torch.rand(12, 2, 3, 4)
     y = torch.arange(12) % 2
     rates = [0.0, 30.0, 0.5, 4.0]
-    answer.gives(
+    answer.expect(
         _dead([_after(net, x, y, rate) for rate in rates]),
         net,
         x,

@@ -1,4 +1,4 @@
-"""The exercises on normalisation."""
+"""The exercises on normalization."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.shared import case
 from course_lib.normalization import BatchNorm2d, LocalResponseNorm, batch_norm
@@ -16,9 +16,9 @@ from course_lib.summary import count_parameters
 @exercise(
     "normalization.state",
     kind="predict",
-    goal="know the state of a batch normalisation and how it moves",
+    goal="know the state of a batch normalization and how it moves",
     minutes=8,
-    first="Make an `nn.BatchNorm2d(2)` and print its `state_dict()`.",
+    first_hint="Make an `nn.BatchNorm2d(2)` and print its `state_dict()`.",
 )
 def state(answer: Answer) -> None:
     """Counted and computed by PyTorch's layer."""
@@ -28,7 +28,7 @@ def state(answer: Answer) -> None:
     channel = nn.BatchNorm2d(1)
     channel(torch.tensor([1.0, 3.0, 5.0, 7.0]).view(2, 1, 1, 2))
     mean, var = (each.item() for each in list(channel.buffers())[:2])
-    answer.gives(
+    answer.expect(
         (trained, kept, mean, var),
         tolerance=0.1,
         mistakes=_state_mistakes(trained, kept, mean, var),
@@ -44,8 +44,8 @@ def _state_mistakes(trained: int, kept: int, mean: float, var: float) -> Mistake
         (trained, kept): "",
         (trained, kept - 1): "Print the buffers: there is one that counts.",
         (half, kept // 2): "Each channel has a scale and a shift, and averages.",
-        (2 * trained, 0): "What does an optimiser move, and what is kept beside it?",
-        (half, kept // 2 + 1): "How many channels reach the normalisation?",
+        (2 * trained, 0): "What does an optimizer move, and what is kept beside it?",
+        (half, kept // 2 + 1): "How many channels reach the normalization?",
     }
     averages = {
         (mean, var): "",
@@ -66,7 +66,7 @@ def _state_mistakes(trained: int, kept: int, mean: float, var: float) -> Mistake
     kind="repair",
     goal="carry a formula over to a library that reads its letters otherwise",
     minutes=10,
-    first="Read the formula in the documentation of `nn.LocalResponseNorm`.",
+    first_hint="Read the formula in the documentation of `nn.LocalResponseNorm`.",
 )
 def response_norm(answer: Answer) -> None:
     """Against the library's, for odd and even n, on loud channels."""
@@ -107,15 +107,15 @@ def _response_norm_mistakes(n: int, alpha: float, beta: float, k: float) -> Mist
 @exercise(
     "normalization.group_norm",
     kind="implement",
-    goal="tell normalisations apart by the numbers that they average",
+    goal="tell normalizations apart by the numbers that they average",
     minutes=10,
-    first="How many means are there in all? Bring x into that many rows.",
+    first_hint="How many means are there in all? Bring x into that many rows.",
 )
 def group_norm(answer: Answer) -> None:
     """Against PyTorch's, for groups of several sizes."""
     for groups, eps in ((2, 0.1), (3, 1e-5), (1, 0.5), (6, 0.2)):
         x = 2 * torch.randn(3, 6, 2, 4) + torch.randn(3, 6, 1, 1)
-        answer.gives(
+        answer.expect(
             F.group_norm(x, groups, eps=eps),
             x,
             groups,
@@ -136,13 +136,13 @@ def _group_norm_mistakes(x: Tensor, groups: int, eps: float) -> Mistakes:
 
     return [
         (over(0, 2, 3, 4), "No picture knows of the others here."),
-        (over(0, 3, 4), "This is batch normalisation."),
+        (over(0, 3, 4), "This is batch normalization."),
         (over(3, 4), "The channels of a group are averaged together."),
         (over(2), "The average is over all pixels, too."),
         (over(1, 2, 3, 4), "Each group has its own mean."),
         (
             _normalized(mixed, (1, 3, 4), eps),
-            "The channels of a group are neighbours.",
+            "The channels of a group are neighbors.",
         ),
         (swapped, "groups is how many there are."),
         (
@@ -175,8 +175,8 @@ OPTIONS = (4, 0.01, 0.3)
     kind="repair",
     goal="keep what is not trained, and move it the right way",
     minutes=15,
-    first="Run three batches through `nn.BatchNorm2d` and through the layer as it is,"
-    " and compare what they have kept.",
+    first_hint="Run three batches through `nn.BatchNorm2d` and through the layer as it"
+    " is, and compare what they have kept.",
 )
 def norm(answer: Answer) -> None:
     """Against PyTorch's, in both modes, and then a copy made from the state."""
@@ -184,7 +184,7 @@ def norm(answer: Answer) -> None:
     want = nn.BatchNorm2d(*OPTIONS)
     shapes = [tuple(each.shape) for each in layer.parameters()]
     if shapes != [(4,), (4,)]:
-        raise Wrong(
+        raise WrongAnswer(
             f"its parameters have the shapes {shapes}",
             "A scale and a shift are trained for each channel, and nothing else is.",
         )
@@ -200,14 +200,14 @@ def norm(answer: Answer) -> None:
         mistakes=_norm_mistakes(batches, last),
     )
     if any(each.requires_grad for each in layer.buffers()):
-        raise Wrong(
+        raise WrongAnswer(
             "its averages hold on to the graphs of all batches",
             "Nothing is trained through them: compute them without gradients.",
         )
     loaded = answer(*OPTIONS).eval()
     loaded.load_state_dict(layer.state_dict())
     if not torch.allclose(loaded(last.clone()), kept):
-        raise Wrong(
+        raise WrongAnswer(
             "a new layer that loads its state computes something else",
             "What is in its `state_dict()`, and what is missing?",
         )
@@ -216,7 +216,7 @@ def norm(answer: Answer) -> None:
 def _norm_in_training(layer: nn.Module, want: nn.Module, x: Tensor) -> None:
     """Show a batch to both, and compare what comes out, and the gradients.
 
-    Raises: Wrong if they differ.
+    Raises: WrongAnswer if they differ.
     """
     # Before x asks for gradients: through these two none will flow.
     mean = x.mean((0, 2, 3))
@@ -274,9 +274,9 @@ def _standardized(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
 @exercise(
     "normalization.train_the_head",
     kind="repair",
-    goal="freeze a net with batch normalisation",
+    goal="freeze a net with batch normalization",
     minutes=15,
-    first="Compare the body's `state_dict()` before and after a batch.",
+    first_hint="Compare the body's `state_dict()` before and after a batch.",
 )
 def train_the_head(answer: Answer) -> None:
     """By two steps of training, from either mode."""
@@ -286,9 +286,11 @@ def train_the_head(answer: Answer) -> None:
         head = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
         net = answer(nn.Sequential(body, head).train(training))
         if not isinstance(net, nn.Sequential) or len(net) != 2:
-            raise Wrong("it does not return the net", "Body and head remain its parts.")
+            raise WrongAnswer(
+                "it does not return the net", "Body and head remain its parts."
+            )
         if not all(each.requires_grad for each in net[1].parameters()):
-            raise Wrong("the head does not learn", "Only the body is frozen.")
+            raise WrongAnswer("the head does not learn", "Only the body is frozen.")
         x = torch.randn(8, 1, 6, 6)
         _train_twice(net, x, torch.randint(3, (8,)))
         _body_stays(body, net[0])
@@ -297,7 +299,9 @@ def train_the_head(answer: Answer) -> None:
         of_the_batch = body.train()(x)
         compare(net[0](x), want, on="for the body", mistakes=[(of_the_batch, hint)])
         if not all(each.training for each in net[1].modules()):
-            raise Wrong("the head is in evaluation mode", "What about its dropout?")
+            raise WrongAnswer(
+                "the head is in evaluation mode", "What about its dropout?"
+            )
 
 
 def _train_twice(net: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -310,12 +314,12 @@ def _train_twice(net: nn.Module, x: Tensor, y: Tensor) -> None:
 def _body_stays(body: nn.Module, trained: nn.Module) -> None:
     """Nothing in it is moved by training.
 
-    Raises: Wrong if something was.
+    Raises: WrongAnswer if something was.
     """
     values = trained.state_dict().values()
     for (name, before), after in zip(body.state_dict().items(), values, strict=False):
         if before.is_floating_point() and not torch.equal(before, after):
-            raise Wrong(
+            raise WrongAnswer(
                 f"a step of training changes `{name}` of the body",
                 "No gradient moves it. In which mode does it stay?"
                 if "running" in name
@@ -326,10 +330,11 @@ def _body_stays(body: nn.Module, trained: nn.Module) -> None:
 @exercise(
     "normalization.fold",
     kind="implement",
-    goal="see that in evaluation a batch normalisation is part of the convolution"
+    goal="see that in evaluation a batch normalization is part of the convolution"
     " before it",
     minutes=15,
-    first="Write down what becomes of one output channel. By what is it multiplied?",
+    first_hint="Write down what becomes of one output channel. By what is it"
+    " multiplied?",
 )
 def fold(answer: Answer) -> None:
     """Against the two layers, first where one scale for each column fits, too."""
@@ -342,9 +347,11 @@ def fold(answer: Answer) -> None:
         norm = _drawn_norm(conv.out_channels)
         got = answer(conv, norm)
         if not isinstance(got, nn.Conv2d):
-            raise Wrong(f"for {conv}, it returns no `nn.Conv2d`", "One layer is left.")
+            raise WrongAnswer(
+                f"for {conv}, it returns no `nn.Conv2d`", "One layer is left."
+            )
         if _geometry(got) != _geometry(conv):
-            raise Wrong(
+            raise WrongAnswer(
                 f"for {conv}, it returns {got}",
                 "The new convolution looks at the same places as the old one.",
             )
@@ -383,7 +390,7 @@ def _fold_mistakes(x: Tensor, conv: nn.Conv2d, norm: BatchNorm2d) -> Mistakes:
     foldings = [
         (one, moved, "What does the scale do to the weights?"),
         (scale, shift - scale * mean, "The convolution has a bias of its own."),
-        (scale, shift + own - scale * mean, "Its own bias is normalised, too."),
+        (scale, shift + own - scale * mean, "Its own bias is normalized, too."),
         (scale, shift + own - mean, order),
         (scale, shift - mean, order),
         (scale, shift + scale * own, "What becomes of the running mean?"),

@@ -31,7 +31,7 @@ from course_lib.summary import count_parameters
     kind="implement",
     goal="read a net's depth off its table",
     minutes=5,
-    first="Multiply what there is in ResNet-34. Which two layers are missing?",
+    first_hint="Multiply what there is in ResNet-34. Which two layers are missing?",
 )
 def depth(answer: Answer) -> None:
     """Against the names of Table 1 and of section 4.2, and for drawn nets."""
@@ -49,7 +49,7 @@ def depth(answer: Answer) -> None:
     both = "The stem has a convolution, and the head a full layer."
     projections = "A projection is on no way that goes through all layers."
     for blocks, each, want in cases:
-        answer.gives(
+        answer.expect(
             want,
             blocks,
             each,
@@ -60,7 +60,7 @@ def depth(answer: Answer) -> None:
                 (want + len(blocks), projections),
                 (2 + 2 * sum(blocks), "How many convolutions has a block?"),
                 (2 + each * len(blocks), "A stage has more than one block."),
-                (2 * want - 1, "A normalisation is not counted as a layer."),
+                (2 * want - 1, "A normalization is not counted as a layer."),
             ],
         )
 
@@ -70,7 +70,7 @@ def depth(answer: Answer) -> None:
     kind="predict",
     goal="see where a bottleneck saves",
     minutes=10,
-    first="How many weights has one 3x3 convolution from 256 channels to 256?",
+    first_hint="How many weights has one 3x3 convolution from 256 channels to 256?",
 )
 def bodies(answer: Answer) -> None:
     """Counted from the library's blocks."""
@@ -78,7 +78,7 @@ def bodies(answer: Answer) -> None:
         basic = count_parameters(basic_block(256, 256, 1))
         narrow = count_parameters(bottleneck(1024, 256, 1))
         wide = count_parameters(basic_block(1024, 1024, 1))
-    channels = (2 * 256, 2 * 256 + 1024, 2 * 1024)  # that are normalised
+    channels = (2 * 256, 2 * 256 + 1024, 2 * 1024)  # that are normalized
 
     def times(factor: int) -> tuple[int, ...]:
         """With `factor` parameters for each channel that is normalized."""
@@ -87,14 +87,14 @@ def bodies(answer: Answer) -> None:
             for size, normalized in zip((basic, narrow, wide), channels, strict=True)
         )
 
-    scale = "A normalisation has a scale and a shift for each of its channels."
-    answer.gives(
+    scale = "A normalization has a scale and a shift for each of its channels."
+    answer.expect(
         (basic, narrow, wide),
         tolerance=0,
         mistakes=[
             (times(0), scale),
             (times(1), scale),
-            (times(3), "Convolutions in front of a normalisation have no bias."),
+            (times(3), "Convolutions in front of a normalization have no bias."),
             (times(4), "Running averages are kept, but they are no parameters."),
             ((basic, narrow - 2 * 768, wide), "A bottleneck puts out 1024 channels."),
             ((basic, narrow + 16 * 1024 * 256, wide), "Only the middle one is a 3x3."),
@@ -113,7 +113,8 @@ Way: TypeAlias = list[tuple[int, int]]
     kind="predict",
     goal="follow the receptive field through bodies and shortcuts",
     minutes=15,
-    first="How much does one 3x3 add, and how far apart are the units that it reads?",
+    first_hint="How much does one 3x3 add, and how far apart are the units that it"
+    " reads?",
 )
 def ways(answer: Answer) -> None:
     """By the library's function, on the layers of the nets."""
@@ -122,7 +123,7 @@ def ways(answer: Answer) -> None:
     shortcuts_34 = _layers(34, skipped="body")
     ways = [bodies_34, bodies_50, shortcuts_34]
     want = tuple(receptive_field(way)[0] for way in ways)
-    answer.gives(want, tolerance=0, mistakes=_ways_mistakes(ways, want))
+    answer.expect(want, tolerance=0, mistakes=_ways_mistakes(ways, want))
 
 
 def _ways_mistakes(ways: list[Way], want: tuple[int, ...]) -> Mistakes:
@@ -147,7 +148,7 @@ def _ways_mistakes(ways: list[Way], want: tuple[int, ...]) -> Mistakes:
             (basic, bottlenecks, 32),
             "A 1x1 with a stride skips pixels; it does not see them.",
         ),
-        ((basic, basic, shortcuts), "A 1x1 sees no neighbours."),
+        ((basic, basic, shortcuts), "A 1x1 sees no neighbors."),
     ]
 
 
@@ -198,7 +199,7 @@ class _Joined(nn.Module):
     kind="repair",
     goal="put the ReLU where the paper has it",
     minutes=10,
-    first="Which signs can the numbers have that the body adds?",
+    first_hint="Which signs can the numbers have that the body adds?",
 )
 def block(answer: Answer) -> None:
     """Against the paper's block; the mistakes have the same layers."""
@@ -212,13 +213,13 @@ def block(answer: Answer) -> None:
 
 
 #: Ways to put a block together that are not the paper's. Of a body f, f[0] and f[3] are
-#: the convolutions, f[1] and f[4] their normalisations, and f[2] is the ReLU.
+#: the convolutions, f[1] and f[4] their normalizations, and f[2] is the ReLU.
 JOINS: list[tuple[Join, str]] = [
     (lambda f, x: F.relu(f(x)) + x, "What is never negative cannot take back."),
     (lambda f, x: F.relu(F.relu(f(x)) + x), "One ReLU too many: may a body subtract?"),
     (lambda f, x: f(x) + x, "A ReLU follows the addition."),
     (lambda f, x: F.relu(f(x)), "Where is the addition?"),
-    (lambda f, x: F.relu(f[4](f[:4](x) + x)), "The sum itself is not normalised."),
+    (lambda f, x: F.relu(f[4](f[:4](x) + x)), "The sum itself is not normalized."),
     (lambda f, x: F.relu(f[3:](f[:2](x)) + x), "A body has a ReLU in its middle."),
     (
         lambda f, x: f[3](F.relu(f[4](f[0](F.relu(f[1](x)))))) + x,
@@ -232,7 +233,7 @@ JOINS: list[tuple[Join, str]] = [
     kind="implement",
     goal="change shapes without a parameter",
     minutes=10,
-    first="Take the pixels first: which slice of the height and the width is it?",
+    first_hint="Take the pixels first: which slice of the height and the width is it?",
 )
 def shortcut_a(answer: Answer) -> None:
     """Against the library's, for even and odd sides."""
@@ -244,7 +245,7 @@ def shortcut_a(answer: Answer) -> None:
     ):
         x = torch.randn(shape)
         want = ZeroPad(channels - shape[1], stride)(x)
-        answer.gives(
+        answer.expect(
             want,
             x,
             channels,
@@ -290,7 +291,7 @@ def _padded(x: Tensor, behind: int, *, before: int = 0) -> Tensor:
     kind="repair",
     goal="change shapes on both ways alike",
     minutes=15,
-    first="When has what the body puts out another shape than x?",
+    first_hint="When has what the body puts out another shape than x?",
 )
 def changing(answer: Answer) -> None:
     """Against the library's block, with every combination of changes."""
@@ -327,10 +328,10 @@ def _wrong_shortcuts(
             "Where no shape changes, nothing is projected.",
         ),
         (conv_bn(channels, out, 3, stride), "A projection is a 1x1."),
-        (bare, "A projection is normalised, too."),
+        (bare, "A projection is normalized, too."),
         (
             nn.Sequential(nn.Conv2d(channels, out, 1, stride), nn.BatchNorm2d(out)),
-            "A normalisation follows: the projection needs no bias.",
+            "A normalization follows: the projection needs no bias.",
         ),
         (
             nn.Sequential(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Mistakes, Wrong, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.shared import all_with, case, refuse
 from course_lib.convolution import receptive_field as field_of
@@ -24,7 +24,7 @@ Layer: TypeAlias = tuple[int, int]
     kind="predict",
     goal="weigh a stack against one kernel, with all its channels",
     minutes=5,
-    first="Two 3x3 see 5 by 5. What does a third one add?",
+    first_hint="Two 3x3 see 5 by 5. What does a third one add?",
 )
 def nine_by_nine(answer: Answer) -> None:
     """The number of layers by the library, the weights counted from them."""
@@ -41,7 +41,7 @@ def nine_by_nine(answer: Answer) -> None:
     two = saved(layers, 128)
     reads = "The first layer of the second stack reads 64 channels, the others 128."
     share = "What is saved is a share of the one kernel's weights, not of the stack's."
-    answer.gives(
+    answer.expect(
         (layers, one, two),
         tolerance=2.0,  # two decimals will do
         mistakes=[
@@ -61,7 +61,7 @@ def nine_by_nine(answer: Answer) -> None:
     kind="implement",
     goal="see how much of the reach is the pooling's",
     minutes=10,
-    first="Take one block of one convolution. Its units see 4 by 4 pixels: why?",
+    first_hint="Take one block of one convolution. Its units see 4 by 4 pixels: why?",
 )
 def receptive_field(answer: Answer) -> None:
     """Against the library's, on columns of Table 1 and on drawn ones."""
@@ -71,7 +71,7 @@ def receptive_field(answer: Answer) -> None:
     for convs in ([1, 2], *columns):
         blocks: list[list[Layer]] = [[*[(3, 1)] * n, (2, 2)] for n in convs]
         layers = [layer for block in blocks for layer in block]
-        answer.gives(
+        answer.expect(
             field_of(layers)[0],
             convs,
             on=f"blocks of {convs} convolutions",
@@ -87,7 +87,7 @@ def _receptive_field_mistakes(
     bare = [layer for layer in layers if layer == (3, 1)]
     turned = [layer for block in blocks for layer in block[::-1]]
     stacks = [
-        (narrow, "A maximum over 2 by 2 looks at two neighbours, too."),
+        (narrow, "A maximum over 2 by 2 looks at two neighbors, too."),
         (flat, "Behind a pooling, one step is two of the layer before."),
         (
             bare,
@@ -125,7 +125,8 @@ class Costs(NamedTuple):
     kind="predict",
     goal="say why channels double where maps are halved",
     minutes=10,
-    first="Write down the layers of conv3 and conv4: channels in, channels out, side.",
+    first_hint="Write down the layers of conv3 and conv4: channels in, channels out,"
+    " side.",
 )
 def doubling(answer: Answer) -> None:
     """Counted from the library's VGG-16, without biases."""
@@ -134,7 +135,7 @@ def doubling(answer: Answer) -> None:
     conv3 = Costs.of(net.get_submodule("conv3"), side=56)
     conv4 = Costs.of(net.get_submodule("conv4"), side=28)
     conv5 = Costs.of(net.get_submodule("conv5"), side=14)
-    answer.gives(
+    answer.expect(
         conv4.over(conv3) + conv5.over(conv4),
         tolerance=0.1,  # with biases, too
         mistakes=[
@@ -181,7 +182,7 @@ Blocks: TypeAlias = tuple[tuple[int, int], ...]
     kind="repair",
     goal="know what the blocks leave for the full layers",
     minutes=10,
-    first="Print the shape of what comes out of the blocks, for one picture.",
+    first_hint="Print the shape of what comes out of the blocks, for one picture.",
 )
 def net_for(answer: Answer) -> None:
     """Against nets of a few channels, with sides that are halved evenly or not."""
@@ -248,7 +249,7 @@ def _wrong_ends(
     kind="implement",
     goal="find the 3x3 kernels that change nothing",
     minutes=10,
-    first="Think of one channel. Which nine weights put out the pixel itself?",
+    first_hint="Think of one channel. Which nine weights put out the pixel itself?",
 )
 def unnoticed(answer: Answer) -> None:
     """By what it does to maps that come out of a ReLU."""
@@ -306,8 +307,8 @@ def _unnoticed_mistakes(x: Tensor) -> Mistakes:
     kind="implement",
     goal="see a full layer as a convolution that fits once",
     minutes=20,
-    first="`first` has a row of weights for each unit. Whose weights are the numbers of"
-    " this row, in which order?",
+    first_hint="`first` has a row of weights for each unit. Whose weights are the"
+    " numbers of this row, in which order?",
 )
 def as_convolutions(answer: Answer) -> None:
     """Against the full layers at every place of larger maps."""
@@ -316,14 +317,16 @@ def as_convolutions(answer: Answer) -> None:
         last = nn.Linear(hidden, 4)
         got = answer(first, last, channels, side)
         if not isinstance(got, nn.Module):
-            raise Wrong(f"it returns {type(got).__name__}, where a module is wanted")
+            raise WrongAnswer(
+                f"it returns {type(got).__name__}, where a module is wanted"
+            )
         for height, width in ((side, side), (side + 3, side + 1)):
             x = torch.randn(2, channels, height, width)
             on = f"for {channels} maps of {height} by {width}, with side {side}"
             try:
                 came = got(x)
             except RuntimeError as error:
-                raise Wrong(
+                raise WrongAnswer(
                     f"it fails {on}: {error}",
                     "Is there still a layer that wants maps of one size?",
                 ) from None
@@ -377,8 +380,8 @@ def _slid(
     kind="investigate",
     goal="tell how far a stack looks from how far it could",
     minutes=30,
-    first="Take one axis, weights of one, and a picture as large as the field: a single"
-    " output. What is its gradient for three layers?",
+    first_hint="Take one axis, weights of one, and a picture as large as the field: a"
+    " single output. What is its gradient for three layers?",
 )
 def spread(answer: Answer) -> None:
     """Its form: variances of windows add up, each in steps of its layer."""
@@ -389,7 +392,7 @@ def spread(answer: Answer) -> None:
         for size, stride in layers:
             variance += step**2 * (size**2 - 1) / 12
             step *= stride
-        answer.gives(
+        answer.expect(
             variance**0.5,
             layers,
             on=f"layers {layers}",

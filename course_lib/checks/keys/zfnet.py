@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Mistakes, Wrong, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, same_function
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.convolution import receptive_field
 
@@ -23,8 +23,8 @@ ZFNET = [(7, 2), (3, 2), (5, 2), *ALEXNET[3:]]
     kind="predict",
     goal="know how much of a picture one unit can be about",
     minutes=10,
-    first="Begin with conv1, whose units see 7 pixels. How far apart are two units that"
-    " are neighbours?",
+    first_hint="Begin with conv1, whose units see 7 pixels. How far apart are two"
+    " units that are neighbors?",
 )
 def painted(answer: Answer) -> None:
     """Receptive fields, by the library."""
@@ -34,7 +34,7 @@ def painted(answer: Answer) -> None:
 
     convs = [layer for layer in ZFNET if layer != (3, 2)]
     flat = [(kernel_size, 1) for kernel_size, _ in ZFNET]
-    answer.gives(
+    answer.expect(
         seen(ZFNET, (1, 5, 7)),
         mistakes=[
             (seen(flat, (1, 5, 7)), "Behind a stride, one step is several pixels."),
@@ -50,8 +50,8 @@ def painted(answer: Answer) -> None:
     kind="repair",
     goal="find the paddings from the sizes of the maps",
     minutes=10,
-    first="Run it on `torch.zeros(1, 3, 224, 224)`, layer by layer, and write down the"
-    " sizes.",
+    first_hint="Run it on `torch.zeros(1, 3, 224, 224)`, layer by layer, and write"
+    " down the sizes.",
 )
 def stem(answer: Answer) -> None:
     """Against all stems that have the sizes of figure 3: the paper does not say whether
@@ -65,7 +65,7 @@ def stem(answer: Answer) -> None:
     for pools in itertools.product((1, -1), repeat=2):
         try:
             same_function(got, _stem(channels, pools=pools), x, mistakes=mistakes)
-        except Wrong as wrong:
+        except WrongAnswer as wrong:
             failures.append(wrong)
         else:
             return
@@ -127,7 +127,7 @@ def _stem(
     kind="implement",
     goal="tell the deconvnet from the gradient",
     minutes=10,
-    first="Begin with the deconvnet, which does not look at x at all.",
+    first_hint="Begin with the deconvnet, which does not look at x at all.",
 )
 def through_relu(answer: Answer) -> None:
     """The gradient against PyTorch's; all three rules on signals of both signs, and on
@@ -144,7 +144,7 @@ def through_relu(answer: Answer) -> None:
     gates = {"gradient": forward, "deconvnet": backward, "both": forward * backward}
     for rule, gate in gates.items():
         other = gates["deconvnet" if rule == "gradient" else "gradient"]
-        answer.gives(
+        answer.expect(
             gradient if rule == "gradient" else signal * gate,
             signal,
             x,
@@ -170,8 +170,8 @@ def through_relu(answer: Answer) -> None:
     kind="repair",
     goal="bring signals home where windows overlap",
     minutes=10,
-    first="Pool a picture with one bright pixel, 3x3 with stride 2. How often is its"
-    " place among the switches?",
+    first_hint="Pool a picture with one bright pixel, 3x3 with stride 2. How often is"
+    " its place among the switches?",
 )
 def unpool(answer: Answer) -> None:
     """Against the gradient of pooling, with maxima that several windows share."""
@@ -182,7 +182,7 @@ def unpool(answer: Answer) -> None:
         pooled, switches = F.max_pool2d(x, 3, 2, return_indices=True)
         signals = torch.rand_like(pooled) + 0.1
         (want,) = torch.autograd.grad(pooled, x, signals)
-        answer.gives(
+        answer.expect(
             want,
             signals,
             switches,
@@ -220,7 +220,7 @@ def _unpool_mistakes(
     kind="implement",
     goal="write the transposed convolution as what it does",
     minutes=15,
-    first="With a single signal, at the upper left corner: what comes out?",
+    first_hint="With a single signal, at the upper left corner: what comes out?",
 )
 def lay_down(answer: Answer) -> None:
     """Against PyTorch's, with strides that leave gaps and such that do not."""
@@ -231,7 +231,7 @@ def lay_down(answer: Answer) -> None:
     ):
         signal = torch.randn(maps, 4, 5)
         weight = torch.randn(maps, channels, size, size)
-        answer.gives(
+        answer.expect(
             F.conv_transpose2d(signal, weight, stride=stride),
             signal,
             weight,
@@ -257,7 +257,7 @@ def _lay_down_mistakes(signal: Tensor, weight: Tensor, stride: int) -> Mistakes:
         ),
         (
             F.conv_transpose2d(signal, weight),
-            "Neighbouring signals lie as far apart as the filter had moved.",
+            "Neighboring signals lie as far apart as the filter had moved.",
         ),
         (
             F.conv_transpose2d(signal[:1], weight[:1], stride=stride),
@@ -280,14 +280,14 @@ LEFT_IN = {
     kind="repair",
     goal="ask the same question at every place",
     minutes=15,
-    first="Print the picture after the loops. Is it still the picture?",
+    first_hint="Print the picture after the loops. Is it still the picture?",
 )
 def cover(answer: Answer) -> None:
     """With a small net, against every way to leave some of the mistakes in."""
     for (height, width), size, stride, label in (((6, 8), 3, 1, 2), ((9, 7), 3, 2, 0)):
         net = nn.Sequential(nn.Flatten(), nn.Linear(2 * height * width, 4)).eval()
         picture = torch.randn(1, 2, height, width)
-        answer.gives(
+        answer.expect(
             _cover(net, picture, label, size, stride),
             net,
             picture,
@@ -346,16 +346,16 @@ def _cover(
     kind="investigate",
     goal="see the aliasing that made ZFNet's stride smaller",
     minutes=25,
-    first="Make the stripes, and convolve them with a piece of themselves. Then plot"
-    " one row of the map.",
+    first_hint="Make the stripes, and convolve them with a piece of themselves. Then"
+    " plot one row of the map.",
 )
 def seen_period(answer: Answer) -> None:
     """Its form: on a few stripes, within a tenth, what sampling theory says."""
-    units = "Neighbouring units of the map are `stride` pixels of the picture apart."
+    units = "Neighboring units of the map are `stride` pixels of the picture apart."
     for period, kernel_size, stride in ((12.0, 11, 4), (5.0, 11, 4), (3.0, 7, 2)):
         waves = stride / period  # from one unit of the map to the next
         want = stride / abs(waves - round(waves))
-        answer.gives(
+        answer.expect(
             want,
             period,
             kernel_size,

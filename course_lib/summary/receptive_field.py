@@ -5,7 +5,7 @@ Along an axis of the picture, element i of a tensor sees `size` pixels, from `st
 recursion of Araujo, Norris and Sim (2019), "Computing receptive fields of convolutional
 neural networks", doi:10.23915/distill.00021. Where ways meet, the widest window counts.
 Reshaping moves elements and nothing else, so a dimension is kept as its factors. What
-no rule covers is `Lost`, never guessed.
+no rule covers is `UnknownReceptiveField`, never guessed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class Lost(Exception):  # noqa: N818 - where a trace ends; nothing went wrong
+class UnknownReceptiveField(Exception):  # noqa: N818 - where a trace ends; nothing went wrong
     """Why a receptive field cannot be followed any further."""
 
 
 class Field(NamedTuple):
     """A receptive field, along each axis of the picture: its size in pixels; how far
-    apart those of neighbours are, 0 if all see the same and None if it varies; the
-    centre of the first, 0 being the middle of the first pixel.
+    apart those of neighbors are, 0 if all see the same and None if it varies; the
+    center of the first, 0 being the middle of the first pixel.
 
     As usual, windows count in full where they reach into the padding. Channels are not
     told apart: the widest window of all of them counts, also for a part of them.
@@ -33,13 +33,13 @@ class Field(NamedTuple):
 
     size: tuple[int, ...]
     stride: tuple[int | None, ...]
-    centre: tuple[float | None, ...]
+    center: tuple[float | None, ...]
 
     def covers(self, picture: Sequence[int]) -> bool:
         """Whether each element sees all of a picture of this size."""
         return all(
-            stride == 0 and centre is not None and abs(2 * centre - n + 1) <= size - n
-            for size, stride, centre, n in zip(*self, picture, strict=True)
+            stride == 0 and center is not None and abs(2 * center - n + 1) <= size - n
+            for size, stride, center, n in zip(*self, picture, strict=True)
         )
 
 
@@ -60,7 +60,7 @@ class Factor(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sight:
+class ReceptiveWindow:
     """What a tensor sees along one axis: the factors of each of its dimensions, the
     outer ones first, and the window of its first element.
     """
@@ -83,7 +83,7 @@ class Sight:
         """The pixels from the first window to the last, along `dims`."""
         return sum(factor.reach for dim in dims for factor in self.dims[dim])
 
-    def whole(self, dim: int, count: int) -> Sight:
+    def whole(self, dim: int, count: int) -> ReceptiveWindow:
         """`count` elements, each of which sees what all along `dim` saw."""
         size = self.size + self.reach(dim)
         return replace(self._with(dim, Factor(count)), size=size)
@@ -96,7 +96,7 @@ class Sight:
         stride: int = 1,
         padding: int = 0,
         dilation: int = 1,
-    ) -> Sight:
+    ) -> ReceptiveWindow:
         """`count` windows along `dim`."""
         if (count, kernel, stride, padding) == (self.shape[dim], 1, 1, 0):
             return self
@@ -107,7 +107,7 @@ class Sight:
             size=self.size + (kernel - 1) * dilation * jump,
         )
 
-    def adapt(self, dim: int, count: int) -> Sight:
+    def adapt(self, dim: int, count: int) -> ReceptiveWindow:
         """Adaptive pooling to `count` windows."""
         n = self.shape[dim]
         if count == 1:
@@ -118,15 +118,15 @@ class Sight:
         more = (widest - 1) * self._jump(dim)
         return replace(self.scatter(dim, count, more), size=self.size + more)
 
-    def scatter(self, dim: int, count: int, less: int = 0) -> Sight:
+    def scatter(self, dim: int, count: int, less: int = 0) -> ReceptiveWindow:
         """`count` places between the first and the last, unevenly apart."""
         reach = self.reach(dim) - less
         return self._with(dim, Factor(count, reach, object() if reach else None))
 
-    def reshape(self, shape: Sequence[int]) -> Sight:
+    def reshape(self, shape: Sequence[int]) -> ReceptiveWindow:
         """The same elements in the same order, in other dimensions."""
         if prod(shape) != prod(self.shape):
-            raise Lost("view")
+            raise UnknownReceptiveField("view")
         left, dims = self.factors, []
         for count in shape:
             dim: list[Factor] = []
@@ -134,7 +134,7 @@ class Sight:
                 factor = left.pop(0)
                 if count % factor.places:
                     if factor.places % count or factor.uneven:
-                        raise Lost("view")
+                        raise UnknownReceptiveField("view")
                     inner = factor.places // count
                     left.insert(0, Factor(inner, factor.jump))
                     factor = Factor(count, factor.jump * inner)
@@ -143,11 +143,11 @@ class Sight:
             dims.append(_tidy(dim))
         return replace(self, dims=tuple(dims))
 
-    def permute(self, order: Iterable[int]) -> Sight:
+    def permute(self, order: Iterable[int]) -> ReceptiveWindow:
         """The dimensions in another order."""
         return replace(self, dims=tuple(self.dims[dim] for dim in order))
 
-    def expand(self, shape: Sequence[int]) -> Sight:
+    def expand(self, shape: Sequence[int]) -> ReceptiveWindow:
         """Broadcast to `shape`."""
         more = len(shape) - len(self.dims)
         dims = [
@@ -158,8 +158,8 @@ class Sight:
         ]
         return replace(self, dims=tuple(dims))
 
-    def join(self, other: Sight) -> Sight | None:
-        """What either sees, or None if that has not the form of a sight."""
+    def join(self, other: ReceptiveWindow) -> ReceptiveWindow | None:
+        """What either sees, or None if that has not the form of a window."""
         if self.dims == other.dims:
             start = min(self.start, other.start)
             stop = max(self.start + self.size, other.start + other.size)
@@ -176,10 +176,12 @@ class Sight:
         """The jump along `dim`, where that is one number."""
         factors = self.dims[dim] or (Factor(1),)
         if len(factors) > 1 or factors[0].uneven:
-            raise Lost("a window over places that are not evenly apart")
+            raise UnknownReceptiveField(
+                "a window over places that are not evenly apart"
+            )
         return factors[0].jump
 
-    def _with(self, dim: int, factor: Factor) -> Sight:
+    def _with(self, dim: int, factor: Factor) -> ReceptiveWindow:
         dims = list(self.dims)
         dims[dim] = _tidy([factor])
         return replace(self, dims=tuple(dims))
@@ -204,26 +206,28 @@ def _tidy(factors: Sequence[Factor]) -> tuple[Factor, ...]:
     return tuple(tidy or [factor for factor in factors if factor.jump][:1])
 
 
-#: For each axis, sights that count together: more than one where ways have met that do
+#: For each axis, windows that count together: more than one where ways have met that do
 #: not run alike, as those of queries and keys until the sum over all keys.
-State: TypeAlias = tuple[tuple[Sight, ...], ...]
+State: TypeAlias = tuple[tuple[ReceptiveWindow, ...], ...]
 
 
 def picture(shape: Sequence[int]) -> State:
     """The state of the input (N, C, ...): each pixel sees itself."""
 
-    def along(axis: int) -> Sight:
+    def along(axis: int) -> ReceptiveWindow:
         places = enumerate(shape)
-        return Sight(tuple(_tidy([Factor(n, int(d == axis))]) for d, n in places), 0, 1)
+        return ReceptiveWindow(
+            tuple(_tidy([Factor(n, int(d == axis))]) for d, n in places), 0, 1
+        )
 
     return tuple((along(axis),) for axis in range(2, len(shape)))
 
 
-def unite(sights: Iterable[Sight]) -> tuple[Sight, ...]:
-    """The same windows in fewer sights."""
-    united: list[Sight] = []
-    for sight in sights:
-        new = sight
+def unite(windows: Iterable[ReceptiveWindow]) -> tuple[ReceptiveWindow, ...]:
+    """The same windows in fewer windows."""
+    united: list[ReceptiveWindow] = []
+    for window in windows:
+        new = window
         for old in tuple(united):
             if joined := old.join(new):
                 united.remove(old)
@@ -233,21 +237,21 @@ def unite(sights: Iterable[Sight]) -> tuple[Sight, ...]:
 
 
 def field(state: State) -> Field:
-    """The field of a state. Raises: Lost if it has no single one."""
-    if any(len(sights) > 1 for sights in state):
-        raise Lost("ways that part")
-    along = [_along(sight) for (sight,) in state]
+    """The field of a state. Raises: UnknownReceptiveField if it has no single one."""
+    if any(len(windows) > 1 for windows in state):
+        raise UnknownReceptiveField("ways that part")
+    along = [_along(window) for (window,) in state]
     return Field(
         tuple(size for size, _, _ in along),
         tuple(stride for _, stride, _ in along),
-        tuple(centre for _, _, centre in along),
+        tuple(center for _, _, center in along),
     )
 
 
-def _along(sight: Sight) -> tuple[int, int | None, float | None]:
-    """Size, stride and centre."""
-    moving = [factor for factor in sight.factors if factor.jump]
+def _along(window: ReceptiveWindow) -> tuple[int, int | None, float | None]:
+    """Size, stride and center."""
+    moving = [factor for factor in window.factors if factor.jump]
     if any(factor.uneven for factor in moving):
-        return sight.size, None, None
+        return window.size, None, None
     stride = min((factor.jump for factor in moving), default=0)
-    return sight.size, stride, sight.start + (sight.size - 1) / 2
+    return window.size, stride, window.start + (window.size - 1) / 2

@@ -11,19 +11,24 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from course_lib.summary import sights
+from course_lib.summary import receptive_field
+from course_lib.summary.receptive_field import (
+    Field,
+    ReceptiveWindow,
+    State,
+    UnknownReceptiveField,
+)
 from course_lib.summary.rules import OperationCall, Rule, is_blind, name_of, rules_for
-from course_lib.summary.sights import Field, Lost, Sight, State
 
 #: What a tensor sees; or why that is unknown; or None if it sees nothing.
-Known: TypeAlias = State | Lost | None
+Known: TypeAlias = State | UnknownReceptiveField | None
 
 
-class States:
+class FieldTracker:
     """What all tensors see of the picture `x`."""
 
     def __init__(self, x: Tensor) -> None:
-        state = sights.picture(x.shape)
+        state = receptive_field.picture(x.shape)
         self._known: dict[int, dict[Any, Known]] = {storage(x): {_place(x): state}}
 
     def of(self, tensor: Tensor) -> Known:
@@ -31,20 +36,22 @@ class States:
         views = self._known.get(storage(tensor))
         if views is None:
             return None
-        return views.get(_place(tensor), Lost("a view that was written to"))
+        return views.get(
+            _place(tensor), UnknownReceptiveField("a view that was written to")
+        )
 
     def field(self, tensor: Tensor) -> Field | None:
-        """The receptive field of `tensor`, None if it has none. Raises: Lost if that is
-        unknown.
+        """The receptive field of `tensor`, None if it has none. Raises:
+        UnknownReceptiveField if that is unknown.
         """
         known = self.of(tensor)
-        if isinstance(known, Lost):
+        if isinstance(known, UnknownReceptiveField):
             raise known
-        return None if known is None else sights.field(known)
+        return None if known is None else receptive_field.field(known)
 
     def update(
         self, func: Any, args: Sequence[Any], known: Sequence[Known], outs: list[Tensor]
-    ) -> Lost | None:
+    ) -> UnknownReceptiveField | None:
         """Note what `outs` see, from what was known of the tensors among `args` before
         `func` ran. Returns why that is unknown, if it is.
         """
@@ -55,9 +62,13 @@ class States:
             views = self._known.setdefault(storage(out), {})
             if func._schema.is_mutable and views.get(_place(out)) != state:
                 # Other views of this memory may see it, or a part of it.
-                views.update(dict.fromkeys(views, Lost("a view that was written to")))
+                views.update(
+                    dict.fromkeys(
+                        views, UnknownReceptiveField("a view that was written to")
+                    )
+                )
             views[_place(out)] = state
-        return results[0] if isinstance(results[0], Lost) else None
+        return results[0] if isinstance(results[0], UnknownReceptiveField) else None
 
 
 def storage(tensor: Tensor) -> int:
@@ -79,7 +90,7 @@ def _follow(
     if is_blind(func):
         known = [None, *known[1:]]
     for state in known:
-        if isinstance(state, Lost):
+        if isinstance(state, UnknownReceptiveField):
             return [state] * len(shapes)
     rules = rules_for(func, len(known))
     ways = [(r, s) for r, s in zip(rules, known, strict=True) if isinstance(s, tuple)]
@@ -90,16 +101,18 @@ def _follow(
     return [_unite(ways, call) if ways else None for call in calls]
 
 
-def _unite(ways: Sequence[tuple[Rule, State]], call: OperationCall) -> State | Lost:
+def _unite(
+    ways: Sequence[tuple[Rule, State]], call: OperationCall
+) -> State | UnknownReceptiveField:
     """What comes of all `ways` together, each a rule and what it begins with."""
 
-    def along(axis: int) -> tuple[Sight, ...]:
-        found = [rule(sight, call) for rule, state in ways for sight in state[axis]]
-        if any(sight.shape != call.shape for sight in found):
-            raise Lost(call.name)
-        return sights.unite(found)
+    def along(axis: int) -> tuple[ReceptiveWindow, ...]:
+        found = [rule(window, call) for rule, state in ways for window in state[axis]]
+        if any(window.shape != call.shape for window in found):
+            raise UnknownReceptiveField(call.name)
+        return receptive_field.unite(found)
 
     try:
         return tuple(along(axis) for axis in range(len(ways[0][1])))
-    except Lost as reason:
+    except UnknownReceptiveField as reason:
         return reason
