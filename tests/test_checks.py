@@ -304,7 +304,7 @@ def test_a_near_miss_is_understood(doubling):
 
 
 def test_exercises_are_named_once(doubling):
-    arguments = {"goal": "", "minutes": 1, "first": ""}
+    arguments = {"goal": "", "minutes": 1, "first_hint": ""}
     with pytest.raises(ValueError, match=r"test\.double, predict"):
         exercise("test.double", kind="predict", **arguments)
     with pytest.raises(ValueError, match=r"test\.new, guess"):
