@@ -252,7 +252,7 @@ FAMILIES = {
     "VGG": Family(vgg, 224, 128, 0.05, 0.921),
     "NiN": Family(nin, 224, 128, 0.1, 0.867),
     "GoogLeNet": Family(googlenet, 96, 128, 0.1, 0.887),
-    "LeNet, normalized": Family(normalized_lenet, 28, 256, 1.0, 0.876),
+    "LeNet, batch norm": Family(normalized_lenet, 28, 256, 1.0, 0.876),
     "ResNet": Family(resnet, 96, 256, 0.05, 0.903),
 }
 EPOCHS, PICTURES = 10, 60_000

@@ -31,7 +31,7 @@ RECIPES = {
     "VGG": ("VGG small", 8),
     "NiN": ("NiN small", 2),
     "GoogLeNet": ("GoogLeNet small", 2),
-    "LeNet, normalized": ("LeNet batch norm", 2),
+    "LeNet, batch norm": ("LeNet batch norm", 2),
     "ResNet": ("ResNet small", 3),
 }
 ROUNDS = 3
