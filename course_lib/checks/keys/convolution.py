@@ -19,7 +19,7 @@ from course_lib.summary import count_parameters
 @exercise(
     "convolution.parameters_of_one_layer",
     kind="predict",
-    goal="count what a convolution has to learn",
+    goal="count the parameters of a convolution",
     minutes=3,
     first_hint="How many parameters does one output channel have? And all of them?",
 )
@@ -36,7 +36,7 @@ def parameters_of_one_layer(answer: Answer) -> None:
             ((conv - 16, linear), "Each output channel of the convolution has a bias."),
             (
                 (conv, linear - units),
-                "Each fully connected output has a bias, too.",
+                "Each output of the fully connected layer has a bias, too.",
             ),
             (
                 (conv, 16 * 28 * 28 * (3 * 28 * 28 + 1)),
