@@ -1,11 +1,11 @@
 """Convolution and pooling from scratch, and the arithmetic of their sizes.
 
-Both look at a picture through windows: a convolution takes weighted sums of them,
-pooling their maxima or averages. `corr2d` says so with two loops, `windows` shows all
-windows at once, and each layer is one line on top. They are here to be read; networks
-use PyTorch's, which give the same numbers. Fukushima (1980), "Neocognitron", and LeCun
-et al. (1998), section II; for the arithmetic Dumoulin and Visin (2016),
-arXiv:1603.07285. Chapter: Convolution.
+Both slide a window over an image: a convolution takes weighted sums of the values in
+it, pooling their maximum or average. `corr2d` has two loops for it, `windows` returns
+all positions of the window at once, and each layer is one line on top. They are here to
+be read; networks use PyTorch's, whose outputs are the same. Fukushima (1980),
+"Neocognitron", and LeCun et al. (1998), section II; for the arithmetic Dumoulin and
+Visin (2016), arXiv:1603.07285. Chapter: Convolution.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ Pair: TypeAlias = int | tuple[int, int]
 
 
 def corr2d(x: Tensor, kernel: Tensor) -> Tensor:
-    """Slide `kernel` over `x`; wherever it fits, multiply number by number and add up.
+    """Slide `kernel` over `x`; at each position, multiply element by element and add
+    up.
 
-    What the field calls a convolution is this cross-correlation: a mathematician would
-    turn the kernel upside down and left to right first.
+    What deep learning calls a convolution is this cross-correlation. The convolution of
+    mathematics flips the kernel first, vertically and horizontally.
 
     Shape: (H, W) and (h, w) -> (H - h + 1, W - w + 1).
     Raises: ValueError if one of them is not a matrix, or `kernel` is the larger one.
@@ -50,14 +51,15 @@ def windows(
     *,
     fill: float = 0.0,
 ) -> Tensor:
-    """All that a kernel sees on its way over `x`, with `fill` around the picture.
+    """The values of `x` under a sliding kernel, at all its positions; the padding has
+    the value `fill`.
 
-    A dilated kernel sees every `dilation`-th pixel of a larger window. Without padding,
-    the result is a view of `x` that takes no memory.
+    A dilated kernel covers every `dilation`-th pixel of a larger window. Without
+    padding, the result is a view of `x` that takes no memory.
 
     Shape: (N, C, H, W) -> (N, C, H_out, W_out, h, w), see `output_size`.
     Raises: ValueError for an `x` of another rank, an argument that is out of range, or
-        a kernel larger than the padded picture.
+        a kernel larger than the padded image.
     """
     _check_rank("x", x, "(N, C, H, W)")
     (h, w), (down, right) = _pair("kernel_size", kernel_size), _pair("stride", stride)
@@ -85,8 +87,8 @@ def cross_correlate(
     """A convolutional layer, as `F.conv2d`: each output channel adds up `corr2d` over
     the input channels of its group.
 
-    With `groups` equal to C, each channel has kernels of its own: a depthwise
-    convolution.
+    With more than one group it is a grouped convolution; with `groups` equal to C, a
+    depthwise convolution.
 
     Shape: (N, C, H, W), `weight` (O, C / groups, h, w), `bias` (O,)
         -> (N, O, H_out, W_out), see `output_size`.
@@ -95,10 +97,12 @@ def cross_correlate(
     """
     _check_layer(x, weight, bias, groups)
     h, w = weight.shape[2:]
-    seen = windows(x, (h, w), stride, padding, dilation).unflatten(1, (groups, -1))
+    patches = windows(x, (h, w), stride, padding, dilation)
+    patches = patches.unflatten(1, (groups, -1))
     kernels = weight.unflatten(0, (groups, -1))
-    # y, x: where the window lies; h, w: where in the window; c: summed over, as they.
-    y = torch.einsum("ngcyxhw,gochw->ngoyx", seen, kernels).flatten(1, 2)
+    # y, x: position of the window; h, w: position in the window; c: input channel. The
+    # sum is over c, h and w.
+    y = torch.einsum("ngcyxhw,gochw->ngoyx", patches, kernels).flatten(1, 2)
     return y if bias is None else y + bias[:, None, None]
 
 
@@ -114,8 +118,8 @@ def max_pool2d(
     Raises: ValueError for integers, for padding by more than half a window, and as
         `windows` does.
     """
-    seen = _pooling_windows(x, kernel_size, stride, padding, fill=float("-inf"))
-    return seen.max(dim=-1).values
+    patches = _pooling_windows(x, kernel_size, stride, padding, fill=float("-inf"))
+    return patches.max(dim=-1).values
 
 
 def avg_pool2d(
@@ -136,11 +140,11 @@ def output_size(
     dilation: int = 1,
     ceil_mode: bool = False,
 ) -> int:
-    """How many windows fit along one dimension: ``floor((size + 2 padding - dilation
+    """The size of the output along one dimension: ``floor((size + 2 padding - dilation
     (kernel_size - 1) - 1) / stride) + 1``.
 
     With `ceil_mode`, pooling rounds up, and the last window may reach beyond the
-    padding; one that would start behind the picture and see nothing is left out.
+    padding; a window that would start beyond the image is left out.
 
     >>> output_size(224, 7, stride=2, padding=3)
     112
@@ -166,12 +170,13 @@ def output_size(
 def receptive_field(
     layers: Iterable[tuple[int, int] | tuple[int, int, int]],
 ) -> tuple[int, int]:
-    """The size of the square of the input that one output of a chain of layers sees,
-    and the jump from there to the square of the next output.
+    """The receptive field of a chain of layers: the side of the square of input pixels
+    that one output depends on; and the jump, the distance in pixels between the
+    receptive fields of neighboring outputs.
 
-    A layer is (kernel_size, stride) or (kernel_size, stride, dilation). It sees
-    kernel_size values of the layer before, dilation jumps apart; its stride widens the
-    jump (Araujo, Norris and Sim 2019, doi:10.23915/distill.00021).
+    A layer is (kernel_size, stride) or (kernel_size, stride, dilation). Its kernel
+    covers kernel_size values of the layer before, dilation jumps apart; its stride
+    multiplies the jump (Araujo, Norris and Sim 2019, doi:10.23915/distill.00021).
 
     >>> receptive_field([(5, 1), (2, 2), (5, 1), (2, 2)])  # LeNet up to S4
     (16, 4)
@@ -194,12 +199,15 @@ def receptive_field(
 def _pooling_windows(
     x: Tensor, kernel_size: Pair, stride: Pair | None, padding: Pair, fill: float
 ) -> Tensor:
-    """Each window as one row. Shape: (N, C, H, W) -> (N, C, H_out, W_out, area)."""
+    """The values of each window in a row, the last dimension.
+
+    Shape: (N, C, H, W) -> (N, C, H_out, W_out, area).
+    """
     if not x.is_floating_point():
         raise ValueError(f"pooling wants floating-point numbers, got {x.dtype}")
     sides, margins = _pair("kernel_size", kernel_size), _pair("padding", padding)
     if any(2 * margin > side for margin, side in zip(margins, sides, strict=True)):
-        # More, and a window could see nothing but padding.
+        # With more, a window could lie entirely in the padding.
         raise ValueError(
             f"padding may be at most half of kernel_size {sides}, got {margins}"
         )

@@ -1,9 +1,9 @@
-"""LeNet-5: two convolutions, two subsamplings, three full layers.
+"""LeNet-5: two convolutions, two subsamplings, three fully connected layers.
 
 LeCun, Bottou, Bengio and Haffner (1998), "Gradient-based learning applied to document
-recognition", section II. ``"paper"`` is their net, with its partial connections,
-trainable subsampling and radial basis functions; ``"modern"`` what everybody builds in
-its place. Chapter: LeNet.
+recognition", section II. ``"paper"`` is their network, with its partial connections,
+trainable subsampling and radial basis functions; ``"modern"`` is the rebuild that is
+common today. Chapter: LeNet.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from course_lib.arguments import check_variant, data_shape
 from course_lib.blocks import Network, he_init
 
-#: Variant -> channels of the two convolutions. "small" has what vector units like:
-#: multiples of sixteen.
+#: Variant -> output channels of the two convolutions. "small" has multiples of sixteen,
+#: which suit the vector units of a CPU.
 VARIANTS = {"paper": (6, 16), "modern": (6, 16), "small": (16, 32)}
 
-#: Table I: which of the six maps of S2 each of the sixteen maps of C3 sees.
+#: Table I: for each of the sixteen channels of C3 the channels of S2 that it is
+#: connected to.
 C3_TABLE = (
     *((i, (i + 1) % 6, (i + 2) % 6) for i in range(6)),
     *((i, (i + 1) % 6, (i + 2) % 6, (i + 3) % 6) for i in range(6)),
@@ -48,20 +49,20 @@ GLYPHS = """
 
 
 class ScaledTanh(nn.Module):
-    """``1.7159 tanh(2x/3)``: the squashing function of section II-B, with f(1) = 1 and
+    """``1.7159 tanh(2x/3)``: the activation function of section II-B, with f(1) = 1 and
     f(-1) = -1.
 
     Shape: any -> the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Squash `x`."""
+        """Apply the function to each value."""
         return 1.7159 * torch.tanh(2 / 3 * x)
 
 
 class Subsampling(nn.Module):
     """The sum of every 2x2 square, times a trainable coefficient, plus a trainable
-    bias: one pair a channel.
+    bias: one pair per channel.
 
     Shape: (N, channels, H, W) -> (N, channels, H/2, W/2), rounded down.
     """
@@ -77,11 +78,11 @@ class Subsampling(nn.Module):
 
 
 class PartialConv2d(nn.Module):
-    """A convolution whose output maps see only the input maps that `table` names, as in
-    Table I.
+    """A convolution with partial connections: output channel i is connected to the
+    input channels ``table[i]``, as in Table I.
 
-    `weight` holds one kernel a connection, 60 for C3; the absent ones are zeros that
-    nobody trains.
+    `weight` holds one kernel per connection, 60 for C3; all other weights are zero and
+    not trained.
 
     Shape: (N, in_channels, H, W) -> (N, len(table), H - kernel_size + 1, W -
         kernel_size + 1).
@@ -108,7 +109,7 @@ class PartialConv2d(nn.Module):
         nn.init.uniform_(self.weight, -((3 / fan_in) ** 0.5), (3 / fan_in) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve with the kernels that are there."""
+        """Convolve, with zeros for the weights of absent connections."""
         weight = self.weight.new_zeros(
             self.out_channels, self.in_channels, *self.weight.shape[1:]
         )
@@ -122,8 +123,8 @@ class RBF(nn.Module):
 
     The codes are fixed and not parameters: ten digits drawn in 7x12 pixels of +1 and
     -1, and for more than ten classes random codes. Differs from the paper: the digits
-    are drawn anew, and halved distances make the derivative of the softmax as large as
-    that of ``Linear``.
+    are drawn anew, and the distances are halved, so that the softmax is that of a
+    ``Linear`` with the codes as its weight.
 
     Shape: (N, 84) -> (N, num_classes).
     """
@@ -151,9 +152,9 @@ class LeNet(Network):
     ``output``.
 
     `activation` and `pool` are for ``"modern"`` and ``"small"``: classes like `nn.Tanh`
-    and `nn.AvgPool2d`. So is `batch_norm`, which normalizes what comes out of each
-    layer with weights before its activation (Ioffe and Szegedy 2015, section 3.2),
-    except for the last.
+    and `nn.AvgPool2d`. So is `batch_norm`, which puts batch normalization between each
+    layer with weights and its activation function (Ioffe and Szegedy 2015, section
+    3.2), except for the last layer.
 
     Shape: (N, in_channels, 32, 32) for ``"paper"``, (N, in_channels, 28, 28) for the
         others, whose first convolution pads by 2 -> (N, num_classes), logits.

@@ -8,10 +8,10 @@ from torch import nn
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "convolution.weights_of_one_layer": [
+    "convolution.parameters_of_one_layer": [
         (lambda: (16 * 75, 9216 * 2352), "bias, too"),
         (lambda: (16 * 25 + 16, 9216 * 2353), "all three input channels"),
-        (lambda: (16 * 76, 16 * 784 * 2353), "smaller than what goes in"),
+        (lambda: (16 * 76, 16 * 784 * 2353), "smaller than the input"),
         (lambda: 16 * 76, "a tuple is wanted"),
     ],
     "convolution.output_size": [
@@ -22,7 +22,7 @@ WRONG = {
         (lambda n, k, s, p: n + 2 * p - k + 1, "stride"),
     ],
     "convolution.receptive_field": [
-        (lambda layers: 1 + sum(k - 1 for k, _ in layers), "step over several pixels"),
+        (lambda layers: 1 + sum(k - 1 for k, _ in layers), "several pixels apart"),
         (lambda layers: sum(k for k, _ in layers), "adds k - 1"),
         (
             lambda layers: (
@@ -37,17 +37,17 @@ WRONG = {
         ),
     ],
     "convolution.convolve": [
-        (lambda x, w: F.conv2d(x, w.flip(2, 3)), "turn the kernel"),
+        (lambda x, w: F.conv2d(x, w.flip(2, 3)), "flip the kernel"),
         (
             lambda x, w: F.conv2d(F.pad(x, (0, w.shape[3] - 1, 0, w.shape[2] - 1)), w),
             "no padding",
         ),
         (lambda x, w: F.conv2d(x, w[:1]).expand(len(w), -1, -1), "kernel of its own"),
-        (lambda x, w: F.conv2d(x[:1], w[:, :1]), "adds them up"),
+        (lambda x, w: F.conv2d(x[:1], w[:, :1]), "sum over all"),
     ],
     "convolution.keeps_its_size": [
         (lambda c, k: block(c, k, 0), "smaller"),
-        (lambda c, k: block(c, k, 1), "three pixels"),
+        (lambda c, k: block(c, k, 1), "kernel of 3x3"),
         (lambda c, k: block(c, k, k // 2, nn.Identity), "Keep the ReLU"),
         (lambda c, k: block(c, k, k // 2 - 1) if k > 1 else block(c, k, 0), "smaller"),
     ],
@@ -63,8 +63,8 @@ def block(channels, kernel_size, padding, activation=nn.ReLU):
 
 
 def counted():
-    convolution, full = nn.Conv2d(3, 16, 5), nn.Linear(2352, 9216)
-    return [sum(p.numel() for p in layer.parameters()) for layer in (convolution, full)]
+    layers = nn.Conv2d(3, 16, 5), nn.Linear(2352, 9216)
+    return [sum(p.numel() for p in layer.parameters()) for layer in layers]
 
 
 def backwards(layers):
@@ -92,7 +92,7 @@ class Same(nn.Module):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "convolution.weights_of_one_layer": [counted],
+    "convolution.parameters_of_one_layer": [counted],
     "convolution.output_size": [
         lambda n, k, s, p: len(range(0, n + 2 * p - k + 1, s)),
         lambda n, k, s, p: F.conv1d(

@@ -11,8 +11,8 @@ from course_lib.lenet import C3_TABLE
 
 
 def pooled(x, coefficient, bias, pool=F.avg_pool2d, **options):
-    maps = 4 * pool(x, 2, **options)
-    return coefficient[:, None, None] * maps + bias[:, None, None]
+    sums = 4 * pool(x, 2, **options)
+    return coefficient[:, None, None] * sums + bias[:, None, None]
 
 
 def lenet(channels, side, classes, *, padding=2, activation=nn.ReLU, end=()):
@@ -41,7 +41,7 @@ def masked(x, weight, bias, table, keep=lambda c, row: c in row):
 
 
 def packed(x, weight, bias, table):
-    """Takes the first kernels for the maps that are seen."""
+    """Takes the first kernels, not those of the channels that are connected."""
     return torch.cat(
         [
             F.conv2d(x[:, list(row)], weight[d : d + 1, : len(row)], bias[d : d + 1])
@@ -73,7 +73,7 @@ def turned(x, weight, bias, table):
     return F.conv2d(x, weight * mask[:, :, None, None], bias)
 
 
-def length(codes):
+def squared_norm(codes):
     return codes.square().sum(1)
 
 
@@ -81,8 +81,8 @@ def length(codes):
 WRONG = {
     "lenet.third_stage": [
         (lambda: (60 * 25, 60 * 25 * 100), "has one bias, too"),
-        (lambda: (16 * 151, 16 * 151 * 100), "sees all six"),
-        (lambda: (60 * 26, 60 * 26 * 100), "however many maps"),
+        (lambda: (16 * 151, 16 * 151 * 100), "connected to all six"),
+        (lambda: (60 * 26, 60 * 26 * 100), "however many input maps"),
         (lambda: (16 * 26, 16 * 26 * 100), "kernel of its own"),
         (lambda: (1516, 1516), "once for every unit"),
         (lambda: (1516, 1516 * 1600), "belongs to one map"),
@@ -93,24 +93,24 @@ WRONG = {
         (lambda x, a, b: pooled(x, a / 4, b), "not averaged"),
         (lambda x, a, b: pooled(x, a, a * b), "bias comes last"),
         (lambda x, a, b: pooled(x, a / 4, b, F.max_pool2d), "not only the largest"),
-        (lambda x, a, b: pooled(x, a, b, stride=1), "side by side"),
-        (lambda x, a, b: pooled(x, a, 0 * b), "the bias?"),
-        (lambda x, a, b: a * 4 * F.avg_pool2d(x, 2) + b, "from the right"),
+        (lambda x, a, b: pooled(x, a, b, stride=1), "do not overlap"),
+        (lambda x, a, b: pooled(x, a, 0 * b), "Where is the bias"),
+        (lambda x, a, b: a * 4 * F.avg_pool2d(x, 2) + b, "broadcasting aligns"),
     ],
     "lenet.loss_of": [
         (lambda s, y: F.cross_entropy(s.softmax(1), y), "before it takes a logarithm"),
         (lambda s, y: F.nll_loss(s.softmax(1), y), "takes no logarithm"),
         (lambda s, y: F.nll_loss(s.softmax(1).log(), y), "infinite"),
-        (lambda s, y: F.nll_loss(s, y), "no log-probabilities"),
+        (lambda s, y: F.nll_loss(s, y), "not log-probabilities"),
         (lambda s, y: F.cross_entropy(s, y, reduction="sum"), "the mean over"),
-        (lambda s, y: F.cross_entropy(s, y, reduction="none"), "one number"),
+        (lambda s, y: F.cross_entropy(s, y, reduction="none"), "single value"),
         (lambda s, y: F.cross_entropy(s, y).item(), "a tensor is wanted"),
     ],
     "lenet.lenet_for": [
         (lambda c, n, k: lenet(c, 5, k), "28 pixels only"),
         (lambda c, n, k: lenet(c, ((n - 4) // 2 - 4) // 2, k, padding=0), "pads"),
         (rounded_up, "rounds down"),
-        (lambda c, n, k: lenet(1, side_of(n), k), "channels come in"),
+        (lambda c, n, k: lenet(1, side_of(n), k), "channels does the input"),
         (lambda c, n, k: lenet(c, side_of(n), 10), "classes are there"),
         (
             lambda c, n, k: lenet(c, side_of(n), k, end=[nn.ReLU()]),
@@ -121,25 +121,25 @@ WRONG = {
             "but the last has a ReLU",
         ),
         (lambda c, n, k: LeNet("modern", activation=nn.Tanh), "tanh"),
-        (lambda c, n, k: LeNet("modern", pool=nn.AvgPool2d), "maxima"),
+        (lambda c, n, k: LeNet("modern", pool=nn.AvgPool2d), "max pooling"),
     ],
     "lenet.partial_convolution": [
-        (lambda x, w, b, table: F.conv2d(x, w, b), "maps of its row"),
-        (biased, "once an output"),
-        (lambda x, w, b, table: masked(x, w, None, table), "became of the bias"),
-        (packed, "when others are absent"),
+        (lambda x, w, b, table: F.conv2d(x, w, b), "channels of its row"),
+        (biased, "once per output"),
+        (lambda x, w, b, table: masked(x, w, None, table), "Where is the bias"),
+        (packed, "when others are left out"),
         (
             lambda x, w, b, table: masked(x, w, b, table, lambda c, row: c not in row),
-            "that are seen",
+            "that are connected",
         ),
         (turned, "Row d of the table"),
     ],
-    "lenet.full_layer": [
-        (lambda c: (c, torch.zeros(len(c))), "These are not"),
-        (lambda c: (c, length(c) / 2), "long code is far"),
-        (lambda c: (2 * c, -length(c)), "half of"),
-        (lambda c: (-c, -length(c) / 2), "Close is more likely"),
-        (lambda c: (c.T, -length(c) / 2), "for each class"),
+    "lenet.equivalent_linear": [
+        (lambda c: (c, torch.zeros(len(c))), "different norms"),
+        (lambda c: (c, squared_norm(c) / 2), "large norm is far"),
+        (lambda c: (2 * c, -squared_norm(c)), "half of"),
+        (lambda c: (-c, -squared_norm(c) / 2), "smaller distance"),
+        (lambda c: (c.T, -squared_norm(c) / 2), "For each class"),
         (lambda c: c, "it should return a weight and a bias"),
     ],
 }
@@ -173,8 +173,8 @@ class Backwards(nn.Module):
         self.convs = nn.ModuleList(
             [nn.Conv2d(6, 16, 5), nn.Conv2d(channels, 6, 5, padding="same")]
         )
-        maps = self.features(torch.zeros(1, channels, pixels, pixels))
-        self.first = nn.Linear(maps.shape[1], 120)
+        features = self.features(torch.zeros(1, channels, pixels, pixels))
+        self.first = nn.Linear(features.shape[1], 120)
 
     def features(self, x):
         for conv in reversed(self.convs):
@@ -186,17 +186,17 @@ class Backwards(nn.Module):
 
 
 def one_by_one(x, weight, bias, table):
-    maps = [
+    outputs = [
         F.conv2d(x[:, list(row)], weight[d, list(row)][None], bias[d : d + 1])
         for d, row in enumerate(table)
     ]
-    return torch.cat(maps, dim=1)
+    return torch.cat(outputs, dim=1)
 
 
 def centered(codes):
     """The same softmax, from other scores."""
     mean = codes.mean(0)
-    return codes - mean, -0.5 * length(codes) + 7
+    return codes - mean, -0.5 * squared_norm(codes) + 7
 
 
 #: Exercise -> right answers that look different.
@@ -210,5 +210,5 @@ RIGHT = {
     ],
     "lenet.lenet_for": [Backwards],
     "lenet.partial_convolution": [one_by_one],
-    "lenet.full_layer": [centered],
+    "lenet.equivalent_linear": [centered],
 }

@@ -17,29 +17,32 @@ from course_lib.summary import count_parameters
 
 
 @exercise(
-    "convolution.weights_of_one_layer",
+    "convolution.parameters_of_one_layer",
     kind="predict",
-    goal="count what a convolution has to learn",
+    goal="count the parameters of a convolution",
     minutes=3,
-    first_hint="How many numbers does one output channel need? Then take all of them.",
+    first_hint="How many parameters does one output channel have? And all of them?",
 )
-def weights_of_one_layer(answer: Answer) -> None:
+def parameters_of_one_layer(answer: Answer) -> None:
     """Counted from the layers themselves."""
     with torch.device("meta"):
         conv = count_parameters(nn.Conv2d(3, 16, 5))
-        full = count_parameters(nn.Linear(3 * 28 * 28, 16 * 24 * 24))
+        linear = count_parameters(nn.Linear(3 * 28 * 28, 16 * 24 * 24))
     units = 16 * 24 * 24
     answer.expect(
-        (conv, full),
+        (conv, linear),
         mistakes=[
-            ((conv - 16, full - units), "Each output has a bias, too."),
-            ((conv - 16, full), "Each channel of the convolution has a bias, too."),
-            ((conv, full - units), "Each output of the full layer has a bias."),
+            ((conv - 16, linear - units), "Each output has a bias, too."),
+            ((conv - 16, linear), "Each output channel of the convolution has a bias."),
+            (
+                (conv, linear - units),
+                "Each output of the fully connected layer has a bias, too.",
+            ),
             (
                 (conv, 16 * 28 * 28 * (3 * 28 * 28 + 1)),
-                "Without padding, what comes out is smaller than what goes in.",
+                "Without padding, the output is smaller than the input.",
             ),
-            ((416, full), "Each output channel looks at all three input channels."),
+            ((416, linear), "Each output channel depends on all three input channels."),
         ],
     )
 
@@ -47,12 +50,12 @@ def weights_of_one_layer(answer: Answer) -> None:
 @exercise(
     "convolution.output_size",
     kind="implement",
-    goal="know the size of every map without running anything",
+    goal="know the size of every feature map without running anything",
     minutes=5,
-    first_hint="On how many places does the kernel fit if the stride is one?",
+    first_hint="At how many positions does the kernel fit if the stride is one?",
 )
 def output_size(answer: Answer) -> None:
-    """Against the library's, on sizes of the papers and on drawn ones."""
+    """Against the library's, on sizes of the papers and on random ones."""
     cases = [(28, 5, 1, 0), (28, 5, 1, 2), (227, 11, 4, 0), (224, 7, 2, 3)]
     draw = random.Random()
     for _ in range(20):
@@ -77,18 +80,18 @@ def output_size(answer: Answer) -> None:
 def _output_size_mistakes(n: int, k: int, s: int, p: int) -> Mistakes:
     """Of the formula for n pixels, a kernel of k, stride s and padding p."""
     return [
-        ((n + 2 * p - k) // s, "Count the first place, too: add one."),
+        ((n + 2 * p - k) // s, "Count the first position, too: add one."),
         ((n + p - k) // s + 1, "Padding is added on both sides."),
         ((n - k) // s + 1, "What does the padding do?"),
-        (n + 2 * p - k + 1, "With a stride, only some of the places count."),
+        (n + 2 * p - k + 1, "With a stride, only some of the positions count."),
         (
             -(-(n + 2 * p - k) // s) + 1,
-            "A kernel that would stick out at the end does not count: round down.",
+            "A position where the kernel does not fit does not count: round down.",
         ),
         (
             (n + 2 * p - k) / s + 1,
-            "A number of pixels is whole: where the last step does not fit, it is not"
-            " made.",
+            "The size is a whole number of pixels: a last stride that does not fit is"
+            " left out.",
         ),
     ]
 
@@ -98,10 +101,12 @@ def _output_size_mistakes(n: int, k: int, s: int, p: int) -> Mistakes:
     kind="implement",
     goal="follow the receptive field through a stack of layers",
     minutes=10,
-    first_hint="Begin with one unit, which sees one pixel. What does a 3x3 add?",
+    first_hint="Begin with one pixel. How many does a 3x3 convolution add?",
 )
 def receptive_field(answer: Answer) -> None:
-    """Against the library's, on VGG's pairs, AlexNet's beginning, and drawn stacks."""
+    """Against the library's: for pairs as in VGG, for the first layers of AlexNet, and
+    for random stacks.
+    """
     cases = [[(3, 1)], [(3, 1), (3, 1)], [(11, 4), (3, 2), (5, 1)], []]
     draw = random.Random()
     cases += [
@@ -121,30 +126,31 @@ def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
     """For layers of a kernel size and a stride each."""
     sizes = [kernel_size for kernel_size, _ in layers]
     widened_at_once = 1
-    step = 1
+    jump = 1
     for kernel_size, stride in layers:
-        step *= stride
-        widened_at_once += (kernel_size - 1) * step
+        jump *= stride
+        widened_at_once += (kernel_size - 1) * jump
     backwards = 1
     for kernel_size, stride in layers:
         backwards = (backwards - 1) * stride + kernel_size
     return [
         (
             1 + sum(size - 1 for size in sizes),
-            "Behind a stride, a step from one unit to the next is a step over several"
-            " pixels.",
+            "After a stride, neighboring units are several pixels apart in the input.",
         ),
         (
             widened_at_once,
-            "A layer's own stride widens what comes after it, not itself.",
+            "A layer's own stride affects the layers after it, not the layer itself.",
         ),
         (
             sum(sizes),
-            "Neighboring units see almost the same: a kernel of k adds k - 1.",
+            "The receptive fields of neighboring units overlap: a kernel of k adds"
+            " k - 1.",
         ),
         (
             backwards,
-            "Go through the layers in the other order, or keep count of the strides.",
+            "This goes from the last layer to the first: reverse the order, or multiply"
+            " up the strides.",
         ),
     ]
 
@@ -152,10 +158,9 @@ def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
 @exercise(
     "convolution.convolve",
     kind="implement",
-    goal="write a layer out in full",
+    goal="write a convolutional layer by hand",
     minutes=15,
-    first_hint="Compute one number: the first output channel, at the upper left"
-    " corner.",
+    first_hint="Compute one value: the first output channel, at the upper left corner.",
 )
 def convolve(answer: Answer) -> None:
     """Against PyTorch's, with several channels and kernels that are not square."""
@@ -174,7 +179,7 @@ def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
     out, _, height, width = weight.shape
     padded = F.pad(x, (0, width - 1, 0, height - 1))
     return [
-        (F.conv2d(x, weight.flip(2, 3)), "Do not turn the kernel over."),
+        (F.conv2d(x, weight.flip(2, 3)), "Do not flip the kernel."),
         (F.conv2d(padded, weight), "There is no padding."),
         (
             F.conv2d(x, weight[:1]).expand(out, -1, -1),
@@ -182,7 +187,7 @@ def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
         ),
         (
             F.conv2d(x[:1], weight[:, :1]),
-            "An output channel looks at all input channels, and adds them up.",
+            "An output channel is the sum over all input channels.",
         ),
     ]
 
@@ -192,7 +197,7 @@ def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
     kind="repair",
     goal="choose the padding that keeps the size",
     minutes=5,
-    first_hint="Look at the line that is marked, and try kernels of 3 and of 5 pixels.",
+    first_hint="Look at the padding, and try kernels of 3 and of 5 pixels.",
 )
 def keeps_its_size(answer: Answer) -> None:
     """Against a block with ``padding="same"``."""
@@ -204,16 +209,16 @@ def keeps_its_size(answer: Answer) -> None:
         x = torch.randn(2, channels, 9, 8)
         got = answer(channels, kernel_size)
         named = f"with a kernel of {kernel_size}, "
-        with case(named, hint="What does the kernel miss at each border?"):
+        with case(named, hint="How many positions are lost at each border?"):
             same_function(
                 got,
                 want,
                 x,
                 mistakes=[
-                    (valid, "Every convolution makes the picture smaller."),
+                    (valid, "Every convolution makes the feature maps smaller."),
                     (
                         always_one,
-                        "It is right for a kernel of three pixels, and for no other.",
+                        "It is right for a kernel of 3x3, and for no other.",
                     ),
                     (bare, "Keep the ReLU between the two convolutions."),
                 ],
