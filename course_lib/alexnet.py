@@ -1,9 +1,9 @@
 """AlexNet: what LeNet is, made large enough for photographs.
 
 Krizhevsky, Sutskever and Hinton (2012), "ImageNet classification with deep
-convolutional neural networks", figure 2 and section 3: rectified units, two towers of
-convolutions for two GPUs, response normalization, overlapping pooling, dropout.
-``"torchvision"`` is the slimmer net of Krizhevsky (2014), "One weird trick for
+convolutional neural networks", figure 2 and section 3: ReLU, convolutions in two
+groups for two GPUs, local response normalization, overlapping pooling, dropout.
+``"torchvision"`` is the slimmer network of Krizhevsky (2014), "One weird trick for
 parallelizing convolutional neural networks", arXiv:1404.5997, as torchvision has it.
 Chapter: AlexNet.
 """
@@ -20,41 +20,41 @@ from course_lib.blocks import Network, he_init, response_norm
 
 
 class Conv(NamedTuple):
-    """One convolution, in the words of `nn.Conv2d`."""
+    """One convolution, with the arguments of `nn.Conv2d`."""
 
-    #: Feature maps that leave it.
+    #: Channels of its output.
     out_channels: int
-    #: Side of the square window, in pixels.
+    #: Side of the square kernel, in pixels.
     kernel_size: int
-    #: From one window to the next, in pixels.
+    #: From one position of the kernel to the next, in pixels.
     stride: int = 1
-    #: Zeros on each side of the picture, in pixels.
+    #: Zero padding on each side, in pixels.
     padding: int = 0
-    #: Parts of the channels that do not see each other.
+    #: Groups of channels that do not depend on each other.
     groups: int = 1
 
 
 class AlexNetVariant(NamedTuple):
-    """One net of the family."""
+    """One network of the family."""
 
     #: conv1 ... conv5.
     convs: tuple[Conv, ...]
-    #: Side of the maps that reach the full layers, in pixels.
+    #: Side of the feature maps that are the input of fc6, in pixels.
     side: int
     #: Units of fc6 and of fc7.
     hidden: int
     #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
-    #: Whether maps of another size are averaged to `side`.
+    #: Whether feature maps of another size are pooled to `side` (adaptive average).
     adaptive: bool = False
-    #: Whether responses are normalized after conv1 and conv2.
+    #: Whether local response normalization follows conv1 and conv2.
     lrn: bool = False
-    #: Whether dropout is of what enters fc6 and fc7, or of what leaves them.
+    #: Whether dropout is of the inputs of fc6 and fc7, or of their outputs.
     drops: Literal["inputs", "outputs"] = "outputs"
 
 
 def _convs_of_figure_2(groups: int) -> tuple[Conv, ...]:
-    """Groups keep the towers apart in conv2, conv4 and conv5; conv3 sees both."""
+    """conv2, conv4 and conv5 are in groups; conv3 depends on all channels."""
     return (
         Conv(96, 11, stride=4),
         Conv(256, 5, padding=2, groups=groups),
@@ -64,11 +64,11 @@ def _convs_of_figure_2(groups: int) -> tuple[Conv, ...]:
     )
 
 
-#: The nets by name. "small" is for 28x28 pixels: its maps of 23, 11 and 5 pixels are
-#: odd, like the paper's of 55, 27 and 13, so that both kinds of pooling give the same
-#: size. Channels are multiples of 16, as vector units like them, and few at first,
-#: where maps are large and time goes into moving them. It does not normalize, which on
-#: a CPU would take longer than all the rest.
+#: The networks by name. "small" is for 28x28 pixels: its feature maps of 23, 11 and 5
+#: pixels are odd, like the paper's of 55, 27 and 13, so that both kinds of pooling have
+#: outputs of the same size. Channels are multiples of 16, which suits vector units, and
+#: few at first, where feature maps are large and moving them takes the time. It has no
+#: local response normalization, which on a CPU would take longer than all the rest.
 VARIANTS = {
     "paper": AlexNetVariant(
         _convs_of_figure_2(groups=2), side=6, hidden=4096, lrn=True, data="imagenet"
@@ -104,7 +104,8 @@ VARIANTS = {
     ),
 }
 
-#: Which convolutions normalization and pooling follow (section 3.5).
+#: Which convolutions are followed by local response normalization, and which by pooling
+#: (section 3.5).
 NORMALIZED, POOLED = (1, 2), (1, 2, 5)
 
 
@@ -113,9 +114,10 @@ class AlexNet(Network):
     activation, normalization and pooling, and ``fc6``, ``fc7``, ``fc8``.
 
     The rest are the choices of section 3, to try them one by one. `activation` is a
-    class like `nn.Tanh`; `lrn` normalizes responses after conv1 and conv2, by default
-    as the variant does; `overlapping` pools 3x3 pixels with stride 2, and otherwise
-    2x2; `dropout` is the share of the units that are dropped around fc6 and fc7.
+    class like `nn.Tanh`; `lrn` is local response normalization after conv1 and conv2,
+    by default as in the variant; `overlapping` is for max pooling of 3x3 with stride 2
+    instead of 2x2; `dropout` is the probability with which inputs or outputs of fc6 and
+    fc7 are dropped.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits. H and W are 227 for
         ``"paper"`` and ``"merged"``, from 63 on and made for 224 for ``"torchvision"``,
@@ -123,11 +125,12 @@ class AlexNet(Network):
     Raises: ValueError for an unknown variant, for less than one class or channel, for
         an `activation` that is a module and not a class, or a `dropout` outside [0, 1].
     Differs from the paper: the text says 224x224 pixels; without padding it takes 227
-        to get the 55x55 of its conv1, and 6x6 at the end. Normalization crosses the
-        towers, as its formula says; the authors' GPUs saw only their own maps. Weights
-        begin as He's instead of with a deviation of 0.01, and biases with zero instead
-        of one in conv2, conv4, conv5, fc6 and fc7: the paper's are too small for a
-        small net, whose logits would be the same for all pictures.
+        to get the 55x55 of its conv1, and 6x6 at the end. Local response normalization
+        is across the groups, as its formula says; on the authors' GPUs it was within
+        one. The weights have He (Kaiming) initialization instead of a standard
+        deviation of 0.01, and biases begin with zero instead of one in conv2, conv4,
+        conv5, fc6 and fc7: the paper's weights are too small for a small network, whose
+        logits would be the same for all images.
     """
 
     def __init__(
@@ -174,7 +177,7 @@ def _full(
     activation: Callable[[], nn.Module],
     dropout: float,
 ) -> nn.Sequential:
-    """One of the first two full layers, with the dropout before or behind it."""
+    """fc6 or fc7: fully connected, with the dropout before or after it."""
     layers = [nn.Linear(in_features, row.hidden), _activate(activation)]
     layers.insert(0 if row.drops == "inputs" else 2, nn.Dropout(dropout))
     return nn.Sequential(*layers)

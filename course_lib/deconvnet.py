@@ -1,9 +1,10 @@
-"""Two ways to ask a trained net what it looks at: the deconvnet and occlusion.
+"""Two attribution methods, which show the pixels that an activation or the probability
+of a class depends on: the deconvnet and occlusion.
 
 Zeiler and Fergus (2013), "Visualizing and understanding convolutional networks",
 arXiv:1311.2901. Section 2.1 has the deconvnet, which takes one activation back to the
-pixels that caused it; figure 7 covers one part of a picture after another and watches
-the probability of its class. Chapter: ZFNet.
+pixels that caused it; figure 7 covers one part of an image after another and plots the
+probability of its class. Chapter: ZFNet.
 """
 
 from __future__ import annotations
@@ -24,28 +25,29 @@ Inverse = Callable[[Tensor], Tensor]
 def deconvnet(
     net: nn.Sequential, x: Tensor, layer: str, channel: int | None = None
 ) -> Tensor:
-    """Take the strongest activation of `layer` in each picture back to its pixels:
+    """Project the strongest activation of `layer` for each image back to its pixels:
     figure 1 and section 2.1.
 
     `net` runs up to `layer`, a stage ("conv2") or a layer of one ("conv2.0"). All but
     the strongest activation, of `channel` or of all channels, is set to zero; then the
-    layers are undone from last to first: maxima return to the places they came from
-    (the switches), signals are rectified where the net has a ReLU, and go through the
-    transposed filters: each lays its filter down where it had looked. What is linear
-    otherwise, full layers and averages, is transposed in the same way. Biases,
-    normalization across channels and dropout are passed over. The result is linear in
-    the activation: without a ReLU, it is the activation times its gradient. `net` is in
-    evaluation mode meanwhile.
+    layers are undone from last to first. Max pooling: signals return to the positions
+    of the maxima (the switches). ReLU: signals are rectified. Convolution: the
+    transposed convolution with the same weights. Other linear layers, fully connected
+    ones and average pooling, are transposed in the same way. Biases, normalization
+    across channels and dropout are skipped. The result is linear in the activation:
+    without a ReLU, it is the activation times its gradient. `net` is in evaluation mode
+    meanwhile.
 
     Shape: (N, C, H, W) -> (N, C, H, W).
     Raises: ValueError if `net` is not sequential, has no such layer or channel, has a
-        module on the way that cannot be undone, or if `x` has not four dimensions.
+        module on the way that cannot be undone, or if `x` does not have four
+        dimensions.
     Differs from the paper: where overlapping windows share a maximum, their signals
         are added, as in the gradient; the paper does not say.
     """
     if x.dim() != 4:
         raise ValueError(f"x must have the shape (N, C, H, W), got {tuple(x.shape)}")
-    # A copy: a first ReLU in place would rectify the caller's picture.
+    # A copy: a first ReLU in place would rectify the caller's image.
     y, inverses = x.clone(), []
     with _evaluating(net):
         for name, module in _path(net, layer):
@@ -120,23 +122,23 @@ def _run(name: str, layer: nn.Module, x: Tensor) -> tuple[Tensor, Inverse]:
             return layer(x), nn.Identity()
     raise ValueError(
         f"deconvnet cannot go back through {name!r}, {type(layer).__name__}: it undoes"
-        " convolutions, full layers, pooling, ReLU and BatchNorm2d (with running"
-        " statistics), and passes over LocalResponseNorm and Dropout"
+        " Conv2d, Linear, pooling, ReLU and BatchNorm2d (with running statistics), and"
+        " skips LocalResponseNorm and Dropout"
     )
 
 
 def _unpool(switches: Tensor, size: torch.Size, y: Tensor) -> Tensor:
-    """Put every signal where its window had its maximum.
+    """Put every signal at the position of its window's maximum.
 
-    `F.max_unpool2d` would keep only one signal of several that go to the same place,
-    as they do where windows overlap; here they are added.
+    `F.max_unpool2d` would keep only one of several signals for the same position, as
+    there are where windows overlap; here they are added.
     """
     pixels = y.new_zeros(size).flatten(2)
     return pixels.scatter_add(2, switches.flatten(2), y.flatten(2)).view(size)
 
 
 def _strongest(y: Tensor, channel: int | None) -> Tensor:
-    """`y` with zeros for all but the largest activation of each picture."""
+    """`y` with zeros for all but the largest activation of each image."""
     first, count = (0, y.shape[1]) if channel is None else (channel, 1)
     values, places = y[:, first : first + count].flatten(1).max(dim=1, keepdim=True)
     places = places + first * y[0, 0].numel()
@@ -154,16 +156,16 @@ def occlusion(
     value: float = 0.0,
     batch_size: int = 64,
 ) -> Tensor:
-    """The probability of class `label` while a square hides a part of the picture `x`:
-    figure 7 (d).
+    """The occlusion map: the probability of class `label` while a square covers a part
+    of the image `x`, for each position of the square; figure 7 (d).
 
     The square has `size` x `size` pixels of `value` and moves by `stride` pixels,
-    inside the picture. Entry (i, j) of the map is for the square whose upper left
+    inside the image. Entry (i, j) of the map is for the square whose upper left
     corner is pixel (i * stride, j * stride). `net` is in evaluation mode meanwhile.
 
     Shape: (C, H, W) or (1, C, H, W) -> ((H - size) // stride + 1, (W - size) // stride
         + 1).
-    Raises: ValueError if `x` is not one picture, the square is larger than it or empty,
+    Raises: ValueError if `x` is not one image, the square is larger than it or empty,
         `stride` or `batch_size` is less than 1, or `net` has no class `label`.
     """
     height, width = _check_occlusion(x, size, stride=stride, batch_size=batch_size)
@@ -187,7 +189,7 @@ def occlusion(
 
 
 def _check_occlusion(x: Tensor, size: int, **least_one: int) -> tuple[int, int]:
-    """The height and width of the one picture `x`, in which a square of `size` fits."""
+    """The height and width of the one image `x`, in which a square of `size` fits."""
     if x.dim() not in (3, 4) or (x.dim() == 4 and len(x) != 1):
         raise ValueError(
             f"x must be one picture, (C, H, W) or (1, C, H, W), got {tuple(x.shape)}"
@@ -196,7 +198,7 @@ def _check_occlusion(x: Tensor, size: int, **least_one: int) -> tuple[int, int]:
     if not 1 <= size <= min(height, width):
         raise ValueError(
             f"size must be from 1 to {min(height, width)}, for the square to fit in the"
-            f" picture, got {size}"
+            f" image, got {size}"
         )
     for name, number in least_one.items():
         if number < 1:

@@ -1,9 +1,9 @@
-"""ZFNet: AlexNet after its authors had looked inside.
+"""ZFNet: AlexNet, changed after its layers had been visualized.
 
 Zeiler and Fergus (2013), "Visualizing and understanding convolutional networks",
 arXiv:1311.2901. Section 4.1 found dead filters and aliasing in AlexNet's first layers
-and answered with smaller filters and a smaller stride; figure 3 has the net that came
-of it. How they looked is in `course_lib.deconvnet`. Chapter: ZFNet.
+and remedied them by smaller filters and a smaller stride; figure 3 has the resulting
+network. The visualization is in `course_lib.deconvnet`. Chapter: ZFNet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from course_lib.blocks import Network, he_init, linear_relu_dropout, response_no
 
 
 class ZFNetVariant(NamedTuple):
-    """One net of the family."""
+    """One network of the family."""
 
     #: Output channels of conv1 ... conv5.
     channels: tuple[int, int, int, int, int]
@@ -31,8 +31,8 @@ class ZFNetVariant(NamedTuple):
     data: str
 
 
-#: Figure 3; the net of Table 3 with "512, 1024, 512 maps"; and one for 28x28 pixels on
-#: a laptop, with a sixth of the channels, in multiples of sixteen, and no pool2.
+#: Figure 3; the network of Table 3 with "512, 1024, 512 maps"; and one for 28x28 pixels
+#: on a laptop, with a sixth of the channels, in multiples of sixteen, and no pool2.
 VARIANTS = {
     "paper": ZFNetVariant(
         (96, 256, 384, 384, 256), "7x7/2", (1, 1, 0), units=4096, data="imagenet"
@@ -57,7 +57,8 @@ STEMS = {
 #: The stems that "small" can have.
 SMALL_STEMS = ("7x7/1", "11x11/2")
 
-#: Pixels, each way, of what fc6 sees: figure 3 has 6, and 28 pixels end as 3.
+#: Side in pixels of the feature maps that are the input of fc6: 6 in figure 3, and 3
+#: for images of 28 pixels.
 SIZES = {"imagenet": 6, "fashion": 3}
 
 
@@ -69,12 +70,12 @@ def conv_stage(
     pool_padding: int | None = None,
     lrn: bool = False,
 ) -> nn.Sequential:
-    """Convolution, ReLU, 3x3 maximum with stride 2, normalization across channels:
-    the caption of figure 3.
+    """Convolution, ReLU, max pooling of 3x3 with stride 2, local response
+    normalization: the caption of figure 3.
 
     `conv` is kernel size, stride and padding; without `pool_padding` there is no
     pooling. Differs from the paper: the "contrast normalization" has no formula there;
-    it is AlexNet's local response normalization, with AlexNet's numbers.
+    it is AlexNet's local response normalization, with AlexNet's constants.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
     """
@@ -93,16 +94,17 @@ class ZFNet(Network):
     ``fc8``.
 
     `num_classes` and `in_channels` are by default those of ImageNet, or of
-    Fashion-MNIST for ``"small"``. `lrn` says whether conv1 and conv2 normalize. `stem`
-    is for ``"small"``: "7x7/1" for ZFNet's conv1 or "11x11/2" for AlexNet's, both with
-    half the stride; conv3 and what follows are the same.
+    Fashion-MNIST for ``"small"``. `lrn` is local response normalization in conv1
+    and conv2. `stem` is for ``"small"``: "7x7/1" for ZFNet's conv1 or "11x11/2" for
+    AlexNet's, both with half the stride; conv3 and what follows are the same.
 
     Shape: (N, in_channels, 224, 224), or 28x28 for ``"small"`` -> (N, num_classes),
         logits.
     Raises: ValueError for an unknown variant or `stem`, for a `stem` with any variant
         but ``"small"``, and for less than one class or channel.
     Differs from the paper: the paddings, which it does not give, are those with which
-        the sizes of figure 3 come out; the weights are He's, not N(0, 0.01).
+        the sizes are those of figure 3; the weights have He (Kaiming) initialization,
+        not N(0, 0.01).
     """
 
     def __init__(

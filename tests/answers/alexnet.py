@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 FIRST, SIXTH = 96 * 363, 4096 * 9216
-WORK = FIRST * 55 * 55
+MACS = FIRST * 55 * 55
 
 
 def share(net, x, y):
@@ -38,8 +38,8 @@ def errors(net, x, y):
     return 1 - share(copy.deepcopy(net).eval(), x, y)
 
 
-def window(x, alpha, beta, k, ahead, behind, power=2):
-    """Response normalization over a window that need not be centered."""
+def divided(x, alpha, beta, k, ahead, behind, power=2):
+    """Local response normalization with a sum that need not be centered."""
     sums = torch.stack(
         [
             x[:, max(i - behind, 0) : i + ahead + 1].pow(power).sum(1)
@@ -54,13 +54,13 @@ def pixels(x, n, alpha, beta, k):
     return x / (k + alpha * 9 * F.avg_pool2d(x.square(), 3, 1, 1)) ** beta
 
 
-def across_pictures(x, n, alpha, beta, k):
-    sums = x / window(x, 1.0, 1.0, 0.0, n // 2, n // 2)
+def across_images(x, n, alpha, beta, k):
+    sums = x / divided(x, 1.0, 1.0, 0.0, n // 2, n // 2)
     return x / (k + alpha * sums.sum(0)) ** beta
 
 
 def without_beta(x, n, alpha, beta, k):
-    return window(x, alpha, 1.0, k, n // 2, n // 2)
+    return divided(x, alpha, 1.0, k, n // 2, n // 2)
 
 
 def kept(x, p):
@@ -69,14 +69,14 @@ def kept(x, p):
 
 def interleaved(weight, groups):
     inputs, outputs = weight.shape[1], len(weight) // groups
-    full = torch.zeros(len(weight), inputs * groups, *weight.shape[2:])
+    ungrouped = torch.zeros(len(weight), inputs * groups, *weight.shape[2:])
     for group in range(groups):
         rows = slice(group * outputs, (group + 1) * outputs)
-        full[rows, group::groups] = weight[rows]
-    return full
+        ungrouped[rows, group::groups] = weight[rows]
+    return ungrouped
 
 
-def first_tower(weight, groups):
+def first_group(weight, groups):
     zeros = torch.zeros_like(weight).repeat(1, groups - 1, 1, 1)
     return torch.cat([weight, zeros], dim=1)
 
@@ -94,7 +94,7 @@ def blocks(weight, groups):
     return torch.stack(rows, dim=-2)
 
 
-def other_tower(weight, groups):
+def other_group(weight, groups):
     return blocks(weight, groups).roll(weight.shape[1], 1)
 
 
@@ -103,7 +103,7 @@ def figure_2(
     groups=(1, 2, 1, 2, 2),
     padding=(0, 2, 1, 1, 1),
     pooled=(0, 1, 4),
-    window=3,
+    pool_size=3,
     last=nn.ReLU,
 ):
     layers, wide = [], 3
@@ -120,36 +120,36 @@ def figure_2(
             nn.ReLU() if i < 4 else last(),
         ]
         if i in pooled:
-            layers.append(nn.MaxPool2d(window, stride=2))
+            layers.append(nn.MaxPool2d(pool_size, stride=2))
         wide = channels[i]
     return nn.Sequential(*layers)
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "alexnet.weights_and_work": [
-        (lambda: (FIRST, WORK, SIXTH, SIXTH), "has a bias, too"),
+    "alexnet.weights_and_macs": [
+        (lambda: (FIRST, MACS, SIXTH, SIXTH), "biases, too"),
         (
-            lambda: (FIRST + 96, WORK + 96 * 3025, SIXTH + 4096, SIXTH + 4096),
-            "multiplies nothing",
+            lambda: (FIRST + 96, MACS + 96 * 3025, SIXTH + 4096, SIXTH + 4096),
+            "multiplied by nothing",
         ),
-        (lambda: (FIRST + 96, FIRST, SIXTH + 4096, SIXTH), "wherever it is used"),
+        (lambda: (FIRST + 96, FIRST, SIXTH + 4096, SIXTH), "at many positions"),
         (
             lambda: (FIRST + 96, FIRST * 227 * 227, SIXTH + 4096, SIXTH),
-            "skips most places",
+            "skips most positions",
         ),
         (
-            lambda: (FIRST // 3 + 96, WORK // 3, SIXTH + 4096, SIXTH),
-            "all colors",
+            lambda: (FIRST // 3 + 96, MACS // 3, SIXTH + 4096, SIXTH),
+            "all three colors",
         ),
         (
-            lambda: (FIRST + 96, WORK, 4096 * 256 * 169 + 4096, 4096 * 256 * 169),
+            lambda: (FIRST + 96, MACS, 4096 * 256 * 169 + 4096, 4096 * 256 * 169),
             "followed by pooling",
         ),
-        (lambda: (FIRST + 96, WORK, SIXTH + 4096, SIXTH - 1), "is not right"),
+        (lambda: (FIRST + 96, MACS, SIXTH + 4096, SIXTH - 1), "is not right"),
     ],
     "alexnet.accuracy": [
-        (share, "coins"),
+        (share, "at random"),
         (torch.no_grad()(share), "in training mode"),
         (left_in_evaluation, "evaluation mode after"),
         (left_in_training, "training mode after"),
@@ -157,28 +157,31 @@ WRONG = {
         (errors, "Count what is right"),
     ],
     "alexnet.compete": [
-        (across_pictures, "of the values are not"),
-        (lambda x, n, a, b, k: F.local_response_norm(x, n, a, b, k), "we their sum"),
+        (across_images, "of the values are not"),
+        (
+            lambda x, n, a, b, k: F.local_response_norm(x, n, a, b, k),
+            "the paper their sum",
+        ),
         (
             lambda x, n, a, b, k: F.local_response_norm(x, n, a / n, b, k),
             "smaller than a sum",
         ),
         (
             lambda x, n, a, b, k: F.local_response_norm(x, n, a * n * n, b, k),
-            "How many maps",
+            "Over how many channels",
         ),
-        (pixels, "compete with maps"),
-        (lambda x, n, a, b, k: window(x, a, b, k, 0, n - 1), "centered"),
-        (lambda x, n, a, b, k: window(x, a, b, k, n - 1, 0), "centered"),
-        (lambda x, n, a, b, k: window(x, a, b, k, 8, 8), "Only neighbors"),
-        (lambda x, n, a, b, k: window(x, a, b, k, n // 2, n // 2, 1), "squares"),
+        (pixels, "not over positions"),
+        (lambda x, n, a, b, k: divided(x, a, b, k, 0, n - 1), "centered"),
+        (lambda x, n, a, b, k: divided(x, a, b, k, n - 1, 0), "centered"),
+        (lambda x, n, a, b, k: divided(x, a, b, k, 8, 8), "neighboring channels"),
+        (lambda x, n, a, b, k: divided(x, a, b, k, n // 2, n // 2, 1), "squares"),
         (without_beta, "beta?"),
     ],
     "alexnet.drop": [
         (lambda x, p, training: kept(x, p) * x / (1 - p), "Dropout is off"),
         (
             lambda x, p, training: kept(x, p) * x if training else (1 - p) * x,
-            "The paper shrinks",
+            "The paper scales outputs down",
         ),
         (lambda x, p, training: kept(x, p) * x if training else x, "A fifth"),
         (lambda x, p, training: kept(x, 1 - p) * x if training else x, "not the one"),
@@ -189,11 +192,11 @@ WRONG = {
         ),
         (
             lambda x, p, training: kept(x[:1], p) * x / (1 - p) if training else x,
-            "all pictures lose",
+            "for all images",
         ),
         (
             lambda x, p, training: kept(x[:, :1], p) * x / (1 - p) if training else x,
-            "all units or none",
+            "all units of an image",
         ),
         (
             lambda x, p, training: (
@@ -202,25 +205,25 @@ WRONG = {
             )[1],
             "do not set the seed",
         ),
-        (lambda x, p, training: x, "nothing falls silent"),
+        (lambda x, p, training: x, "nothing is dropped"),
         (lambda x, p, training: x[:1] if training else x, "expected shape"),
     ],
     "alexnet.merge": [
         (lambda w, groups: w.repeat(1, groups, 1, 1), "its own alone"),
-        (interleaved, "side by side"),
-        (first_tower, "the first tower"),
-        (other_tower, "the first inputs"),
+        (interleaved, "adjacent"),
+        (first_group, "the first group"),
+        (other_group, "the first inputs"),
         (lambda w, groups: w, "expected shape"),
     ],
     "alexnet.front": [
-        (lambda c: figure_2(c, groups=(1, 1, 1, 1, 1)), "two towers?"),
-        (lambda c: figure_2(c, groups=(1, 2, 2, 2, 2)), "the towers meet"),
+        (lambda c: figure_2(c, groups=(1, 1, 1, 1, 1)), "two groups?"),
+        (lambda c: figure_2(c, groups=(1, 2, 2, 2, 2)), "is not in groups"),
         (lambda c: figure_2(c, groups=(1, 2, 1, 1, 1)), "are in two groups"),
-        (lambda c: figure_2(c, window=2), "overlap"),
+        (lambda c: figure_2(c, pool_size=2), "overlap"),
         (lambda c: figure_2(c, padding=(2, 2, 1, 1, 1)), "conv1 needs no"),
-        (lambda c: figure_2(c, padding=(0, 1, 1, 1, 1)), "stay as large"),
-        (lambda c: figure_2(c, padding=(0, 2, 0, 0, 0)), "stay as large"),
-        (lambda c: figure_2(c, padding=(0, 0, 0, 0, 0)), "stay as large"),
+        (lambda c: figure_2(c, padding=(0, 1, 1, 1, 1)), "keep the size"),
+        (lambda c: figure_2(c, padding=(0, 2, 0, 0, 0)), "keep the size"),
+        (lambda c: figure_2(c, padding=(0, 0, 0, 0, 0)), "keep the size"),
         (lambda c: figure_2(c, pooled=(0, 1)), "by pooling, too"),
         (lambda c: figure_2(c, last=nn.Identity), "five convolutions has a ReLU"),
     ],
@@ -229,11 +232,11 @@ WRONG = {
 
 def counted():
     with torch.device("meta"):
-        conv, full = nn.Conv2d(3, 96, 11), nn.Linear(9216, 4096)
-    conv_size, full_size = (
-        sum(p.numel() for p in layer.parameters()) for layer in (conv, full)
+        conv, linear = nn.Conv2d(3, 96, 11), nn.Linear(9216, 4096)
+    conv_size, linear_size = (
+        sum(p.numel() for p in layer.parameters()) for layer in (conv, linear)
     )
-    return conv_size, 96 * 55**2 * 3 * 11**2, full_size, 4096 * 6 * 6 * 256
+    return conv_size, 96 * 55**2 * 3 * 11**2, linear_size, 4096 * 6 * 6 * 256
 
 
 def on_a_copy(net, x, y):
@@ -255,11 +258,11 @@ def band_sum(x, n):
     )[:, 0]
 
 
-def silence(x, p, training):
+def by_mask(x, p, training):
     return x.masked_fill(torch.rand(x.shape) < p, 0) / (1 - p) if training else x
 
 
-class Towers(nn.Module):
+class OtherOrder(nn.Module):
     """The layers in another order, and a ReLU behind the pooling."""
 
     def __init__(self, channels):
@@ -279,13 +282,13 @@ class Towers(nn.Module):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "alexnet.weights_and_work": [counted],
+    "alexnet.weights_and_macs": [counted],
     "alexnet.accuracy": [on_a_copy, put_back],
     "alexnet.compete": [
-        lambda x, n, a, b, k: window(x, a, b, k, n // 2, n // 2),
+        lambda x, n, a, b, k: divided(x, a, b, k, n // 2, n // 2),
         lambda x, n, a, b, k: x / ((k + a * band_sum(x, n)).log() * b).exp(),
     ],
-    "alexnet.drop": [silence, F.dropout],
+    "alexnet.drop": [by_mask, F.dropout],
     "alexnet.merge": [blocks],
-    "alexnet.front": [Towers],
+    "alexnet.front": [OtherOrder],
 }

@@ -29,7 +29,7 @@ def swapped(signal, x, rule):
     return signal * gates(signal, x)[rules[rule]]
 
 
-def one_gate_is_enough(signal, x, rule):
+def one_is_enough(signal, x, rule):
     gate = gates(signal, x)[rule]
     return signal * ((x > 0) | (signal > 0) if rule == "both" else gate)
 
@@ -48,14 +48,14 @@ def magnitude(signal, x, rule):
 
 def collected(signals, switches, size, way):
     empty = torch.zeros(*signals.shape[:2], size[0] * size[1])
-    flat, places = signals.flatten(2), switches.flatten(2)
-    return empty.scatter_reduce(2, places, flat, way, include_self=False).view(
+    flat, positions = signals.flatten(2), switches.flatten(2)
+    return empty.scatter_reduce(2, positions, flat, way, include_self=False).view(
         *signals.shape[:2], *size
     )
 
 
-def covering(signal, weight, stride):
-    """Filters cover what lies there."""
+def replacing(signal, weight, stride):
+    """Filters replace what is there."""
     (d, h, w), (_, c, k, _) = signal.shape, weight.shape
     y = torch.zeros(c, (h - 1) * stride + k, (w - 1) * stride + k)
     for i in range(h):
@@ -66,14 +66,14 @@ def covering(signal, weight, stride):
 
 
 def covered(
-    net, picture, label, size, stride, fresh=True, shares=True, end=1, turned=False
+    net, image, label, size, stride, fresh=True, shares=True, end=1, turned=False
 ):
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     rows = []
     for top in range(0, height - size + end, stride):
         row = []
         for left in range(0, width - size + end, stride):
-            hidden = picture.clone() if fresh else picture
+            hidden = image.clone() if fresh else image
             hidden[:, :, top : top + size, left : left + size] = 0
             scores = net(hidden)
             row.append((scores.softmax(1) if shares else scores)[0, label])
@@ -83,8 +83,8 @@ def covered(
 
 def stripes(period, kernel_size, stride):
     row = torch.cos(2 * torch.pi * torch.arange(3001) / period)
-    picture = row.expand(1, 1, kernel_size, -1)
-    return F.conv2d(picture, picture[..., :kernel_size], stride=stride).flatten()
+    image = row.expand(1, 1, kernel_size, -1)
+    return F.conv2d(image, image[..., :kernel_size], stride=stride).flatten()
 
 
 def crossings(period, kernel_size, stride):
@@ -95,10 +95,10 @@ def crossings(period, kernel_size, stride):
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "zfnet.painted": [
+    "zfnet.projection_widths": [
         (lambda: (7, 17, 21), "several pixels"),
-        (lambda: (7, 23, 39), "Pooling has windows"),
-        (lambda: (7, 75, 171), "before its pooling"),
+        (lambda: (7, 23, 39), "Pooling has a kernel size"),
+        (lambda: (7, 75, 171), "before the pooling"),
         (lambda: (11, 99, 163), "AlexNet's"),
         (lambda: (7, 75, 139.5), "is not right"),
         (lambda: 139, "a tuple is wanted"),
@@ -114,13 +114,13 @@ WRONG = {
         (lambda a, b: front(a, b, activation=nn.Identity), "both ReLUs"),
     ],
     "zfnet.through_relu": [
-        (swapped, "the other at the signal"),
-        (one_gate_is_enough, "Both gates"),
+        (swapped, "the other on the signal"),
+        (one_is_enough, "Both conditions"),
         (at_zero, "at zero"),
         (activation_instead, "x only decides"),
         (magnitude, "may be negative"),
         (lambda signal, x, rule: gates(signal, x)[rule].float(), "The signal itself"),
-        (lambda signal, x, rule: signal, "Something is stopped"),
+        (lambda signal, x, rule: signal, "becomes zero"),
     ],
     "zfnet.unpool": [
         (
@@ -129,40 +129,40 @@ WRONG = {
         ),
         (lambda s, i, size: collected(s, i, size, "amax"), "one signal of them"),
         (lambda s, i, size: collected(s, i, size, "mean"), "not averaged"),
-        (lambda s, i, size: F.interpolate(s, size), "one place"),
+        (lambda s, i, size: F.interpolate(s, size), "one position"),
     ],
-    "zfnet.lay_down": [
-        (covering, "none covers another"),
+    "zfnet.transposed": [
+        (replacing, "none replaces another"),
         (
             lambda s, w, stride: F.conv_transpose2d(s, w.flip(2, 3), stride=stride),
-            "not turned over",
+            "not rotated",
         ),
-        (lambda s, w, stride: F.conv_transpose2d(s, w), "as far apart"),
+        (lambda s, w, stride: F.conv_transpose2d(s, w), "one stride apart"),
         (
             lambda s, w, stride: F.conv_transpose2d(s[:1], w[:1], stride=stride),
-            "all are added",
+            "of all channels",
         ),
     ],
     "zfnet.cover": [
         (lambda *a: covered(*a, fresh=False), "with a whole one"),
-        (lambda *a: covered(*a, shares=False), "scores into a probability"),
+        (lambda *a: covered(*a, shares=False), "logits into probabilities"),
         (lambda *a: covered(*a, end=0), "still fits"),
         (lambda *a: covered(*a, fresh=False, shares=False, end=0), "with a whole one"),
-        (lambda *a: covered(*a, shares=False, end=0), "scores into a probability"),
+        (lambda *a: covered(*a, shares=False, end=0), "logits into probabilities"),
         (lambda *a: covered(*a, turned=True), "steps down"),
     ],
     "zfnet.seen_period": [
-        (lambda period, kernel_size, stride: period, "not on the picture"),
-        (lambda *a: crossings(*a) / a[2], "pixels of the picture apart"),
+        (lambda period, kernel_size, stride: period, "not in the image"),
+        (lambda *a: crossings(*a) / a[2], "pixels of the image apart"),
         (lambda *a: crossings(*a) / 2, "two changes of sign"),
-        (lambda *a: crossings(*a) / 2 / a[2], "pixels of the picture apart"),
+        (lambda *a: crossings(*a) / 2 / a[2], "pixels of the image apart"),
         (lambda *a: stripes(*a), "a number is wanted"),
     ],
 }
 
 
-def marked():
-    """Mark one unit, and see how far the gradient reaches."""
+def by_gradient():
+    """The width of the gradient of one unit."""
     widths = []
     for depth in (1, 5, 7):
         layers = [(7, 2), (3, 2), (5, 2), (3, 2), (3, 1), (3, 1), (3, 1)][:depth]
@@ -176,7 +176,7 @@ def marked():
 
 
 class Padded(nn.Module):
-    """Pads by itself, pools before the ReLU, and names its layers otherwise."""
+    """Pads by itself, pools before the ReLU, and has other names for its layers."""
 
     def __init__(self, first, second):
         super().__init__()
@@ -195,8 +195,8 @@ def masked(signal, x, rule):
 def one_by_one(signals, switches, size):
     y = torch.zeros(*signals.shape[:2], *size)
     for n, c, i, j in torch.cartesian_prod(*map(torch.arange, signals.shape)).tolist():
-        place = switches[n, c, i, j].item()
-        y[n, c, place // size[1], place % size[1]] += signals[n, c, i, j]
+        at = switches[n, c, i, j].item()
+        y[n, c, at // size[1], at % size[1]] += signals[n, c, i, j]
     return y
 
 
@@ -207,8 +207,8 @@ def folded(signal, weight, stride):
     return F.fold(columns[None], size, k, stride=stride)[0]
 
 
-def by_the_library(net, picture, label, size, stride):
-    return occlusion(net, picture, label, size=size, stride=stride)
+def by_the_library(net, image, label, size, stride):
+    return occlusion(net, image, label, size=size, stride=stride)
 
 
 def theory(period, kernel_size, stride):
@@ -218,11 +218,11 @@ def theory(period, kernel_size, stride):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "zfnet.painted": [marked],
+    "zfnet.projection_widths": [by_gradient],
     "zfnet.stem": [Padded, lambda a, b: front(a, b, pools=(0, 0), ceil=True)],
     "zfnet.through_relu": [masked],
     "zfnet.unpool": [one_by_one, lambda s, i, size: collected(s, i, size, "sum")],
-    "zfnet.lay_down": [
+    "zfnet.transposed": [
         folded,
         lambda s, w, stride: F.conv_transpose2d(s, w, stride=stride),
     ],

@@ -17,70 +17,72 @@ from course_lib.normalization import local_response_norm
 
 
 @exercise(
-    "alexnet.weights_and_work",
+    "alexnet.weights_and_macs",
     kind="predict",
-    goal="see that the weights and the work are in different places",
+    goal="see that the parameters and the MACs are in different layers",
     minutes=5,
-    first_hint="How many weights has a kernel of conv1, and at how many places is it"
-    " used?",
+    first_hint="How many weights does a kernel of conv1 have, and at how many positions"
+    " is it applied?",
 )
-def weights_and_work(answer: Answer) -> None:
+def weights_and_macs(answer: Answer) -> None:
     """Counted from the layers."""
     with torch.device("meta"):
         conv1 = nn.Conv2d(3, 96, 11, stride=4)
         fc6 = nn.Linear(256 * 6 * 6, 4096)
-    places = output_size(227, 11, stride=4) ** 2
+    positions = output_size(227, 11, stride=4) ** 2
     weights = conv1.weight.numel()
     one = weights + 96
-    work = weights * places
+    macs = weights * positions
     sixth = fc6.weight.numel()
     six = sixth + 4096
     unpooled = 4096 * 256 * 13 * 13
-    one_a_map = 4096 * 256
-    added = "A bias is added; it multiplies nothing."
+    averaged = 4096 * 256
+    added = "A bias is added; it is multiplied by nothing."
     answer.expect(
-        (one, work, six, sixth),
+        (one, macs, six, sixth),
         tolerance=0,
         mistakes=[
-            ((weights, work, sixth, sixth), "Each map and each unit has a bias, too."),
-            ((one, one * places, six, sixth), added),
-            ((one, work, six, six), added),
-            ((one, one * places, six, six), added),
-            ((one, weights, six, sixth), "A kernel multiplies wherever it is used."),
+            ((weights, macs, sixth, sixth), "Channels and units have biases, too."),
+            ((one, one * positions, six, sixth), added),
+            ((one, macs, six, six), added),
+            ((one, one * positions, six, six), added),
+            ((one, weights, six, sixth), "A kernel is applied at many positions."),
             (
                 (one, weights * 227**2, six, sixth),
-                "A stride of four skips most places.",
+                "With a stride of four, a kernel skips most positions.",
             ),
             (
-                (weights // 3 + 96, work // 3, six, sixth),
-                "A kernel sees all colors.",
+                (weights // 3 + 96, macs // 3, six, sixth),
+                "A kernel has weights for all three colors.",
             ),
             (
-                (one, work, unpooled + 4096, unpooled),
+                (one, macs, unpooled + 4096, unpooled),
                 "conv5 is followed by pooling.",
             ),
             (
-                (one, work, one_a_map + 4096, one_a_map),
-                "fc6 sees every number of every map.",
+                (one, macs, averaged + 4096, averaged),
+                "The input of fc6 is every value of every feature map.",
             ),
         ],
     )
 
 
-class _Moody(nn.Module):
-    """Names the largest number; in training, dropout hides most of them. Its copies and
-    the modes in which it was asked are remembered: an answer gets the first copy.
+class _RemembersModes(nn.Module):
+    """A network whose logits are its input, most of them zeroed by dropout in training.
+    It remembers its copies and the modes in which it was called: an answer gets the
+    first copy.
     """
 
-    def __init__(self, copies: list[_Moody], modes: list[bool]) -> None:
+    def __init__(self, copies: list[_RemembersModes], modes: list[bool]) -> None:
         super().__init__()
         self.dropout = nn.Dropout(0.9)
         self.copies = copies
         self.modes = modes
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Moody:
-        self.copies.append(_Moody(self.copies, self.modes).train(self.training))
-        return self.copies[-1]
+    def __deepcopy__(self, memo: dict[int, Any]) -> _RemembersModes:
+        copy = _RemembersModes(self.copies, self.modes).train(self.training)
+        self.copies.append(copy)
+        return copy
 
     def forward(self, x: Tensor) -> Tensor:
         self.modes.append(self.training)
@@ -90,16 +92,16 @@ class _Moody(nn.Module):
 @exercise(
     "alexnet.accuracy",
     kind="repair",
-    goal="ask a net in the mode in which it is meant to answer",
+    goal="evaluate a network in evaluation mode",
     minutes=10,
-    first_hint="Which layer makes two calls for the same pictures differ, and what"
-    " turns it off?",
+    first_hint="Which layer makes the outputs of two calls for the same images differ,"
+    " and what turns it off?",
 )
 def accuracy(answer: Answer) -> None:
-    """With a net that remembers how it was asked."""
+    """With a network that remembers the modes in which it was called."""
     names = {True: "training", False: "evaluation"}
     for training in (True, False):
-        net = _Moody([], []).train(training)
+        net = _RemembersModes([], []).train(training)
         x = torch.rand(50, 10) + 1
         y = torch.randint(10, (50,))
         x[torch.arange(40), y[:40]] += 5  # the others are right by chance
@@ -107,24 +109,24 @@ def accuracy(answer: Answer) -> None:
         got = answer(net, x, y)
         if any(net.modes):
             raise WrongAnswer(
-                "it asks the net in training mode",
-                "Dropout still tosses its coins. What turns it off?",
+                "it calls the network in training mode",
+                "Dropout still sets activations to zero at random. What turns it off?",
             )
         compare(
             got,
             share,
-            on="for 50 pictures",
+            on="for 50 images",
             tolerance=1e-2,
             mistakes=[
-                (50 * share, "It is the share of the pictures, not their number."),
+                (50 * share, "It is the share of the images, not their number."),
                 (1 - share, "Count what is right."),
             ],
         )
         if net.copies[0].training is not training:
             raise WrongAnswer(
-                f"the net was in {names[training]} mode before, and is in"
+                f"the network was in {names[training]} mode before, and is in"
                 f" {names[not training]} mode after",
-                "Remember the mode that it was in, and put that one back.",
+                "Remember the mode that it was in, and restore it.",
             )
 
 
@@ -137,7 +139,9 @@ def accuracy(answer: Answer) -> None:
     " with the paper's.",
 )
 def compete(answer: Answer) -> None:
-    """Against the library's, with the paper's numbers and others, on loud maps."""
+    """Against the library's, with the paper's constants and others, on activations that
+    are large enough for the sum to matter.
+    """
     for n, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 0.2, 0.5, 1.0)):
         x = torch.randn(2, 8, 6, 5) / alpha**0.5
         answer.expect(
@@ -157,30 +161,36 @@ def _compete_mistakes(
 ) -> Mistakes:
     squares = x.square()
     everyone = torch.ones(8, 8)
-    window = everyone.tril(n // 2).triu(-(n // 2))
+    band = everyone.tril(n // 2).triu(-(n // 2))
     before = everyone.tril().triu(1 - n)
-    sums = _mix(window, squares)
+    sums = _mix(band, squares)
     pixels = 9 * F.avg_pool2d(squares, 3, 1, 1)
 
     def over(sums: Tensor) -> Tensor:
         return x / (k + alpha * sums).abs() ** beta
 
-    centered = "The window is centered: as many maps after as before."
+    centered = "The sum is centered: as many channels after as before."
     return [
-        (over(sums / n), "PyTorch has the mean of the squares, we their sum."),
+        (over(sums / n), "PyTorch has the mean of the squares, the paper their sum."),
         (over(sums / n**2), "A mean is smaller than a sum; is alpha, too?"),
-        (over(sums * n), "How many maps are in the window?"),
-        (over(pixels), "Maps compete with maps at the same pixel."),
-        (over(_mix(everyone, squares)), "Only neighbors compete, not all maps."),
+        (over(sums * n), "Over how many channels is the sum?"),
+        (
+            over(pixels),
+            "The sum is over channels, at one position, not over positions.",
+        ),
+        (
+            over(_mix(everyone, squares)),
+            "The sum is over neighboring channels, not over all.",
+        ),
         (over(_mix(before, squares)), centered),
         (over(_mix(before.T, squares)), centered),
-        (over(_mix(window, x)), "It is the squares that are added up."),
+        (over(_mix(band, x)), "It is the squares that are summed."),
         (x / (k + alpha * sums), "What became of beta?"),
     ]
 
 
 def _mix(weights: Tensor, x: Tensor) -> Tensor:
-    """Sums over the maps of `x`, one for each row of `weights`."""
+    """Sums over the channels of `x`, one for each row of `weights`."""
     return F.conv2d(x, weights[:, :, None, None])
 
 
@@ -189,11 +199,11 @@ def _mix(weights: Tensor, x: Tensor) -> Tensor:
     kind="implement",
     goal="write dropout, and know what happens when it is off",
     minutes=10,
-    first_hint="Begin with evaluation, where nothing happens. Then toss a coin for each"
-    " number: `torch.rand_like(x)`.",
+    first_hint="Begin with evaluation, where nothing happens. Then draw a random number"
+    " for each activation: `torch.rand_like(x)`.",
 )
 def drop(answer: Answer) -> None:
-    """By what dropout promises: who falls silent, and that the mean stays."""
+    """By what defines dropout: which activations are zero, and that the mean stays."""
     _drop_in_evaluation(answer, torch.randn(4, 6), p=0.3)
     ones = torch.ones(200, 300)
     p = 0.2
@@ -203,13 +213,13 @@ def drop(answer: Answer) -> None:
     if not isinstance(first, Tensor) or first.shape != ones.shape:
         compare(first, ones, on="for ones, in training")
     kept = first != 0
-    _drop_who(kept, second != 0, p)
+    _drop_mask(kept, second != 0, p)
     compare(
         first,
         kept / (1 - p),
         on=f"for ones, in training with p = {p}",
         mistakes=[
-            (kept, "A fifth of the sum is gone. Make up for it here."),
+            (kept, "A fifth of the sum is gone. Make up for it in training."),
             (kept / p, "How much of the sum is left, on average?"),
             ((1 - p) * kept, "What is kept becomes larger, not smaller."),
         ],
@@ -218,7 +228,7 @@ def drop(answer: Answer) -> None:
 
 def _drop_in_evaluation(answer: Answer, x: Tensor, p: float) -> None:
     """Nothing happens there."""
-    paper = "The paper shrinks numbers here; we make them larger in training instead."
+    paper = "The paper scales outputs down here; we scale them up in training instead."
     got = answer(x, p, False)
     left = got != 0 if getattr(got, "shape", None) == x.shape else 0
     compare(
@@ -232,47 +242,47 @@ def _drop_in_evaluation(answer: Answer, x: Tensor, p: float) -> None:
     )
 
 
-def _drop_who(kept: Tensor, again: Tensor, p: float) -> None:
-    """A share of `p` falls silent, each number by itself, and others in the next call.
+def _drop_mask(kept: Tensor, again: Tensor, p: float) -> None:
+    """A share of `p` is zero, each activation by itself, and others in the next call.
 
     Raises: WrongAnswer if that is not so.
     """
     share = 1 - kept.float().mean().item()
-    turned = abs(share - (1 - p)) < 0.02
+    swapped = abs(share - (1 - p)) < 0.02
     training = f"in training with p = {p}"
-    own = "Each number has its own coin: the mask is as large as x."
-    refuse(kept.all(), f"{training}, nothing falls silent", "What becomes zero?")
+    own = "Each activation is dropped or kept by itself: the mask has the shape of x."
+    refuse(kept.all(), f"{training}, nothing is dropped", "What becomes zero?")
     refuse(
         (kept == kept[:1]).all(),
-        f"{training}, all pictures lose the same units",
+        f"{training}, the same units are dropped for all images",
         own,
     )
     refuse(
         (kept == kept[:, :1]).all(),
-        f"{training}, a picture loses all units or none",
+        f"{training}, all units of an image are dropped or none",
         own,
     )
     refuse(
         abs(share - p) > 0.02,
-        f"{training}, {share:.0%} of the units fall silent",
-        "p is the share that is dropped, not the one that is kept." if turned else "",
+        f"{training}, {share:.0%} of the units are dropped",
+        "p is the share that is dropped, not the one that is kept." if swapped else "",
     )
     refuse(
         torch.equal(kept, again),
-        f"{training}, the same units fall silent in every call",
-        "The coins are tossed anew each time: do not set the seed.",
+        f"{training}, the same units are dropped in every call",
+        "The mask is drawn anew each time: do not set the seed.",
     )
 
 
 @exercise(
     "alexnet.merge",
     kind="implement",
-    goal="see a grouped convolution as one with zeros",
+    goal="write a grouped convolution as one with zeros",
     minutes=15,
-    first_hint="Draw a table for two groups: which outputs see which inputs?",
+    first_hint="Draw a table for two groups: which outputs depend on which inputs?",
 )
 def merge(answer: Answer) -> None:
-    """Against the definition, on towers that are no squares."""
+    """Against the definition, with other numbers of inputs and of outputs."""
     for groups, outputs, inputs, size in ((2, 2, 3, 1), (2, 4, 2, 5), (3, 2, 2, 3)):
         weight = torch.randn(groups * outputs, inputs, size, size)
         want = weight.new_zeros(len(weight), groups * inputs, size, size)
@@ -282,8 +292,8 @@ def merge(answer: Answer) -> None:
             want[rows, group * inputs : (group + 1) * inputs] = weight[rows]
             mixed[rows, group::groups] = weight[rows]
         everyone = weight.repeat(1, groups, 1, 1)
-        first_tower = F.pad(weight, (0, 0, 0, 0, 0, inputs * (groups - 1)))
-        own = "Every output now sees all towers; it should see its own alone."
+        first_group = F.pad(weight, (0, 0, 0, 0, 0, inputs * (groups - 1)))
+        own = "Every output depends on all groups; it should depend on its own alone."
         answer.expect(
             want,
             weight,
@@ -292,9 +302,12 @@ def merge(answer: Answer) -> None:
             mistakes=[
                 (everyone, own),
                 (everyone / groups, own),
-                (first_tower, "Now all outputs see the first tower."),
-                (mixed, "The inputs of a tower lie side by side."),
-                (want.roll(inputs, 1), "The first outputs see the first inputs."),
+                (first_group, "Now all outputs depend on the first group."),
+                (mixed, "The inputs of a group are adjacent."),
+                (
+                    want.roll(inputs, 1),
+                    "The first outputs depend on the first inputs.",
+                ),
             ],
         )
 
@@ -302,7 +315,7 @@ def merge(answer: Answer) -> None:
 @exercise(
     "alexnet.front",
     kind="implement",
-    goal="build a net from its description",
+    goal="build a network from its description",
     minutes=15,
     first_hint="Begin with conv1 and what follows it: 227 pixels become 55, and then"
     " 27.",
@@ -320,17 +333,17 @@ def front(answer: Answer) -> None:
 
 
 def _front_mistakes(channels: tuple[int, ...], net: nn.Sequential) -> Mistakes:
-    towers = "conv2, conv4 and conv5 are in two groups, the others are not."
-    sides = "Maps of 27 and of 13 pixels stay as large as they are in a convolution."
+    grouped = "conv2, conv4 and conv5 are in two groups, the others are not."
+    sides = "Convolutions keep the size of feature maps of 27 and of 13 pixels."
     relus = "Each of the five convolutions has a ReLU."
     return [
-        (_front(channels, groups=(1, 1, 1, 1)), "Where are the two towers?"),
-        (_front(channels, groups=(2, 2, 2, 2)), "In conv3, the towers meet."),
-        (_front(channels, groups=(2, 1, 1, 1)), towers),
-        (_front(channels, groups=(1, 1, 2, 2)), towers),
-        (_front(channels, groups=(2, 1, 1, 2)), towers),
-        (_front(channels, groups=(2, 1, 2, 1)), towers),
-        (_front(channels, window=2), "The windows overlap: 3x3, two pixels apart."),
+        (_front(channels, groups=(1, 1, 1, 1)), "Where are the two groups?"),
+        (_front(channels, groups=(2, 2, 2, 2)), "conv3 is not in groups."),
+        (_front(channels, groups=(2, 1, 1, 1)), grouped),
+        (_front(channels, groups=(1, 1, 2, 2)), grouped),
+        (_front(channels, groups=(2, 1, 1, 2)), grouped),
+        (_front(channels, groups=(2, 1, 2, 1)), grouped),
+        (_front(channels, pool_size=2), "The pooling overlaps: 3x3 with stride 2."),
         (_front(channels, first=2), "With 227 pixels, conv1 needs no padding."),
         (_front(channels, padding=(0, 1, 1, 1)), sides),
         (_front(channels, padding=(2, 0, 0, 0)), sides),
@@ -348,20 +361,20 @@ def _front(
     first: int = 0,
     padding: tuple[int, ...] = (2, 1, 1, 1),
     pooled: tuple[int, ...] = (1, 2, 5),
-    window: int = 3,
+    pool_size: int = 3,
 ) -> nn.Sequential:
     """Convolutions and pooling; `first` is the padding of conv1, `groups` and `padding`
     are those of the others.
     """
     options = zip((5, 3, 3, 3), padding, groups, strict=True)
     convs = [nn.Conv2d(3, channels[0], 11, stride=4, padding=first)]
-    for i, (size, pad, towers) in enumerate(options, start=1):
+    for i, (size, pad, count) in enumerate(options, start=1):
         wide, out = channels[i - 1 : i + 1]
-        convs.append(nn.Conv2d(wide, out, size, padding=pad, groups=towers))
+        convs.append(nn.Conv2d(wide, out, size, padding=pad, groups=count))
     net = nn.Sequential()
     for number, conv in enumerate(convs, start=1):
         net.extend([conv, nn.ReLU()])
         if number in pooled:
-            net.append(nn.MaxPool2d(window, stride=2))
+            net.append(nn.MaxPool2d(pool_size, stride=2))
     he_init(net)
     return net

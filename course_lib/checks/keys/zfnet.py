@@ -19,28 +19,37 @@ ZFNET = [(7, 2), (3, 2), (5, 2), *ALEXNET[3:]]
 
 
 @exercise(
-    "zfnet.painted",
+    "zfnet.projection_widths",
     kind="predict",
-    goal="know how much of a picture one unit can be about",
+    goal="know the receptive fields of ZFNet",
     minutes=10,
-    first_hint="Begin with conv1, whose units see 7 pixels. How far apart are two"
-    " units that are neighbors?",
+    first_hint="Begin with conv1, whose receptive field is 7 pixels wide. How far apart"
+    " are the receptive fields of two neighboring units?",
 )
-def painted(answer: Answer) -> None:
+def projection_widths(answer: Answer) -> None:
     """Receptive fields, by the library."""
 
-    def seen(layers: list[tuple[int, int]], ends: tuple[int, ...]) -> tuple[int, ...]:
+    def widths(layers: list[tuple[int, int]], ends: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(receptive_field(layers[:end])[0] for end in ends)
 
     convs = [layer for layer in ZFNET if layer != (3, 2)]
     flat = [(kernel_size, 1) for kernel_size, _ in ZFNET]
     answer.expect(
-        seen(ZFNET, (1, 5, 7)),
+        widths(ZFNET, (1, 5, 7)),
         mistakes=[
-            (seen(flat, (1, 5, 7)), "Behind a stride, one step is several pixels."),
-            (seen(convs, (1, 3, 5)), "Pooling has windows and strides as well."),
-            (seen(ZFNET, (1, 5, 8)), "A unit of conv5 lies before its pooling."),
-            (seen(ALEXNET, (1, 5, 7)), "These are AlexNet's. Where does ZFNet differ?"),
+            (
+                widths(flat, (1, 5, 7)),
+                "After a stride, neighboring units are several pixels apart.",
+            ),
+            (
+                widths(convs, (1, 3, 5)),
+                "Pooling has a kernel size and a stride as well.",
+            ),
+            (widths(ZFNET, (1, 5, 8)), "A unit of conv5 is before the pooling."),
+            (
+                widths(ALEXNET, (1, 5, 7)),
+                "These are AlexNet's. Where does ZFNet differ?",
+            ),
         ],
     )
 
@@ -48,7 +57,7 @@ def painted(answer: Answer) -> None:
 @exercise(
     "zfnet.stem",
     kind="repair",
-    goal="find the paddings from the sizes of the maps",
+    goal="find the paddings from the sizes of the feature maps",
     minutes=10,
     first_hint="Run it on `torch.zeros(1, 3, 224, 224)`, layer by layer, and write"
     " down the sizes.",
@@ -93,7 +102,7 @@ def _stem_mistakes(channels: tuple[int, int]) -> Mistakes:
         (_stem(channels, convs=(0, 0)), conv1),
         (
             _stem(channels, pools=(0, 0)),
-            "A window of three leaves out a last column.",
+            "Pooling of 3x3 without padding leaves out the last column.",
         ),
         (_stem(channels, pools=(1, 0)), "And the second pooling?"),
         (_stem(channels, pools=(0, 1)), "And the first pooling?"),
@@ -127,7 +136,7 @@ def _stem(
     kind="implement",
     goal="tell the deconvnet from the gradient",
     minutes=10,
-    first_hint="Begin with the deconvnet, which does not look at x at all.",
+    first_hint="Begin with the deconvnet, which does not depend on x at all.",
 )
 def through_relu(answer: Answer) -> None:
     """The gradient against PyTorch's; all three rules on signals of both signs, and on
@@ -152,14 +161,14 @@ def through_relu(answer: Answer) -> None:
             on=f'rule "{rule}"',
             mistakes=[
                 (signal * (x >= 0), "A unit that is at zero was not active."),
-                (signal * other, "One rule looks at x, the other at the signal."),
+                (signal * other, "One rule depends on x, the other on the signal."),
                 (
                     signal * (forward + backward).clamp(max=1),
-                    "Both gates have to be open: what one of them stops is gone.",
+                    "Both conditions have to hold: a signal that fails one is zero.",
                 ),
-                (gate, "The signal itself goes on, not a one in its place."),
-                (signal, "Something is stopped here: what?"),
-                (F.relu(x), "It is the signal that goes on. x only decides where."),
+                (gate, "The signal itself passes, not a one in its place."),
+                (signal, "A part of the signal becomes zero: which?"),
+                (F.relu(x), "It is the signal that passes. x only decides where."),
                 (signal.abs() * gate, "The gradient may be negative."),
             ],
         )
@@ -168,10 +177,10 @@ def through_relu(answer: Answer) -> None:
 @exercise(
     "zfnet.unpool",
     kind="repair",
-    goal="bring signals home where windows overlap",
+    goal="undo max pooling with overlapping windows",
     minutes=10,
-    first_hint="Pool a picture with one bright pixel, 3x3 with stride 2. How often is"
-    " its place among the switches?",
+    first_hint="Pool an image with one bright pixel, 3x3 with stride 2. How often is"
+    " its position among the switches?",
 )
 def unpool(answer: Answer) -> None:
     """Against the gradient of pooling, with maxima that several windows share."""
@@ -187,7 +196,7 @@ def unpool(answer: Answer) -> None:
             signals,
             switches,
             (height, width),
-            on=f"pictures of {height} by {width} pixels",
+            on=f"images of {height} by {width} pixels",
             mistakes=_unpool_mistakes(signals, switches, height, width),
         )
 
@@ -196,52 +205,52 @@ def _unpool_mistakes(
     signals: Tensor, switches: Tensor, height: int, width: int
 ) -> Mistakes:
     empty = torch.zeros(2, 3, height * width)
-    places = switches.flatten(2)
+    positions = switches.flatten(2)
     flat = signals.flatten(2)
 
-    def meeting(way: str) -> Tensor:
-        """With this way to make one signal of those that meet."""
-        met = empty.scatter_reduce(2, places, flat, way, include_self=False)
-        return met.view(2, 3, height, width)
+    def reduced(way: str) -> Tensor:
+        """With this way to reduce signals for the same pixel to one."""
+        y = empty.scatter_reduce(2, positions, flat, way, include_self=False)
+        return y.view(2, 3, height, width)
 
-    last = empty.scatter(2, places, flat).view(2, 3, height, width)
+    last = empty.scatter(2, positions, flat).view(2, 3, height, width)
     lost = "Several windows share a maximum, and one signal of them is left."
     return [
-        (meeting("amax"), lost),
-        (meeting("amin"), lost),
-        (meeting("mean"), "Signals that meet are added, not averaged."),
+        (reduced("amax"), lost),
+        (reduced("amin"), lost),
+        (reduced("mean"), "Signals for the same pixel are added, not averaged."),
         (last, lost),
-        (F.interpolate(signals, (height, width)), "A signal has one place."),
+        (F.interpolate(signals, (height, width)), "A signal belongs to one position."),
     ]
 
 
 @exercise(
-    "zfnet.lay_down",
+    "zfnet.transposed",
     kind="implement",
-    goal="write the transposed convolution as what it does",
+    goal="write the transposed convolution from its definition",
     minutes=15,
-    first_hint="With a single signal, at the upper left corner: what comes out?",
+    first_hint="With a single signal, at the upper left corner: what is the result?",
 )
-def lay_down(answer: Answer) -> None:
+def transposed(answer: Answer) -> None:
     """Against PyTorch's, with strides that leave gaps and such that do not."""
-    for (maps, channels, size), stride in (
+    for (outputs, channels, size), stride in (
         ((1, 1, 3), 1),
         ((3, 2, 3), 2),
         ((2, 3, 2), 3),
     ):
-        signal = torch.randn(maps, 4, 5)
-        weight = torch.randn(maps, channels, size, size)
+        signal = torch.randn(outputs, 4, 5)
+        weight = torch.randn(outputs, channels, size, size)
         answer.expect(
             F.conv_transpose2d(signal, weight, stride=stride),
             signal,
             weight,
             stride,
-            on=f"{maps} maps, kernels {size}x{size}, stride {stride}",
-            mistakes=_lay_down_mistakes(signal, weight, stride),
+            on=f"{outputs} filters, kernels {size}x{size}, stride {stride}",
+            mistakes=_transposed_mistakes(signal, weight, stride),
         )
 
 
-def _lay_down_mistakes(signal: Tensor, weight: Tensor, stride: int) -> Mistakes:
+def _transposed_mistakes(signal: Tensor, weight: Tensor, stride: int) -> Mistakes:
     size = weight.shape[-1]
     last = torch.zeros_like(F.conv_transpose2d(signal, weight, stride=stride))
     for row, column in itertools.product(range(4), range(5)):
@@ -250,27 +259,27 @@ def _lay_down_mistakes(signal: Tensor, weight: Tensor, stride: int) -> Mistakes:
         filters = weight * signal[:, row, column, None, None, None]
         last[:, top : top + size, left : left + size] = filters.sum(0)
     return [
-        (last, "Filters that overlap are added; none covers another."),
+        (last, "Filters that overlap are added; none replaces another."),
         (
             F.conv_transpose2d(signal, weight.flip(2, 3), stride=stride),
-            "The filter is laid down as it is, not turned over.",
+            "The filter is added as it is, not rotated.",
         ),
         (
             F.conv_transpose2d(signal, weight),
-            "Neighboring signals lie as far apart as the filter had moved.",
+            "The filters of neighboring signals are one stride apart.",
         ),
         (
             F.conv_transpose2d(signal[:1], weight[:1], stride=stride),
-            "All maps lay down their filters, and all are added.",
+            "The filters of all channels of the signal are added.",
         ),
     ]
 
 
 #: The mistakes in the code of `zfnet.cover`, and what is said if one of them is left.
 LEFT_IN = {
-    "fresh": "In the end most of the picture is covered. Begin each time with a whole"
+    "fresh": "In the end most of the image is covered. Begin each time with a whole"
     " one.",
-    "probability": "A score may be anything. What turns scores into a probability?",
+    "probability": "A logit may be any number. What turns logits into probabilities?",
     "to_the_end": "In the last row and column, the square still fits.",
 }
 
@@ -278,38 +287,38 @@ LEFT_IN = {
 @exercise(
     "zfnet.cover",
     kind="repair",
-    goal="ask the same question at every place",
+    goal="compute an occlusion map",
     minutes=15,
-    first_hint="Print the picture after the loops. Is it still the picture?",
+    first_hint="Print the image after the loops. Has it changed?",
 )
 def cover(answer: Answer) -> None:
-    """With a small net, against every way to leave some of the mistakes in."""
+    """With a small network, against every way to leave some of the mistakes in."""
     for (height, width), size, stride, label in (((6, 8), 3, 1, 2), ((9, 7), 3, 2, 0)):
         net = nn.Sequential(nn.Flatten(), nn.Linear(2 * height * width, 4)).eval()
-        picture = torch.randn(1, 2, height, width)
+        image = torch.randn(1, 2, height, width)
         answer.expect(
-            _cover(net, picture, label, size, stride),
+            _cover(net, image, label, size, stride),
             net,
-            picture,
+            image,
             label,
             size,
             stride,
             on=f"{height} by {width} pixels, size {size}, stride {stride}",
-            mistakes=_cover_mistakes(net, picture, label, size, stride),
+            mistakes=_cover_mistakes(net, image, label, size, stride),
         )
 
 
 def _cover_mistakes(
-    net: nn.Module, picture: Tensor, label: int, size: int, stride: int
+    net: nn.Module, image: Tensor, label: int, size: int, stride: int
 ) -> Mistakes:
     mistakes = []
     _, *unfinished = itertools.product((True, False), repeat=len(LEFT_IN))
     for mended in unfinished:
         options = dict(zip(LEFT_IN, mended, strict=True))
         left_in = next(name for name, done in options.items() if not done)
-        made = _cover(net, picture, label, size, stride, **options)
+        made = _cover(net, image, label, size, stride, **options)
         mistakes.append((made, LEFT_IN[left_in]))
-    turned = _cover(net, picture, label, size, stride).T
+    turned = _cover(net, image, label, size, stride).T
     mistakes.append((turned, "Entry (i, j) is i steps down and j to the right."))
     return mistakes
 
@@ -317,7 +326,7 @@ def _cover_mistakes(
 @torch.no_grad()
 def _cover(
     net: nn.Module,
-    picture: Tensor,
+    image: Tensor,
     label: int,
     size: int,
     stride: int,
@@ -326,19 +335,20 @@ def _cover(
     probability: bool = True,
     to_the_end: bool = True,
 ) -> Tensor:
-    """The map, with the mistakes that are not mended."""
-    height, width = (side - size + to_the_end for side in picture.shape[-2:])
+    """The occlusion map, with the mistakes that are not mended."""
+    height, width = (side - size + to_the_end for side in image.shape[-2:])
     rows = range(0, height, stride)
     columns = range(0, width, stride)
-    covered = picture.clone()
-    answers = []
+    covered = image.clone()
+    probabilities = []
     for top, left in itertools.product(rows, columns):
         if fresh:
-            covered = picture.clone()
+            covered = image.clone()
         covered[..., top : top + size, left : left + size] = 0
-        scores = net(covered)[0]
-        answers.append((scores.softmax(0) if probability else scores)[label])
-    return torch.stack(answers).view(len(rows), len(columns))
+        logits = net(covered)[0]
+        outputs = logits.softmax(0) if probability else logits
+        probabilities.append(outputs[label])
+    return torch.stack(probabilities).view(len(rows), len(columns))
 
 
 @exercise(
@@ -347,13 +357,13 @@ def _cover(
     goal="see the aliasing that made ZFNet's stride smaller",
     minutes=25,
     first_hint="Make the stripes, and convolve them with a piece of themselves. Then"
-    " plot one row of the map.",
+    " plot one row of the feature map.",
 )
 def seen_period(answer: Answer) -> None:
     """Its form: on a few stripes, within a tenth, what sampling theory says."""
-    units = "Neighboring units of the map are `stride` pixels of the picture apart."
+    units = "Neighboring units are `stride` pixels of the image apart."
     for period, kernel_size, stride in ((12.0, 11, 4), (5.0, 11, 4), (3.0, 7, 2)):
-        waves = stride / period  # from one unit of the map to the next
+        waves = stride / period  # from one unit to the next
         want = stride / abs(waves - round(waves))
         answer.expect(
             want,
@@ -363,9 +373,12 @@ def seen_period(answer: Answer) -> None:
             on=f"stripes of {period:g} pixels, kernel {kernel_size}, stride {stride}",
             tolerance=10.0,
             mistakes=[
-                (period, "Measure on the map, not on the picture."),
+                (period, "Measure in the feature map, not in the image."),
                 (want / stride, units),
-                (want / 2, "A stripe is bright and dark: two changes of sign."),
+                (
+                    want / 2,
+                    "A period is a bright and a dark stripe: two changes of sign.",
+                ),
                 (want / stride / 2, units),
             ],
         )
