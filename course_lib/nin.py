@@ -1,9 +1,9 @@
-"""Network in Network: a small perceptron slides over the picture, and the last maps are
-the classes.
+"""Network in Network: a multilayer perceptron slides over the image, and each of the
+last feature maps stands for a class.
 
 Lin, Chen and Yan (2013), "Network in network", arXiv:1312.4400. Section 3.1 has the
 perceptron, which is a convolution and two 1x1 convolutions, section 3.2 global average
-pooling, which leaves the head nothing to learn. The widths are those of the models that
+pooling, so that the head has no parameters. The widths are those of the models that
 the authors released. Chapter: NiN.
 """
 
@@ -17,8 +17,8 @@ from torch import nn
 from course_lib.arguments import check_variant, data_shape
 from course_lib.blocks import Network, he_init
 
-#: What a stage ends with. Windows overlap, and one that sticks out counts, as in the
-#: authors' programs.
+#: The pooling at the end of a stage. It is overlapping, and a last position of which a
+#: part lies outside of the image counts, as in the authors' programs.
 POOLS: dict[str, Callable[..., nn.Module]] = {
     "max": nn.MaxPool2d,
     "average": nn.AvgPool2d,
@@ -30,23 +30,23 @@ class NiNStage(NamedTuple):
     follows them.
     """
 
-    #: Side of the window of the first convolution, in pixels.
+    #: Kernel size of the first convolution, in pixels.
     kernel_size: int
     #: Stride of the first convolution, in pixels.
     stride: int
     #: Padding of the first convolution, in pixels.
     padding: int
-    #: Output channels of the three; the last stage leaves out the last number, which is
-    #: that of the classes.
+    #: Output channels of the three; the last stage has only two entries, since its last
+    #: convolution has one output channel per class.
     channels: tuple[int, ...]
     #: The pooling at its end, a key of `POOLS`; None for no pooling.
     pool: Literal["max", "average"] | None = None
-    #: Share of the outputs that are dropped in training.
+    #: Probability with which an output is dropped in training.
     dropout: float = 0.0
 
 
-#: Variant -> data and stages. "cifar" is the net of the paper, "imagenet" the one that
-#: the authors released for Caffe; "small" is for 28x28 pixels on a laptop, with a
+#: Variant -> data and stages. "cifar" is the network of the paper, "imagenet" the one
+#: that the authors released for Caffe; "small" is for 28x28 pixels on a laptop, with a
 #: stride in the first convolution.
 VARIANTS: dict[str, tuple[str, tuple[NiNStage, ...]]] = {
     "cifar": (
@@ -86,11 +86,11 @@ def nin_block(
     *,
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """A convolution and two 1x1 convolutions, each with a ReLU: equation 2, which runs
-    a perceptron of two more layers on every pixel.
+    """A convolution and two 1x1 convolutions, each with a ReLU: equation 2, a
+    multilayer perceptron at every pixel.
 
     `out_channels` are those of the three convolutions, or one number for all. With
-    `batch_norm`, each is normalized before its ReLU and needs no bias.
+    `batch_norm`, batch normalization precedes each ReLU, and no convolution has a bias.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels[2], H', W'), as `nn.Conv2d`.
     Raises: ValueError if `out_channels` are not three.
@@ -113,17 +113,18 @@ def nin_block(
 
 class NiN(Network):
     """The stages of figure 2 by name: ``mlpconv1`` ... ``mlpconv3`` (``mlpconv4`` for
-    ImageNet) and ``head``, the mean of each map of the last one.
+    ImageNet) and ``head``, global average pooling.
 
-    As in the original, the last block ends with a ReLU too, and no logit is negative.
-    With `batch_norm`, every convolution is normalized, which is younger than the net.
+    As in the original, the last block ends with a ReLU too, so no logit is negative.
+    With `batch_norm`, batch normalization follows every convolution; it is younger than
+    the paper.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits; made for 32x32 pixels
         ("cifar"), 224x224 ("imagenet") and 28x28 ("small").
     Raises: ValueError for an unknown variant and for less than one class or channel.
-    Differs from the paper: the second pooling of "cifar" is the average, as in what the
-        authors released, where section 4.1 has the maximum everywhere; and weights
-        start as He et al. draw them, where the authors set them by hand.
+    Differs from the paper: the second pooling of "cifar" is average pooling, as in the
+        model that the authors released, where section 4.1 has max pooling everywhere;
+        and the initialization is He's, where the authors set it by hand.
     """
 
     def __init__(

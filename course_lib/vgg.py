@@ -21,13 +21,13 @@ class VGGVariant(NamedTuple):
     blocks: tuple[tuple[int, int], ...]
     #: Whether the last convolution of each block from the third on is 1x1.
     pointwise: bool = False
-    #: Whether responses are normalized after the first convolution.
+    #: Whether local response normalization follows the first convolution.
     lrn: bool = False
-    #: Side of the maps that reach the full layers, in pixels.
+    #: Side of the feature maps that the fully connected layers read, in pixels.
     side: int = 7
     #: Units of fc6 and of fc7.
     hidden: int = 4096
-    #: What it was made for, a key of `course_lib.arguments.DATA`.
+    #: The data it was made for, a key of `course_lib.arguments.DATA`.
     data: str = "imagenet"
 
 
@@ -37,8 +37,8 @@ _D = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _E = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 _SMALL = ((1, 16), (1, 32), (2, 64), (2, 128))
 
-#: Table 1 by letter and, where torchvision has the net, by depth. "small" is A with a
-#: quarter of the channels and without its last block, for 28x28 pixels.
+#: Table 1 by letter and, where torchvision has the network, by depth. "small" is A with
+#: a quarter of the channels and without its last block, for 28x28 pixels.
 VARIANTS: dict[int | str, VGGVariant] = {
     "A": VGGVariant(_A),
     "A-LRN": VGGVariant(_A, lrn=True),
@@ -65,8 +65,9 @@ def vgg_block(
 ) -> nn.Sequential:
     """`convs` times a 3x3 convolution and a ReLU, then 2x2 max pooling: section 2.1.
 
-    `batch_norm` normalizes after each convolution; `lrn` normalizes responses after the
-    first ReLU, as in A-LRN; `pointwise` makes the last convolution 1x1, as in C.
+    `batch_norm` adds batch normalization after each convolution; `lrn` adds local
+    response normalization after the first ReLU, as in A-LRN; `pointwise` makes the last
+    convolution 1x1, as in C.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, H/2, W/2), rounded down.
     Raises: ValueError if `convs` is less than 1.
@@ -89,22 +90,23 @@ def vgg_block(
 
 
 class VGG(Network):
-    """The blocks of Table 1, ``conv1`` ... ``conv5``, and its full layers, ``fc6``,
-    ``fc7``, ``fc8``; the small net ends with ``conv4``.
+    """The blocks of Table 1, ``conv1`` ... ``conv5``, and its fully connected layers,
+    ``fc6``, ``fc7``, ``fc8``; the last block of the small network is ``conv4``.
 
     `variant` is a letter of Table 1 or a depth: 11 is A, 13 is B, 16 is D, 19 is E.
-    `batch_norm` normalizes after each convolution, as torchvision does in its ``_bn``
-    nets: the paper is older than batch normalization. `dropout` is the share of the
-    units of fc6 and fc7 that are dropped.
+    `batch_norm` adds batch normalization after each convolution, as torchvision does in
+    its ``_bn`` networks: the paper is older than batch normalization. `dropout` is the
+    probability with which a unit of fc6 or fc7 is dropped.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits; H and W are at least 32,
         for ``"small"`` 16, and made for 224 and 28.
     Raises: ValueError for an unknown variant, for less than one class or channel, or a
         `dropout` outside [0, 1].
-    Differs from the paper: pictures of another size than 224 are averaged to the 7x7
-        maps that fc6 wants, as in torchvision; the paper turns the full layers into
-        convolutions. Weights begin as He's; the paper draws those of A with a variance
-        of 0.01 and starts the deeper nets from the trained A.
+    Differs from the paper: for images of another size than 224, adaptive average
+        pooling makes the 7x7 feature maps that fc6 reads, as in torchvision; the paper
+        turns the fully connected layers into convolutions. The initialization is He's;
+        the paper draws the weights of A from a normal distribution with a variance of
+        0.01 and initializes the deeper networks with layers of the trained A.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
-"""What NiN ends with, and how fast it can learn, over seeds.
+"""The heads of NiN, and the learning rates at which it can be trained, over seeds.
 
-"heads": one body, batch-normalized, with five heads. "rates": the net of the paper, the
-same without its last ReLU, and with batch normalization, each at three learning rates.
-"best": the same nets for longer, each at the rate that suits it.
+"heads": the same convolutions, with batch normalization, and five heads. "rates": the
+network of the paper, the same without its last ReLU, and with batch normalization, each
+at three learning rates. "best": the same networks with more epochs, each at the
+learning rate that suits it.
 
     python -m experiments.nin
 """
@@ -18,11 +19,11 @@ from experiments.record import Experiment, Row, main
 
 
 def full(features: int, *before: nn.Module) -> nn.Sequential:
-    """A head that ends with a full layer, as AlexNet's and VGG's do."""
+    """A head that ends with a fully connected layer, as AlexNet's and VGG's do."""
     return nn.Sequential(nn.Flatten(), *before, nn.Linear(features, 10))
 
 
-#: Head -> how it is built for so many numbers in the last maps.
+#: Head -> how it is built for so many activations in the last feature maps.
 HEADS: dict[str, Callable[[int], nn.Module]] = {
     "mean": lambda _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     "maximum": lambda _: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
@@ -40,7 +41,7 @@ EPOCHS = {"heads": 2, "rates": 1, "best": 4}
 
 
 def build(key: Row) -> nn.Module:
-    """The net of one row."""
+    """The network of one row."""
     heads = key["part"] == "heads"
     net = NiN("small", batch_norm=heads or key["net"] == "batch norm")
     if heads:
@@ -52,7 +53,7 @@ def build(key: Row) -> nn.Module:
 
 
 def dead_classes(net: nn.Module) -> int:
-    """How many logits are zero for each of a thousand pictures."""
+    """How many logits are zero for each of a thousand images."""
     device = next(net.parameters()).device
     x, _ = next(fashion_mnist().validation.batches(1000))
     with torch.inference_mode():
@@ -60,7 +61,7 @@ def dead_classes(net: nn.Module) -> int:
 
 
 def measure(key: Row) -> Row:
-    """Train one net with one seed."""
+    """Train one network with one seed."""
     seed = int(key["seed"])
     torch.manual_seed(seed)
     net = build(key)

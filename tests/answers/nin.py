@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-FULL, STAGE, ONE = 58_631_144, 5_614_568, 36_001_000
+FC, STAGE, ONE = 58_631_144, 5_614_568, 36_001_000
 
 
 def conv(x, weight, bias=None):
@@ -17,7 +17,7 @@ def conv(x, weight, bias=None):
 
 
 def read(x, weight, bias):
-    """Lays out the channels without moving them."""
+    """Flattens the pixels without moving the channels to the end."""
     n, c, h, w = x.shape
     return F.linear(x.reshape(-1, c), weight, bias).reshape(n, -1, h, w)
 
@@ -66,10 +66,10 @@ def stage(
 
 
 def shared(net, x, labels, *, mean=True, bias=0.0):
-    maps, full = net[0](x), net[-1]
-    found = (full.weight[labels][:, :, None, None] * maps).sum(1)
+    maps, fc = net[0](x), net[-1]
+    found = (fc.weight[labels][:, :, None, None] * maps).sum(1)
     found = found / (maps.shape[2] * maps.shape[3] if mean else 1)
-    return found + bias * full.bias[labels][:, None, None]
+    return found + bias * fc.bias[labels][:, None, None]
 
 
 def scaled(net, x, labels):
@@ -91,7 +91,7 @@ def all_classes(net, x, labels):
     return torch.einsum("nchw,kc->nkhw", maps, net[-1].weight) / maps[0, 0].numel()
 
 
-def spoken(net, x, labels):
+def same_everywhere(net, x, labels):
     maps, logits = net[0](x), net(x)
     picked = logits.gather(1, labels[:, None])[:, :, None]
     return picked.expand(-1, *maps.shape[2:])
@@ -127,28 +127,31 @@ def same_gradient(net, x, y, rates):
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "nin.without_full_layers": [
-        (lambda: (FULL - 9192, STAGE - 3048, ONE - 1000), "Units and maps have"),
-        (lambda: (FULL, 0, ONE), "maps of the classes"),
-        (lambda: (FULL, STAGE, 1_001_000), "every place of every map"),
-        (lambda: (FULL, STAGE, 37_000), "all maps, not only"),
-        (lambda: (FULL, STAGE, 13_825_000), "what the mean reads"),
-        (lambda: (FULL, STAGE * 36, ONE), "the same at all places"),
-        (lambda: FULL, "a tuple is wanted"),
+    "nin.without_fc_layers": [
+        (lambda: (FC - 9192, STAGE - 3048, ONE - 1000), "Units and channels have"),
+        (lambda: (FC, 0, ONE), "the classes' feature maps"),
+        (lambda: (FC, STAGE, 1_001_000), "every position of every feature map"),
+        (lambda: (FC, STAGE, 37_000), "all feature maps, not only"),
+        (lambda: (FC, STAGE, 13_825_000), "inputs of the average pooling"),
+        (lambda: (FC, STAGE * 36, ONE), "the same at all positions"),
+        (lambda: FC, "a tuple is wanted"),
     ],
     "nin.pointwise": [
         (lambda x, w, b: conv(x, w), "became of the bias"),
         (read, "mixed up"),
         (laid, "mixed up"),
         (lambda x, w, b: conv(x, w) + b, "every column has one"),
-        (lambda x, w, b: F.linear(x.movedim(1, 3), w, b), "Channels come second"),
+        (
+            lambda x, w, b: F.linear(x.movedim(1, 3), w, b),
+            "channels are the second dimension",
+        ),
         (lambda x, w, b: conv(x, w, b).relu(), "no ReLU"),
         (lambda x, w, b: conv(x, w, b).flatten(2), "rows and columns"),
     ],
     "nin.block": [
         (lambda c, w, k, s: made(c, w, k, s, later=(k, 1, k // 2)), "more than a"),
         (lambda c, w, k, s: made(c, w, k, s, later=(1, s, k // 2)), "no border"),
-        (lambda c, w, k, s: made(c, w, k, s, later=(1, s, 0)), "takes the steps"),
+        (lambda c, w, k, s: made(c, w, k, s, later=(1, s, 0)), "has the stride"),
         (lambda c, w, k, s: made(c, w, k, s, later=(1, 1, k // 2)), "no border"),
         (lambda *a: made(*a, padding=0), "first convolution pads"),
         (lambda *a: made(*a, last=nn.Identity), "has a ReLU, too"),
@@ -156,33 +159,36 @@ WRONG = {
         (lambda c, w, k, s: made(c, w[:1] * len(w), k, s), "its own width"),
     ],
     "nin.scores": [
-        (lambda maps: F.max_pool2d(maps, 8).flatten(1), "One bright place"),
-        (lambda maps: maps.amax((2, 3)), "One bright place"),
+        (lambda maps: F.max_pool2d(maps, 8).flatten(1), "One large activation"),
+        (lambda maps: maps.amax((2, 3)), "One large activation"),
         (lambda maps: F.avg_pool2d(maps, 8).flatten(1), "all of it"),
         (lambda maps: maps.sum((2, 3)), "grows"),
-        (lambda maps: maps.sum((2, 3)) / 64, "64 places"),
+        (lambda maps: maps.sum((2, 3)) / 64, "64 positions"),
         (lambda maps: F.adaptive_avg_pool2d(maps, 1), "left over"),
         (lambda maps: maps.mean(1), "not over classes"),
         (lambda maps: maps.mean((2, 3)).softmax(1), "takes the softmax"),
     ],
     "nin.last_stage": [
-        (lambda c, k: stage(c, k, nn.ReLU()), "cuts them off"),
-        (lambda c, k: stage(c, k, late=[nn.ReLU()]), "Behind the mean"),
+        (lambda c, k: stage(c, k, nn.ReLU()), "Which layer causes that"),
+        (lambda c, k: stage(c, k, late=[nn.ReLU()]), "Behind the pooling"),
         (lambda c, k: stage(c, k, between=nn.Identity), "layers stay"),
         (lambda c, k: stage(c, k, nn.LeakyReLU()), "No layer is needed"),
         (lambda c, k: stage(c, k, late=[nn.Softmax(1)]), "softmax itself"),
-        (lambda c, k: stage(c, k, pool=nn.AdaptiveMaxPool2d), "mean is right"),
+        (
+            lambda c, k: stage(c, k, pool=nn.AdaptiveMaxPool2d),
+            "Average pooling is right",
+        ),
         (lambda c, k: stage(c, k, nn.BatchNorm2d(k)), "more than wanted"),
     ],
     "nin.evidence": [
         (lambda *a: shared(*a, mean=False), "divides by the number"),
         (lambda *a: shared(*a, bias=1.0), "Leave it out"),
-        (lambda *a: shared(*a).relu(), "speak against"),
-        (scaled, "as it comes"),
-        (unweighted, "make of each map"),
+        (lambda *a: shared(*a).relu(), "lower the logit"),
+        (scaled, "not rescale"),
+        (unweighted, "give to each channel"),
         (first_label, "a label of its own"),
-        (all_classes, "One map a picture"),
-        (spoken, "the logit itself"),
+        (all_classes, "One map per image"),
+        (same_everywhere, "the logit itself"),
         (lambda net, x, labels: shared(net, x, net(x).argmax(1)), "Ask for the label"),
     ],
     "nin.killed": [
@@ -196,7 +202,7 @@ WRONG = {
         ),
         (
             lambda *a: steps(*a, count=lambda z: int((z == 0).any(0).sum())),
-            "for every picture",
+            "for every image",
         ),
         (
             lambda *a: steps(*a, count=lambda z: int((z != 0).any(0).sum())),
@@ -219,11 +225,11 @@ def counted():
 
 
 class Slid(nn.Module):
-    """A perceptron on windows that are cut out."""
+    """A multilayer perceptron on patches that are cut out."""
 
     def __init__(self, channels, widths, size, stride):
         super().__init__()
-        self.window = nn.Unfold(size, padding=size // 2, stride=stride)
+        self.patches = nn.Unfold(size, padding=size // 2, stride=stride)
         inputs = [channels * size * size, *widths]
         shapes = [(widths[0], channels, size, size)]
         shapes += [(d, c, 1, 1) for c, d in pairwise(widths)]
@@ -234,7 +240,7 @@ class Slid(nn.Module):
         self.stride = stride
 
     def forward(self, x):
-        y = self.window(x).mT
+        y = self.patches(x).mT
         for weight, bias in zip(self.weights, self.biases, strict=True):
             y = F.linear(y, weight.flatten(1), bias).relu()
         return y.mT.unflatten(2, (-(-x.shape[2] // self.stride), -1))
@@ -255,7 +261,7 @@ class Means(nn.Module):
 
 
 def by_gradient(net, x, labels):
-    """The logit is linear in the maps: they and its gradient make it up."""
+    """The logit is linear in the feature maps: their product with its gradient."""
     maps = net[0](x)
     picked = net[1:](maps).gather(1, labels[:, None]).sum()
     return (maps * torch.autograd.grad(picked, maps)[0]).sum(1)
@@ -263,7 +269,7 @@ def by_gradient(net, x, labels):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "nin.without_full_layers": [counted],
+    "nin.without_fc_layers": [counted],
     "nin.pointwise": [
         conv,
         lambda x, w, b: F.linear(x.permute(0, 2, 3, 1), w, b).permute(0, 3, 1, 2),

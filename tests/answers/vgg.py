@@ -10,38 +10,38 @@ from course_lib import VGG, vgg_block
 
 
 def field(convs, pool=2, step=2, last=True):
-    """The receptive field, with pooling of some window and step."""
-    seen = jump = 1
+    """The receptive field, with pooling of some kernel size and stride."""
+    side = jump = 1
     for block, count in enumerate(convs, 1):
-        seen += 2 * count * jump
+        side += 2 * count * jump
         if last or block < len(convs):
-            seen += (pool - 1) * jump
+            side += (pool - 1) * jump
         jump *= step
-    return seen
+    return side
 
 
 def pooled_first(convs):
-    seen = jump = 1
+    side = jump = 1
     for count in convs:
-        seen += jump
+        side += jump
         jump *= 2
-        seen += 2 * count * jump
-    return seen
+        side += 2 * count * jump
+    return side
 
 
 def forwards(convs):
     """Works from the first layer to the last as if it were the other way round."""
-    seen = 1
+    side = 1
     for count in convs:
-        seen = 2 * (seen + 2 * count)
-    return seen
+        side = 2 * (side + 2 * count)
+    return side
 
 
 def backwards(convs):
-    seen = 1
+    side = 1
     for count in reversed(convs):
-        seen = 2 * seen + 2 * count
-    return seen
+        side = 2 * side + 2 * count
+    return side
 
 
 def paths(convs):
@@ -71,7 +71,7 @@ def fits(blocks, pixels, hidden, classes, **options):
 
 
 class Measured(nn.Module):
-    """Sends a picture through the blocks to see what is left of it."""
+    """Runs the blocks on an image, to find the shape of their output."""
 
     def __init__(self, blocks, pixels, hidden, classes):
         super().__init__()
@@ -80,8 +80,8 @@ class Measured(nn.Module):
         self.blocks = nn.Sequential(
             *(vgg_block(convs, c, d) for (convs, d), c in zip(blocks, wide, strict=0))
         )
-        maps = self.blocks(torch.zeros(1, 3, pixels, pixels))
-        self.first = nn.Linear(maps.numel(), hidden)
+        x = self.blocks(torch.zeros(1, 3, pixels, pixels))
+        self.first = nn.Linear(x.numel(), hidden)
 
     def forward(self, x):
         return self.last(self.first(self.blocks(x).flatten(1)).relu())
@@ -143,7 +143,7 @@ def dirac(channels):
 
 
 def head(first, last, channels, side, *, fold=None, padding=0, relu=True, end=()):
-    """Convolutions with the weights of full layers, folded in some order."""
+    """Convolutions with the weights of FC layers, folded in some order."""
     fold = fold or (lambda w: w.unflatten(1, (channels, side, side)))
     fc6 = nn.Conv2d(channels, first.out_features, side, padding=padding)
     fc8 = nn.Conv2d(last.in_features, last.out_features, 1)
@@ -186,88 +186,88 @@ def flattened(first, last, channels, side):
     )
 
 
-class Windows(nn.Module):
-    """Cuts out every window and asks the full layers."""
+class Patches(nn.Module):
+    """Cuts out every patch and applies the FC layers to it."""
 
     def __init__(self, first, last, channels, side):
         super().__init__()
-        self.full, self.side = nn.Sequential(first, nn.ReLU(), last), side
+        self.fc, self.side = nn.Sequential(first, nn.ReLU(), last), side
 
     def forward(self, x):
-        seen = x.unfold(2, self.side, 1).unfold(3, self.side, 1)
-        return self.full(seen.permute(0, 2, 3, 1, 4, 5).flatten(3)).movedim(3, 1)
+        patches = x.unfold(2, self.side, 1).unfold(3, self.side, 1)
+        return self.fc(patches.permute(0, 2, 3, 1, 4, 5).flatten(3)).movedim(3, 1)
 
 
 def share(layers):
-    """Counts ways by polynomials, whose coefficients they are."""
-    ways, step = torch.ones(1, dtype=torch.double), 1
+    """Counts paths by polynomials, whose coefficients they are."""
+    paths, step = torch.ones(1, dtype=torch.double), 1
     for size, stride in layers:
-        longer = torch.zeros(len(ways) + step * (size - 1), dtype=torch.double)
+        longer = torch.zeros(len(paths) + step * (size - 1), dtype=torch.double)
         for shift in range(0, step * size, step):
-            longer[shift : shift + len(ways)] += ways
-        ways, step = longer, step * stride
-    return ways / ways.sum()
+            longer[shift : shift + len(paths)] += paths
+        paths, step = longer, step * stride
+    return paths / paths.sum()
 
 
-def deviation(share):
-    place = torch.arange(len(share)).double()
-    center = (share * place).sum()
-    return (share * (place - center) ** 2).sum().sqrt().item()
+def standard_deviation(share):
+    position = torch.arange(len(share)).double()
+    center = (share * position).sum()
+    return (share * (position - center) ** 2).sum().sqrt().item()
 
 
 def squared(layers):
-    ways = share(layers) ** 2
-    return deviation(ways / ways.sum())
+    squares = share(layers) ** 2
+    return standard_deviation(squares / squares.sum())
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "vgg.nine_by_nine": [
-        (lambda: (4, 5 / 9, 5 / 9), "reads 64 channels, the others 128"),
-        (lambda: (4, 5 / 9, 1 / 9), "reads 64 channels, the others 128"),
+        (lambda: (4, 5 / 9, 5 / 9), "has 64 input channels, the others 128"),
+        (lambda: (4, 5 / 9, 1 / 9), "has 64 input channels, the others 128"),
         (lambda: (4, 4 / 9, 7 / 9), "what is left"),
         (lambda: (4, 55.6, 22.2), "up to one"),
         (lambda: (4, 1.25, 0.286), "not of the stack's"),
-        (lambda: (3, 2 / 3, 1 - 9 * 10 / 162), "windows overlap"),
+        (lambda: (3, 2 / 3, 1 - 9 * 10 / 162), "kernels overlap"),
         (lambda: 4, "a tuple is wanted"),
     ],
     "vgg.receptive_field": [
         (lambda convs: field(convs, pool=1), "two neighbors, too"),
         (lambda convs: field(convs, step=1), "two of the layer before"),
-        (lambda convs: 1 + 2 * sum(convs), "a pooling behind every block"),
+        (lambda convs: 1 + 2 * sum(convs), "pooling behind every block"),
         (lambda convs: field(convs, last=False), "ends with its pooling"),
         (pooled_first, "convolutions come before"),
         (forwards, "the other way"),
         (lambda convs: field(convs, pool=3), "expected"),
     ],
     "vgg.doubling": [
-        (lambda: (4, 1, 0.5, 1, 0.25, 0.25), "first convolution of conv4"),
-        (lambda: (4, 4, 0.5, 1.2, 1.2, 0.25), "at every place"),
-        (lambda: (4, 2, 1, 1.2, 0.6, 0.5), "how many places"),
-        (lambda: (4, 2, 1, 1, 0.5, 0.5), "how many places"),
-        (lambda: (2, 0.5, 0.5, 1.2, 0.3, 0.25), "coming in and going out"),
+        (lambda: (4, 1, 0.5, 1, 0.25, 0.25), "first convolution of each"),
+        (lambda: (4, 4, 0.5, 1.2, 1.2, 0.25), "at every position"),
+        (lambda: (4, 2, 1, 1.2, 0.6, 0.5), "how many positions"),
+        (lambda: (4, 2, 1, 1, 0.5, 0.5), "how many positions"),
+        (lambda: (2, 0.5, 0.5, 1.2, 0.3, 0.25), "both in and out"),
         (lambda: (4, 1, 2, 1.2, 0.3, 1), "but smaller ones"),
         (lambda: (0.25, 1, 2, 1 / 1.2, 1 / 0.3, 4), "later by earlier"),
         (lambda: (4, 1, 0.5), "is not right"),
     ],
     "vgg.net_for": [
-        (lambda b, p, h, c: net(b, 6400, h, c), "another net has"),
+        (lambda b, p, h, c: net(b, 6400, h, c), "of another network"),
         (lambda b, p, h, c: net(b, b[-1][1] * 49, h, c), "five blocks leave of 224"),
-        (lambda b, p, h, c: net(b, 25088, h, c), "512 in VGG-16"),
+        (lambda b, p, h, c: net(b, 25088, h, c), "VGG-16 has 512"),
         (
             lambda b, p, h, c: net(b, b[-1][1] * (p // 2 ** len(b)), h, c),
             "a height and a width",
         ),
         (
             lambda b, p, h, c: net(b, 256 * (p // 2 ** len(b)) ** 2, h, c),
-            "256 maps of 5",
+            "256 feature maps of 5",
         ),
-        (lambda b, p, h, c: net(b, (p // 2 ** len(b)) ** 2, h, c), "All maps"),
+        (lambda b, p, h, c: net(b, (p // 2 ** len(b)) ** 2, h, c), "all feature maps"),
         (
             lambda b, p, h, c: net(b, b[-1][1] * (2 * (p // 2 ** len(b))) ** 2, h, c),
             "ends with its pooling",
         ),
-        (lambda b, p, h, c: net(b, b[-1][1] * p * p, h, c), "halves the maps"),
+        (lambda b, p, h, c: net(b, b[-1][1] * p * p, h, c), "halves height and width"),
         (
             lambda b, p, h, c: net(b, b[-1][1] * (-(-p // 2 ** len(b))) ** 2, h, c),
             "rounds down",
@@ -276,14 +276,14 @@ WRONG = {
         (lambda *a: fits(*a, end=[nn.ReLU()]), "may be negative"),
     ],
     "vgg.unnoticed": [
-        (lambda channels: conv(channels, everyone), "hand on its own"),
-        (lambda channels: conv(channels, mean), "in the middle"),
-        (lambda channels: conv(channels, corner), "in the middle"),
-        (lambda channels: conv(channels, lambda made: None), "lets nothing"),
+        (lambda channels: conv(channels, everyone), "copy its own"),
+        (lambda channels: conv(channels, mean), "center one is to be copied"),
+        (lambda channels: conv(channels, corner), "center one is to be copied"),
+        (lambda channels: conv(channels, lambda made: None), "outputs are zero"),
         (lambda channels: conv(channels, middle, padding=0), "become smaller"),
         (lambda channels: conv(channels, biased), "bias add"),
         (random_bias, "bias add"),
-        (frozen, "not stay so"),
+        (frozen, "training must be able"),
         (lambda channels: nn.Identity(), "no 3x3 convolution"),
         (lambda channels: nn.Conv2d(channels, channels, 1), "as VGG's"),
         (
@@ -296,27 +296,27 @@ WRONG = {
         (transposed, "row by row"),
         (lambda *a: head(*a, relu=False), "where is the ReLU"),
         (lambda *a: head(*a, end=[nn.ReLU()]), "no ReLU behind"),
-        (lambda *a: head(*a, end=[nn.Flatten()]), "maps still"),
+        (lambda *a: head(*a, end=[nn.Flatten()]), "feature maps still"),
         (lambda *a: head(*a, padding=a[3] // 2), "without padding"),
         (without_bias, "biases"),
-        (pooled_to_fit, "an answer for each place"),
-        (flattened, "maps of one size"),
+        (pooled_to_fit, "an output for each position"),
+        (flattened, "inputs of one size"),
         (lambda first, last, channels, side: first.weight, "a module is wanted"),
     ],
     "vgg.spread": [
-        (lambda layers: deviation(share(layers)) ** 2, "the variance"),
-        (lambda layers: len(share(layers)), "it could look"),
-        (lambda layers: (len(share(layers)) - 1) / 2, "so far"),
+        (lambda layers: standard_deviation(share(layers)) ** 2, "the variance"),
+        (lambda layers: len(share(layers)), "theoretical receptive field"),
+        (lambda layers: (len(share(layers)) - 1) / 2, "theoretical receptive field"),
         (
-            lambda layers: deviation(torch.ones(n := len(share(layers))) / n),
+            lambda layers: standard_deviation(torch.ones(n := len(share(layers))) / n),
             "the same share",
         ),
         (
-            lambda layers: deviation(share([(size, 1) for size, _ in layers])),
+            lambda layers: standard_deviation(share([(size, 1) for size, _ in layers])),
             "several pixels",
         ),
-        (squared, "unsquared"),
-        (lambda layers: 2**0.5 * deviation(share(layers)), "along one axis"),
+        (squared, "not its square"),
+        (lambda layers: 2**0.5 * standard_deviation(share(layers)), "along one axis"),
     ],
 }
 
@@ -338,18 +338,18 @@ def counted():
 
 
 def ran():
-    """Lets the library's net run, without numbers."""
+    """Runs the library's network, without values."""
     with torch.device("meta"):
         vgg16, x, rows = VGG(16), torch.empty(1, 3, 224, 224), []
         for stage in vgg16[:5]:
-            weights = work = outputs = 0
+            weights = macs = outputs = 0
             for layer in stage:
                 x = layer(x)
                 if isinstance(layer, nn.Conv2d):
                     weights += layer.weight.numel()
-                    work += layer.weight.numel() * x[0, 0].numel()
+                    macs += layer.weight.numel() * x[0, 0].numel()
                     outputs += x.numel()
-            rows.append([float(weights), work, outputs])
+            rows.append([float(weights), macs, outputs])
     table = torch.tensor(rows[2:])
     return tuple((table[1:] / table[:-1]).flatten().tolist())
 
@@ -368,9 +368,9 @@ RIGHT = {
     "vgg.doubling": [ran],
     "vgg.net_for": [Measured, lazy],
     "vgg.unnoticed": [dirac, lambda channels: conv(channels, middle)],
-    "vgg.as_convolutions": [head, Windows],
+    "vgg.as_convolutions": [head, Patches],
     "vgg.spread": [
-        lambda layers: deviation(share(layers)),
+        lambda layers: standard_deviation(share(layers)),
         lambda layers: sum(variances(layers)) ** 0.5,
     ],
 }

@@ -22,36 +22,47 @@ Geometry: TypeAlias = tuple[int, int, int]
 
 
 @exercise(
-    "nin.without_full_layers",
+    "nin.without_fc_layers",
     kind="predict",
     goal="find out where the parameters are saved, and what it takes",
     minutes=10,
-    first_hint="Begin with AlexNet's fc6: how many numbers does one of its units read?",
+    first_hint="Begin with AlexNet's fc6: how many inputs does one of its units have?",
 )
-def without_full_layers(answer: Answer) -> None:
-    """Counted from the library's nets."""
+def without_fc_layers(answer: Answer) -> None:
+    """Counted from the library's networks."""
     with torch.device("meta"):
         old = count_parameters(AlexNet("paper")[5:])
         new = count_parameters(NiN("imagenet")[3])
-        full = count_parameters(nn.Linear(1000 * 36, 1000))
+        single = count_parameters(nn.Linear(1000 * 36, 1000))
         wide = count_parameters(nn.Linear(384 * 36, 1000))
     units = 4096 + 4096 + 1000
-    maps = 1024 + 1024 + 1000
-    something = "The mean has none, but something has to make the maps of the classes."
-    once = "The weights of a convolution are the same at all places."
+    channels = 1024 + 1024 + 1000
+    something = (
+        "The pooling has none, but something computes the classes' feature maps."
+    )
+    once = "The weights of a convolution are the same at all positions."
     answer.expect(
-        (old, new, full),
+        (old, new, single),
         tolerance=0,
         mistakes=[
-            ((old - units, new - maps, full - 1000), "Units and maps have biases."),
-            ((old - units, new, full - 1000), "Full layers have biases, too."),
-            ((old, new - maps, full), "Convolutions have biases, too."),
-            ((old, 0, full), something),
-            ((old, new, 1000 * 1001), "A full layer sees every place of every map."),
-            ((old, new, 1000 * 37), "A full layer sees all maps, not only its own."),
-            ((old, new, wide), "It reads what the mean reads."),
-            ((old, 36 * new, full), once),
-            ((old, 36 * (new - maps) + maps, full), once),
+            (
+                (old - units, new - channels, single - 1000),
+                "Units and channels have biases.",
+            ),
+            ((old - units, new, single - 1000), "FC layers have biases, too."),
+            ((old, new - channels, single), "Convolutions have biases, too."),
+            ((old, 0, single), something),
+            (
+                (old, new, 1000 * 1001),
+                "An FC layer reads every position of every feature map.",
+            ),
+            (
+                (old, new, 1000 * 37),
+                "Each unit of an FC layer reads all feature maps, not only its own.",
+            ),
+            ((old, new, wide), "It has the inputs of the average pooling."),
+            ((old, 36 * new, single), once),
+            ((old, 36 * (new - channels) + channels, single), once),
         ],
     )
 
@@ -59,13 +70,13 @@ def without_full_layers(answer: Answer) -> None:
 @exercise(
     "nin.pointwise",
     kind="implement",
-    goal="see a 1x1 convolution as a full layer at each pixel",
+    goal="see a 1x1 convolution as a fully connected layer at each pixel",
     minutes=10,
-    first_hint="Compute one pixel of one picture: `weight @ x[0, :, 0, 0] + bias`.",
+    first_hint="Compute one pixel of one image: `weight @ x[0, :, 0, 0] + bias`.",
 )
 def pointwise(answer: Answer) -> None:
-    """Against PyTorch's convolution. First as many columns as maps come out: there a
-    wrong line of biases fits.
+    """Against PyTorch's convolution. First with as many columns as output channels:
+    there biases added along the wrong dimension have a fitting shape.
     """
     for shape, out in (((2, 3, 4, 5), 5), ((3, 4, 3, 6), 2), ((1, 2, 1, 3), 7)):
         x = torch.randn(shape)
@@ -82,7 +93,7 @@ def pointwise(answer: Answer) -> None:
 
 
 def _pointwise_mistakes(x: Tensor, weight: Tensor, bias: Tensor) -> Mistakes:
-    pictures, channels, height, width = x.shape
+    images, channels, height, width = x.shape
     want = F.conv2d(x, weight[:, :, None, None], bias)
     bare = F.conv2d(x, weight[:, :, None, None])
     across = F.linear(x.reshape(-1, channels), weight, bias)
@@ -92,13 +103,13 @@ def _pointwise_mistakes(x: Tensor, weight: Tensor, bias: Tensor) -> Mistakes:
         (bare, "What became of the bias?"),
         (across.reshape(want.shape), mixed),
         (moved.reshape(want.shape), mixed),
-        (across.reshape(pictures, height, width, -1).movedim(3, 1), mixed),
-        (want.movedim(1, 3), "Channels come second in what comes out, too."),
+        (across.reshape(images, height, width, -1).movedim(3, 1), mixed),
+        (want.movedim(1, 3), "In the output, too, channels are the second dimension."),
         (want.flatten(2), "Give the pixels their rows and columns back."),
         (want.relu(), "There is no ReLU in a convolution."),
     ]
     if len(bias) == width:
-        hint = "Every map has its own bias, and here every column has one."
+        hint = "Every output channel has its own bias, and here every column has one."
         mistakes.append((bare + bias, hint))
     return mistakes
 
@@ -108,7 +119,7 @@ def _pointwise_mistakes(x: Tensor, weight: Tensor, bias: Tensor) -> Mistakes:
     kind="implement",
     goal="build the block from what it does",
     minutes=10,
-    first_hint="Build the first convolution alone, and look at the size of its maps.",
+    first_hint="Build the first convolution alone, and look at its output's shape.",
 )
 def block(answer: Answer) -> None:
     """Against the same layers in a row, with more and fewer layers than three."""
@@ -132,9 +143,9 @@ def _block_mistakes(
 ) -> Mistakes:
     half = size // 2
     first = (size, stride, half)
-    same = "Only the first convolution sees more than a pixel."
-    border = "A kernel of one pixel needs no border: what does padding add there?"
-    once = "The first convolution takes the steps; the others stay at their pixel."
+    same = "Only the first convolution reads more than a pixel."
+    border = "A 1x1 kernel needs no border: what does padding add there?"
+    once = "Only the first convolution has the stride; the others have a stride of 1."
     own = "Every layer has its own width."
     between = "Without a ReLU between them, layers are one linear layer."
     return [
@@ -167,32 +178,34 @@ def _block(
 @exercise(
     "nin.scores",
     kind="repair",
-    goal="make one number of each map, whatever its size",
+    goal="reduce each feature map to one value, whatever its size",
     minutes=5,
-    first_hint="Call it with maps of 8 by 8, of 16 by 16 and of 5 by 9, and look at"
-    " what comes out.",
+    first_hint="Call it with feature maps of 8 by 8, 16 by 16 and 5 by 9, and look at"
+    " the outputs.",
 )
 def scores(answer: Answer) -> None:
-    """Against the mean, on maps of several sizes."""
+    """Against the mean, on feature maps of several sizes."""
     for height, width in ((8, 8), (16, 16), (5, 9), (1, 1)):
         maps = torch.randn(2, 6, height, width)
         mean = maps.mean((2, 3))
-        window = (min(height, 8), min(width, 8))
-        one = "One bright place is enough for a maximum. What did the authors take?"
-        size = "A larger map gives one number still: the window is all of it."
+        kernel_size = (min(height, 8), min(width, 8))
+        one = (
+            "One large activation is enough for max pooling. What did the authors take?"
+        )
+        size = "A larger feature map gives one value still: pool over all of it."
         answer.expect(
             mean,
             maps,
-            on=f"maps of {height} by {width}",
+            on=f"feature maps of {height} by {width}",
             mistakes=[
                 (maps.amax((2, 3)), one),
-                (F.max_pool2d(maps, window).flatten(1), one),
-                (F.avg_pool2d(maps, window).flatten(1), size),
-                (maps.sum((2, 3)), "A sum grows with the size of the map."),
-                (maps.sum((2, 3)) / 64, "Not every map has 64 places."),
+                (F.max_pool2d(maps, kernel_size).flatten(1), one),
+                (F.avg_pool2d(maps, kernel_size).flatten(1), size),
+                (maps.sum((2, 3)), "A sum grows with the size of the feature map."),
+                (maps.sum((2, 3)) / 64, "Not every feature map has 64 positions."),
                 (mean[..., None, None], "Two dimensions are left over, of size one."),
-                (maps.mean(1), "The mean runs over places, not over classes."),
-                (mean.softmax(1), "The loss takes the softmax: hand it logits."),
+                (maps.mean(1), "The mean runs over positions, not over classes."),
+                (mean.softmax(1), "The loss takes the softmax: give it logits."),
                 (mean.relu(), "The mean may be negative, and should stay so."),
             ],
         )
@@ -226,12 +239,12 @@ def last_stage(answer: Answer) -> None:
 
 
 def _last_stage_mistakes(layers: nn.Sequential, mean: nn.Sequential) -> Mistakes:
-    maximum = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
-    behind = "Behind the mean a ReLU does the same harm: nothing is below zero."
+    max_pooling = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    behind = "Behind the pooling a ReLU does the same harm: no logit is below zero."
     return [
         (
             nn.Sequential(*layers, nn.ReLU(), *mean),
-            "No logit is below zero. What cuts them off?",
+            "No logit is below zero. Which layer causes that?",
         ),
         (nn.Sequential(*layers, *mean, nn.ReLU()), behind),
         (
@@ -244,100 +257,100 @@ def _last_stage_mistakes(layers: nn.Sequential, mean: nn.Sequential) -> Mistakes
         ),
         (
             nn.Sequential(*layers, nn.Sigmoid(), *mean),
-            "Logits are not confined to shares.",
+            "Logits are not confined to values between 0 and 1.",
         ),
         (
             nn.Sequential(*layers, *mean, nn.Softmax(1)),
             "The loss takes the softmax itself.",
         ),
-        (nn.Sequential(*layers, *maximum), "The mean is right."),
+        (nn.Sequential(*layers, *max_pooling), "Average pooling is right."),
     ]
 
 
 @exercise(
     "nin.evidence",
     kind="implement",
-    goal="share out a logit among the places of the picture",
+    goal="divide a logit among the positions of the image",
     minutes=15,
-    first_hint="Write the logit as a sum over maps and places. In which order may one"
-    " add?",
+    first_hint="Write the logit as a sum over channels and positions. In which order"
+    " can it be added?",
 )
 def evidence(answer: Answer) -> None:
-    """By the sum over maps, for labels that are never those with the largest logit."""
+    """By the sum over channels, for labels whose logit is never the largest."""
     for channels, classes, size in ((5, 4, 8), (3, 6, 7)):
-        body = nn.Sequential(nn.Conv2d(2, channels, 3), nn.ReLU())
-        full = nn.Linear(channels, classes)
-        net = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), full)
+        convs = nn.Sequential(nn.Conv2d(2, channels, 3), nn.ReLU())
+        fc = nn.Linear(channels, classes)
+        net = nn.Sequential(convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), fc)
         x = torch.randn(6, 2, size, size + 2)
-        pictures = torch.arange(6)
-        maps = body(x).detach()
+        images = torch.arange(6)
+        maps = convs(x).detach()
         largest = net(x).argmax(1)
-        labels = (largest + 1 + pictures % (classes - 1)) % classes
-        shares = _shares(maps, full)
+        labels = (largest + 1 + images % (classes - 1)) % classes
+        shares = _shares(maps, fc)
         answer.expect(
-            shares[pictures, labels],
+            shares[images, labels],
             net,
             x,
             labels,
-            on=f"pictures of {size} by {size + 2}, {channels} maps and {classes}"
+            on=f"images of {size} by {size + 2}, {channels} channels and {classes}"
             " classes",
             mistakes=[
-                *_evidence_mistakes(maps, full, labels),
-                (shares[pictures, labels[0]], "Every picture has a label of its own."),
-                (shares[pictures, largest], "Ask for the label that is given."),
-                (shares, "One map a picture: that of its label."),
+                *_evidence_mistakes(maps, fc, labels),
+                (shares[images, labels[0]], "Every image has a label of its own."),
+                (shares[images, largest], "Ask for the label that is given."),
+                (shares, "One map per image: that of its label."),
             ],
         )
 
 
-def _shares(maps: Tensor, full: nn.Linear) -> Tensor:
-    """What each place says for each class, N K H W: all places together and the bias
-    are the logits.
+def _shares(maps: Tensor, fc: nn.Linear) -> Tensor:
+    """What each position adds to each logit, (N, K, H, W): their sum and the bias are
+    the logits.
     """
-    places = maps[0, 0].numel()
-    return torch.einsum("nchw,kc->nkhw", maps, full.weight.detach()) / places
+    positions = maps[0, 0].numel()
+    return torch.einsum("nchw,kc->nkhw", maps, fc.weight.detach()) / positions
 
 
-def _evidence_mistakes(maps: Tensor, full: nn.Linear, labels: Tensor) -> Mistakes:
-    """Such as ask for the right labels."""
-    pictures = torch.arange(len(labels))
-    want = _shares(maps, full)[pictures, labels]
-    places = want[0].numel()
-    bias = full.bias.detach()[labels, None, None]
-    logits = full(maps.mean((2, 3))).detach()[pictures, labels]
+def _evidence_mistakes(maps: Tensor, fc: nn.Linear, labels: Tensor) -> Mistakes:
+    """Those that take the right labels."""
+    images = torch.arange(len(labels))
+    want = _shares(maps, fc)[images, labels]
+    positions = want[0].numel()
+    bias = fc.bias.detach()[labels, None, None]
+    logits = fc(maps.mean((2, 3))).detach()[images, labels]
     logit = logits[:, None, None].expand_as(want)
     low = want.amin((1, 2), keepdim=True)
     high = want.amax((1, 2), keepdim=True)
-    added = "The bias is the same whatever the picture shows. Leave it out."
-    against = "A place may speak against a class."
-    stay = "Leave it as it comes."
-    counts = "How much does the class make of each map?"
+    added = "The bias does not depend on the image. Leave it out."
+    against = "A position may lower the logit of a class."
+    stay = "Do not rescale it."
+    counts = "Which weight does the class give to each channel?"
     return [
-        (want * places, "The mean divides by the number of places."),
+        (want * positions, "The mean divides by the number of positions."),
         (want + bias, added),
-        (want * places + bias, added),
-        (want + bias / places, added),
+        (want * positions + bias, added),
+        (want + bias / positions, added),
         (want.relu(), against),
         (want.abs(), against),
         ((want - low) / (high - low), stay),
         (want / high, stay),
-        (logit, "That is the logit itself. Which place says what?"),
-        (logit / places, "The places do not all say the same."),
+        (logit, "That is the logit itself. What does each position add to it?"),
+        (logit / positions, "The positions do not all add the same."),
         (maps.mean(1), counts),
-        (maps.sum(1) / places, counts),
+        (maps.sum(1) / positions, counts),
     ]
 
 
 @exercise(
     "nin.killed",
     kind="investigate",
-    goal="see classes die of one step, and before the first",
+    goal="see classes die in one step, and before the first",
     minutes=30,
-    first_hint="Count the dead classes of the net as it is: that is the rate 0. Then"
-    " make one step on a copy.",
+    first_hint="Count the dead classes of the network as it is: that is a learning rate"
+    " of zero. Then take one step on a copy.",
 )
 def killed(answer: Answer) -> None:
-    """Its form: on a small net in which one class begins dead and others die."""
+    """On a small network in which one class is dead already and others die."""
     net = _dying_net()
     bright = torch.linspace(0.1, 1.0, 12)[:, None, None, None]
     x = bright * torch.rand(12, 2, 3, 4)
@@ -349,7 +362,7 @@ def killed(answer: Answer) -> None:
         x,
         y,
         rates,
-        on="a small net with six classes",
+        on="a small network with six classes",
         mistakes=_killed_mistakes(net, x, y, rates),
     )
 
@@ -364,12 +377,14 @@ def _killed_mistakes(
     # The gradient taken once is the gradient of a sum of steps.
     one_gradient = [_after(net, x, y, sum(steps)) for steps in until]
     one_copy = [_after(net, x, y, *steps) for steps in until]
-    copies = "Every rate begins with the net as it was: make the step on a copy."
-    every = "A class is dead if its logit is zero for every picture."
+    copies = (
+        "Every learning rate starts from the same weights: take the step on a copy."
+    )
+    every = "A class is dead if its logit is zero for every image."
     return [
         ([int(zero.sum()) for zero in zeros], "Count classes, not logits."),
         ([int(zero.any(0).sum()) for zero in zeros], every),
-        (_dead(uphill), "Downhill is against the gradient."),
+        (_dead(uphill), "Descent goes against the gradient."),
         (_dead(one_gradient), copies),
         (_dead(one_copy), copies),
         ([6 - count for count in counts], "Count the dead, not the living."),
@@ -381,7 +396,7 @@ def _dying_net() -> nn.Sequential:
     conv = nn.Conv2d(2, 6, 1)
     weight, bias = (each.detach() for each in conv.parameters())
     weight.uniform_(0.0, 0.1)
-    weight[5] = 4.0  # above zero for bright pictures only
+    weight[5] = 4.0  # positive for bright images only
     bias.copy_(torch.tensor([1.0, 0.5, 0.1, -1.0, 2.0, -2.0]))
     return nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 

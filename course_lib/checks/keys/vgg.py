@@ -22,9 +22,9 @@ Layer: TypeAlias = tuple[int, int]
 @exercise(
     "vgg.nine_by_nine",
     kind="predict",
-    goal="weigh a stack against one kernel, with all its channels",
+    goal="compare the weights of a stack and of one kernel, with all their channels",
     minutes=5,
-    first_hint="Two 3x3 see 5 by 5. What does a third one add?",
+    first_hint="Two 3x3 have a receptive field of 5 by 5. What does a third one add?",
 )
 def nine_by_nine(answer: Answer) -> None:
     """The number of layers by the library, the weights counted from them."""
@@ -39,7 +39,7 @@ def nine_by_nine(answer: Answer) -> None:
     layers = next(n for n in range(9) if field_of([(3, 1)] * n)[0] == 9)
     one = saved(layers, 64)
     two = saved(layers, 128)
-    reads = "The first layer of the second stack reads 64 channels, the others 128."
+    reads = "The first layer of the second stack has 64 input channels, the others 128."
     share = "What is saved is a share of the one kernel's weights, not of the stack's."
     answer.expect(
         (layers, one, two),
@@ -50,7 +50,7 @@ def nine_by_nine(answer: Answer) -> None:
             ((layers, one, one), reads),
             ((layers, one, 1 - 2 * (1 - one)), reads),
             ((layers, 1 / (1 - one) - 1, 1 / (1 - two) - 1), share),
-            ((3, saved(3, 64), saved(3, 128)), "Three see 7 by 7: windows overlap."),
+            ((3, saved(3, 64), saved(3, 128)), "Three have 7 by 7: kernels overlap."),
             ((8, saved(8, 64), saved(8, 128)), "A 3x3 adds a pixel on both sides."),
         ],
     )
@@ -59,12 +59,12 @@ def nine_by_nine(answer: Answer) -> None:
 @exercise(
     "vgg.receptive_field",
     kind="implement",
-    goal="see how much of the reach is the pooling's",
+    goal="see how much of the receptive field is due to pooling",
     minutes=10,
-    first_hint="Take one block of one convolution. Its units see 4 by 4 pixels: why?",
+    first_hint="Take one block of one convolution. Its receptive field is 4 by 4: why?",
 )
 def receptive_field(answer: Answer) -> None:
-    """Against the library's, on columns of Table 1 and on drawn ones."""
+    """Against the library's, on columns of Table 1 and on random ones."""
     columns = [[convs for convs, _ in VARIANTS[letter].blocks] for letter in "ADE"]
     draw = random.Random()
     columns += [[draw.randint(1, 4) for _ in range(draw.randint(2, 5))] for _ in "1234"]
@@ -87,43 +87,40 @@ def _receptive_field_mistakes(
     bare = [layer for layer in layers if layer == (3, 1)]
     turned = [layer for block in blocks for layer in block[::-1]]
     stacks = [
-        (narrow, "A maximum over 2 by 2 looks at two neighbors, too."),
-        (flat, "Behind a pooling, one step is two of the layer before."),
-        (
-            bare,
-            "There is a pooling behind every block. What does it do to what follows?",
-        ),
+        (narrow, "2x2 pooling reads two neighbors, too."),
+        (flat, "Behind pooling, one step is two of the layer before."),
+        (bare, "There is pooling behind every block. What does it do to later layers?"),
         (layers[:-1], "The last block ends with its pooling."),
         (turned, "In a block the convolutions come before the pooling."),
-        (layers[::-1], "Go the other way, or keep count of the steps."),
+        (layers[::-1], "Go the other way, or multiply the strides as you go."),
     ]
     return [(field_of(stack)[0], hint) for stack, hint in stacks]
 
 
-class Costs(NamedTuple):
-    """What a stage has and does, or a ratio of two such."""
+class StageCosts(NamedTuple):
+    """Weights, MACs and output activations of a stage, or ratios of two stages."""
 
     weights: float
-    multiplications: float
+    macs: float
     outputs: float
 
     @classmethod
-    def of(cls, stage: nn.Module, side: int) -> Costs:
-        """Those of convolutions whose maps have `side` by `side` pixels."""
+    def of(cls, stage: nn.Module, side: int) -> StageCosts:
+        """Those of convolutions whose feature maps are `side` by `side`."""
         convs = [layer for layer in stage.children() if isinstance(layer, nn.Conv2d)]
         weights = sum(conv.weight.numel() for conv in convs)
         outputs = side**2 * sum(conv.out_channels for conv in convs)
         return cls(weights, weights * side**2, outputs)
 
-    def over(self, other: Costs) -> Costs:
-        """How many times those of the other stage."""
-        return Costs(*(a / b for a, b in zip(self, other, strict=True)))
+    def over(self, other: StageCosts) -> StageCosts:
+        """The ratios to those of the other stage."""
+        return StageCosts(*(a / b for a, b in zip(self, other, strict=True)))
 
 
 @exercise(
     "vgg.doubling",
     kind="predict",
-    goal="say why channels double where maps are halved",
+    goal="say why channels double where height and width are halved",
     minutes=10,
     first_hint="Write down the layers of conv3 and conv4: channels in, channels out,"
     " side.",
@@ -132,9 +129,9 @@ def doubling(answer: Answer) -> None:
     """Counted from the library's VGG-16, without biases."""
     with torch.device("meta"):
         net = VGG(16)
-    conv3 = Costs.of(net.get_submodule("conv3"), side=56)
-    conv4 = Costs.of(net.get_submodule("conv4"), side=28)
-    conv5 = Costs.of(net.get_submodule("conv5"), side=14)
+    conv3 = StageCosts.of(net.get_submodule("conv3"), side=56)
+    conv4 = StageCosts.of(net.get_submodule("conv4"), side=28)
+    conv5 = StageCosts.of(net.get_submodule("conv5"), side=14)
     answer.expect(
         conv4.over(conv3) + conv5.over(conv4),
         tolerance=0.1,  # with biases, too
@@ -145,30 +142,29 @@ def doubling(answer: Answer) -> None:
     )
 
 
-def _doubling_mistakes(a: Costs, b: Costs) -> Mistakes:
+def _doubling_mistakes(a: StageCosts, b: StageCosts) -> Mistakes:
     """Of the ratios of conv4 to conv3, and of conv5 to conv4."""
-    reads = "What does the first convolution of conv4 read? And that of conv5?"
-    area = "Half as high and half as wide: how many places are left?"
+    reads = "How many input channels does the first convolution of each stage have?"
+    area = "Half as high and half as wide: how many positions are left?"
 
-    def at_half(c: Costs) -> Costs:
-        return Costs(c.weights, 2 * c.multiplications, 2 * c.outputs)
+    def at_half(c: StageCosts) -> StageCosts:
+        return StageCosts(c.weights, 2 * c.macs, 2 * c.outputs)
 
     return [
         ((*a, 1.0, 0.25, 0.25), reads),
         (
-            a._replace(multiplications=a.weights)
-            + b._replace(multiplications=b.weights),
-            "Weights work at every place.",
+            a._replace(macs=a.weights) + b._replace(macs=b.weights),
+            "Every weight is used at every position.",
         ),
         (at_half(a) + at_half(b), area),
         ((*at_half(a), 1.0, 0.5, 0.5), area),
         (
             (2.0, 0.5, a.outputs, *b),
-            "Twice the channels, coming in and going out.",
+            "Twice the channels, both in and out.",
         ),
         (
             a._replace(outputs=2.0) + b._replace(outputs=1.0),
-            "There are more maps, but smaller ones.",
+            "There are more feature maps, but smaller ones.",
         ),
     ]
 
@@ -180,12 +176,12 @@ Blocks: TypeAlias = tuple[tuple[int, int], ...]
 @exercise(
     "vgg.net_for",
     kind="repair",
-    goal="know what the blocks leave for the full layers",
+    goal="know the size of what the fully connected layers read",
     minutes=10,
-    first_hint="Print the shape of what comes out of the blocks, for one picture.",
+    first_hint="Print the shape of the output of the blocks, for one image.",
 )
 def net_for(answer: Answer) -> None:
-    """Against nets of a few channels, with sides that are halved evenly or not."""
+    """Against networks of a few channels, with even and odd sides."""
     cases: list[tuple[Blocks, int, int]] = [
         (((1, 4), (2, 6)), 20, 8),
         (((2, 3), (1, 4), (1, 5)), 30, 7),
@@ -193,7 +189,7 @@ def net_for(answer: Answer) -> None:
     ]
     for blocks, pixels, hidden in cases:
         in_channels = [3, *(channels for _, channels in blocks[:-1])]
-        body = [
+        features = [
             *(
                 vgg_block(convs, before, channels)
                 for (convs, channels), before in zip(blocks, in_channels, strict=True)
@@ -207,10 +203,10 @@ def net_for(answer: Answer) -> None:
         with case(f"net_for({blocks}, {pixels}, {hidden}, 3): "):
             same_function(
                 answer(blocks, pixels, hidden, 3),
-                nn.Sequential(*body, first, nn.ReLU(), last),
+                nn.Sequential(*features, first, nn.ReLU(), last),
                 torch.randn(2, 3, pixels, pixels),
                 mistakes=[
-                    (nn.Sequential(*body, *end), hint) for end, hint in wrong_ends
+                    (nn.Sequential(*features, *end), hint) for end, hint in wrong_ends
                 ],
             )
 
@@ -218,24 +214,24 @@ def net_for(answer: Answer) -> None:
 def _wrong_ends(
     blocks: Blocks, pixels: int, first: nn.Linear, last: nn.Linear
 ) -> list[tuple[list[nn.Module], str]]:
-    """What wrong nets have behind the blocks, with hints: first the right layers, then
-    a first full layer that reads another number of inputs.
+    """What wrong networks have behind the blocks, with hints: first the right layers,
+    then a first FC layer with another number of inputs.
     """
-    maps = blocks[-1][1]
+    channels = blocks[-1][1]
     side = pixels // 2 ** len(blocks)
     inputs = [
-        (6400, "6400 is 256 maps of 5 by 5, which another net has."),
-        (maps * 49, "7 by 7 is what five blocks leave of 224 pixels."),
-        (512 * 49, "The maps are 512 in VGG-16. How many are there here?"),
-        (256 * side**2, "How many maps come out of the last block?"),
-        (maps * side, "A map has a height and a width."),
-        (side**2, "All maps of the last block reach the full layer."),
-        (maps * (2 * side) ** 2, "The last block ends with its pooling."),
-        (maps * pixels**2, "Every block halves the maps."),
-        (maps * (side + 1) ** 2, "Pooling rounds down."),
+        (6400, "6400 is 256 feature maps of 5 by 5, of another network."),
+        (channels * 49, "7 by 7 is what five blocks leave of 224 pixels."),
+        (512 * 49, "VGG-16 has 512 channels there. How many are there here?"),
+        (256 * side**2, "How many output channels does the last block have?"),
+        (channels * side, "A feature map has a height and a width."),
+        (side**2, "The FC layer reads all feature maps of the last block."),
+        (channels * (2 * side) ** 2, "The last block ends with its pooling."),
+        (channels * pixels**2, "Every block halves height and width."),
+        (channels * (side + 1) ** 2, "Pooling rounds down."),
     ]
     ends: list[tuple[list[nn.Module], str]] = [
-        ([first, last], "Keep the ReLU between the full layers."),
+        ([first, last], "Keep the ReLU between the FC layers."),
         ([first, nn.ReLU(), last, nn.ReLU()], "Logits may be negative."),
     ]
     for number, hint in inputs:
@@ -249,10 +245,10 @@ def _wrong_ends(
     kind="implement",
     goal="find the 3x3 kernels that change nothing",
     minutes=10,
-    first_hint="Think of one channel. Which nine weights put out the pixel itself?",
+    first_hint="Think of one channel. Which nine weights output the pixel itself?",
 )
 def unnoticed(answer: Answer) -> None:
-    """By what it does to maps that come out of a ReLU."""
+    """By what it does to the outputs of a ReLU."""
     for channels in (1, 5):
         got = answer(channels)
         x = torch.randn(2, channels, 6, 7).relu()
@@ -264,8 +260,8 @@ def unnoticed(answer: Answer) -> None:
         )
         refuse(
             not conv.weight.requires_grad,
-            f"it cannot learn, with {channels} channels",
-            "Its weights may begin so, but not stay so.",
+            f"it cannot be trained, with {channels} channels",
+            "These are its initial weights, but training must be able to change them.",
         )
         refuse(
             conv.bias is not None and conv.bias.any(),
@@ -285,18 +281,18 @@ def _unnoticed_mistakes(x: Tensor) -> Mistakes:
     around = F.pad(x, (1, 1, 1, 1))
     nine = [around[..., i : i + 6, j : j + 7] for i in range(3) for j in range(3)]
     beside = [*nine[:4], *nine[5:]]
-    window = torch.stack(nine).sum(0)
+    summed = torch.stack(nine).sum(0)
     everyone = x.sum(1, keepdim=True).expand_as(x)
-    everything = window.sum(1, keepdim=True).expand_as(x)
-    own = "An output channel sees all channels, and should hand on its own."
-    middle = "Of the nine pixels, the one in the middle is to be handed on."
+    everything = summed.sum(1, keepdim=True).expand_as(x)
+    own = "An output channel reads all channels, and should copy its own."
+    middle = "Of the nine pixels, the center one is to be copied."
     return [
-        (x[..., 1:-1, 1:-1], "Without padding, the maps become smaller."),
-        (0 * x, "This lets nothing through."),
+        (x[..., 1:-1, 1:-1], "Without padding, the feature maps become smaller."),
+        (0 * x, "All its outputs are zero."),
         (everyone, own),
         (everyone / channels, own),
-        (window, middle),
-        (window / 9, middle),
+        (summed, middle),
+        (summed / 9, middle),
         *all_with(middle, beside),
         (everything, own),
     ]
@@ -305,13 +301,13 @@ def _unnoticed_mistakes(x: Tensor) -> Mistakes:
 @exercise(
     "vgg.as_convolutions",
     kind="implement",
-    goal="see a full layer as a convolution that fits once",
+    goal="see a fully connected layer as a convolution with a single position",
     minutes=20,
-    first_hint="`first` has a row of weights for each unit. Whose weights are the"
-    " numbers of this row, in which order?",
+    first_hint="`first` has a row of weights for each unit. Which activation does each"
+    " weight of this row multiply, in which order?",
 )
 def as_convolutions(answer: Answer) -> None:
-    """Against the full layers at every place of larger maps."""
+    """Against the FC layers at every position of larger feature maps."""
     for channels, side, hidden in ((3, 2, 6), (2, 3, 5)):
         first = nn.Linear(channels * side**2, hidden)
         last = nn.Linear(hidden, 4)
@@ -322,13 +318,13 @@ def as_convolutions(answer: Answer) -> None:
             )
         for height, width in ((side, side), (side + 3, side + 1)):
             x = torch.randn(2, channels, height, width)
-            on = f"for {channels} maps of {height} by {width}, with side {side}"
+            on = f"for {channels} channels of {height} by {width}, with side {side}"
             try:
                 came = got(x)
             except RuntimeError as error:
                 raise WrongAnswer(
                     f"it fails {on}: {error}",
-                    "Is there still a layer that wants maps of one size?",
+                    "Is there still a layer that needs inputs of one size?",
                 ) from None
             weight = first.weight.detach().unflatten(1, (channels, side, side))
             compare(
@@ -348,12 +344,12 @@ def _as_convolutions_mistakes(
     squeezed = F.adaptive_avg_pool2d(x, side)
     padded = F.pad(x, [side // 2] * 4)
     channels_last = first.weight.detach().unflatten(1, (side, side, channels))
-    order = "`nn.Flatten` goes through the maps one by one, each row by row."
+    order = "`nn.Flatten` goes through the channels one by one, each row by row."
     return [
-        (want[..., 0, 0], "What comes out are maps still, if only 1 by 1."),
+        (want[..., 0, 0], "The outputs are feature maps still, if only 1 by 1."),
         (
             _slid(squeezed, weight, first, last),
-            "On larger maps there is an answer for each place.",
+            "Larger inputs have an output for each position.",
         ),
         (_slid(x, channels_last.movedim(3, 1), first, last), order),
         (_slid(x, weight.mT, first, last), order),
@@ -370,7 +366,7 @@ def _as_convolutions_mistakes(
 def _slid(
     x: Tensor, weight: Tensor, first: nn.Linear, last: nn.Linear, *, gate: bool = True
 ) -> Tensor:
-    """Both full layers at every place, the weights of the first one as given."""
+    """Both FC layers at every position, the weights of the first one as given."""
     hidden = F.conv2d(x, weight, first.bias).movedim(1, 3)
     return last(F.relu(hidden) if gate else hidden).movedim(3, 1)
 
@@ -378,13 +374,13 @@ def _slid(
 @exercise(
     "vgg.spread",
     kind="investigate",
-    goal="tell how far a stack looks from how far it could",
+    goal="tell the effective receptive field of a stack from the theoretical one",
     minutes=30,
-    first_hint="Take one axis, weights of one, and a picture as large as the field: a"
-    " single output. What is its gradient for three layers?",
+    first_hint="Take one axis, weights of one, and an input as large as the receptive"
+    " field: a single output. What is its gradient for three layers?",
 )
 def spread(answer: Answer) -> None:
-    """Its form: variances of windows add up, each in steps of its layer."""
+    """Its form: variances of kernels add up, each in steps of its layer."""
     large = [(3, 1), (2, 2), (3, 1), (3, 1), (2, 2)]
     for layers in ([(3, 1)], [(9, 1)], [(3, 1)] * 4, large[1:4], large):
         step = 1
@@ -405,28 +401,28 @@ def _spread_mistakes(layers: list[Layer], variance: float) -> Mistakes:
     field = field_of(layers)[0]
     even = (field**2 - 1) / 12
     flat = sum(((size**2 - 1) / 12 for size, _ in layers), 0.0)
-    could = "So far it could look."
+    could = "That is the theoretical receptive field."
     return [
-        (variance, "That is the variance. Take its root."),
+        (variance, "That is the variance. Take its square root."),
         (field, could),
         ((field - 1) / 2, could),
         (even**0.5, "Not all pixels have the same share."),
         (flat**0.5, "Behind a stride, a step is several pixels."),
         (
             _variance_of_squares(layers) ** 0.5,
-            "The share is the number of ways, unsquared.",
+            "The share is the number of paths, not its square.",
         ),
-        ((2 * variance) ** 0.5, "Measure along one axis, not in the picture."),
+        ((2 * variance) ** 0.5, "Measure along one axis, not in two dimensions."),
     ]
 
 
 def _variance_of_squares(layers: list[Layer]) -> float:
-    """If the share of a pixel were the square of the number of ways that lead to it."""
+    """If the share of a pixel were the square of its number of paths."""
     step = 1
-    ways = torch.ones(1, 1, 1)
+    paths = torch.ones(1, 1, 1)
     for size, stride in layers:
-        ways = F.conv_transpose1d(ways, torch.ones(1, 1, size), dilation=step)
+        paths = F.conv_transpose1d(paths, torch.ones(1, 1, size), dilation=step)
         step *= stride
-    shares = ways.flatten().square()
+    shares = paths.flatten().square()
     away = torch.arange(len(shares)) - (len(shares) - 1) / 2
     return ((shares * away**2).sum() / shares.sum()).item()
