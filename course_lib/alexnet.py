@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from course_lib.arguments import check_variant, data_shape
+from course_lib.arguments import check_variant, data_shape, share
 from course_lib.blocks import Network, he_init, response_norm
 
 
@@ -176,7 +176,8 @@ def _full(
 ) -> nn.Sequential:
     """One of the first two full layers, with the dropout before or behind it."""
     layers = [nn.Linear(in_features, row.hidden), _activate(activation)]
-    layers.insert(0 if row.drops == "inputs" else 2, nn.Dropout(dropout))
+    drop = nn.Dropout(share("dropout", dropout))
+    layers.insert(0 if row.drops == "inputs" else 2, drop)
     return nn.Sequential(*layers)
 
 

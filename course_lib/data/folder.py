@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from course_lib.arguments import check_batches
 from course_lib.catalog import IMAGENET
 from course_lib.data.files import DataError
 
@@ -79,13 +80,10 @@ class FolderSplit:
         Raises: ValueError for a bad `batch_size`, `size` or `shard`; DataError for a
             file that is no picture.
         """
-        which, shards = shard
-        size = SIZE if size is None else size
-        if batch_size < 1 or size < 1 or not 0 <= which < shards:
-            raise ValueError(
-                f"batch_size and size must be at least 1 and shard one of its number,"
-                f" got {batch_size}, {size} and {shard}"
-            )
+        batch_size, size, seed, epoch, (which, shards) = check_batches(
+            batch_size, SIZE if size is None else size, seed, epoch, shard
+        )
+        assert size is not None  # the default is not None
         order = torch.arange(len(self))
         if seed is not None:
             random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
