@@ -133,6 +133,7 @@ CHOICES = {
 FREE = {
     "arguments.check_variant.net": "a name for the message",
     "arguments.whole.name": "a name for the message",
+    "data.images.read_image.path": "a path",
     "arguments.share.name": "a name for the message",
     "arguments.check_one_of.values": "what is checked",
     "data.fashion.Split.to.device": "PyTorch's to judge",

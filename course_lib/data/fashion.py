@@ -50,7 +50,7 @@ VALIDATION = 5_000
 
 @dataclass(frozen=True)
 class Split:
-    """ImageSplit and their labels, in memory.
+    """Images and their labels, in memory.
 
     Shape: `images` (N, 1, 28, 28) of uint8, `labels` (N,) of int64.
     """
