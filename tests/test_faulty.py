@@ -78,6 +78,11 @@ class Dealt:
         yield self.x, self.y
 
 
+class Nothing(Dealt):
+    def batches(self, batch_size, **_):
+        return iter(())
+
+
 def dealt(x=None, y=None):
     x = torch.rand(4, 1, 28, 28) if x is None else x
     return data(train=Dealt(x, torch.arange(4) if y is None else y))
@@ -244,6 +249,10 @@ FAULTY = {
     "a split without a length": (
         trains(given=lambda: data(train=iter([]))),
         r"data\.train must know how many images it has",
+    ),
+    "a split that deals nothing": (
+        trains(given=lambda: data(validation=Nothing(None, None))),
+        r"data\.validation\.batches gives no batch",
     ),
     "a split without batches": (
         trains(given=lambda: data(test=[1, 2])),
