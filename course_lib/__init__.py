@@ -15,8 +15,9 @@ from course_lib.pages.source import show
 from course_lib.plotting import plot_seeds, show_images, style
 from course_lib.pretrained import download_torchvision, load_torchvision
 from course_lib.resnet import Residual, ResNet, basic_block, bottleneck
+from course_lib.training.errors import TrainingError
 from course_lib.training.history import History, Score
-from course_lib.training.loop import TrainingError, evaluate, fit
+from course_lib.training.loop import evaluate, fit
 from course_lib.training.runtime import Runtime, runtime
 from course_lib.training.settings import Settings
 from course_lib.vgg import VGG, vgg_block

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from course_lib.arguments import check_variant, data_shape
+from course_lib.arguments import check_variant, data_shape, share
 from course_lib.blocks import Network, he_init, response_norm
 
 
@@ -179,7 +179,8 @@ def _full(
 ) -> nn.Sequential:
     """fc6 or fc7: fully connected, with the dropout before or after it."""
     layers = [nn.Linear(in_features, row.hidden), _activate(activation)]
-    layers.insert(0 if row.drops == "inputs" else 2, nn.Dropout(dropout))
+    drop = nn.Dropout(share("dropout", dropout))
+    layers.insert(0 if row.drops == "inputs" else 2, drop)
     return nn.Sequential(*layers)
 
 

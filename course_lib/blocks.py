@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from course_lib.arguments import check_one_of
+from course_lib.arguments import check_one_of, share
 
 
 class Network(nn.Sequential):
@@ -36,13 +36,15 @@ class Network(nn.Sequential):
         try:
             for stage in self:
                 y = stage(y)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             reason = self._explain_error(x)
             if reason is None:
                 raise
             name = type(self).__name__
+            shape = getattr(x, "shape", None)
+            given = type(x).__name__ if shape is None else f"shape {tuple(shape)}"
             raise ValueError(
-                f"{name} cannot take an input of shape {tuple(x.shape)}: {reason}"
+                f"{name} cannot take an input of {given}: {reason}"
             ) from error
         return y
 
@@ -51,11 +53,18 @@ class Network(nn.Sequential):
         first = next(
             (layer for layer in self.modules() if isinstance(layer, nn.Conv2d)), None
         )
+        if not isinstance(x, Tensor):
+            return "it wants a tensor (N, C, H, W)"
         channels = first.in_channels if first else x.shape[1]
         if x.dim() != 4 or x.shape[1] != channels:
             return f"it wants (N, {channels}, H, W)"
         if not x.is_floating_point():
             return f"it wants floating-point numbers, not {x.dtype}"
+        weights = next(self.parameters(), x)
+        for what in ("dtype", "device"):
+            ours, theirs = getattr(weights, what), getattr(x, what)
+            if ours != theirs and not torch.is_autocast_enabled(x.device.type):
+                return f"its weights are {ours}, and the input is {theirs}"
         smallest = next(
             (size for size in range(1, 513) if self._accepts(channels, size)), None
         )
@@ -129,7 +138,7 @@ def linear_relu_dropout(
     return nn.Sequential(
         nn.Linear(in_features, out_features),
         nn.ReLU(inplace=True),
-        nn.Dropout(dropout),
+        nn.Dropout(share("dropout", dropout)),
     )
 
 

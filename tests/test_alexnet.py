@@ -334,8 +334,8 @@ def test_too_small():
             {"variant": "small", "in_channels": 0},
             "in_channels must be at least 1, got 0",
         ),
-        ({"variant": "small", "dropout": 1.5}, "between 0 and 1, but got 1.5"),
-        ({"variant": "small", "dropout": -0.1}, "between 0 and 1, but got -0.1"),
+        ({"variant": "small", "dropout": 1.5}, "from 0 to 1, got 1.5"),
+        ({"variant": "small", "dropout": -0.1}, "from 0 to 1, got -0.1"),
         (
             {"variant": "small", "activation": nn.Tanh()},
             r"a class like nn.Tanh, got Tanh\(\)",

@@ -132,6 +132,9 @@ CHOICES = {
 #: Arguments that may be any text, and what they are.
 FREE = {
     "arguments.check_variant.net": "a name for the message",
+    "arguments.whole.name": "a name for the message",
+    "data.images.read_image.path": "a path",
+    "arguments.share.name": "a name for the message",
     "arguments.check_one_of.values": "what is checked",
     "data.fashion.Split.to.device": "PyTorch's to judge",
     "data.folder.FolderSplit.to.device": "PyTorch's to judge",

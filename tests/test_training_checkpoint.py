@@ -1,11 +1,14 @@
 from dataclasses import asdict, fields, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib import LeNet, Settings, Split, fit
-from course_lib.training.checkpoint import identity, resume, save
+from course_lib import LeNet, Settings, Split, TrainingError, fit
+from course_lib.training import checkpoint
+from course_lib.training.checkpoint import Checkpoint, _read, identity
 from course_lib.training.history import Epoch, History, Score
 
 RUN = {"net": "Linear", "epochs": 3, "lr": 0.1, "size": None}
@@ -15,6 +18,15 @@ HISTORY = History([Epoch(1.5, Score(1.25, 0.5), 2.0)], [1.0, 2.0])
 def run():
     net = nn.Linear(2, 3)
     return {"net": net, "optimizer": torch.optim.SGD(net.parameters(), 0.1)}
+
+
+def save(path, run, state, history):
+    Checkpoint(path, dict(run), state=state).save(history)
+
+
+def resume(path, run, state):
+    found = _read(path, run) if path and path.exists() else None
+    return Checkpoint(path, run, found).resume(**state)
 
 
 @pytest.fixture
@@ -45,9 +57,11 @@ def test_a_write_that_fails_leaves_the_old_one(path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="no space"):
+    message = r"epoch 0: .*run\.pt cannot be written: no space.* It has epoch -1 still"
+    with pytest.raises(TrainingError, match=message):
         save(path, RUN, run(), History())
     assert path.read_bytes() == old
+    assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
 
 
 def test_another_run(path):
@@ -189,3 +203,68 @@ def test_no_code_is_run_by_loading(path):
     torch.save({"run": Evil()}, path)
     with pytest.raises(ValueError, match="not a checkpoint"):
         resume(path, RUN, run())
+
+
+def test_a_flipped_bit_in_a_weight_is_noticed(path):
+    save(path, RUN, run(), HISTORY)
+    content = torch.load(path, weights_only=True)
+    content["state"]["net"]["weight"][0, 0] += 1
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="its weights are not those that were written"):
+        resume(path, RUN, run())
+
+
+def test_what_cannot_be_loaded_leaves_the_net_as_it_was(path):
+    save(path, RUN, run(), HISTORY)
+    state = run()
+    state["optimizer"] = torch.optim.SGD([nn.Parameter(torch.ones(3))] * 1, 0.1)
+    state["optimizer"].add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+    before = {name: x.clone() for name, x in state["net"].state_dict().items()}
+    with pytest.raises(ValueError, match="or is damaged"):
+        resume(path, RUN, state)
+    assert all(torch.equal(x, before[k]) for k, x in state["net"].state_dict().items())
+
+
+def test_another_format_is_refused_by_its_number(path):
+    save(path, RUN, run(), HISTORY)
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"format": 99}, path)
+    with pytest.raises(ValueError, match=r"has the format 99, and this .* reads 2"):
+        resume(path, RUN, run())
+
+
+def test_another_version_of_the_course_goes_on_and_says_so(path):
+    save(path, RUN, run(), HISTORY)
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"course": "0.0.1"}, path)
+    with pytest.warns(UserWarning, match=r"version 0\.0\.1 of the course"):
+        assert resume(path, RUN, run()) == HISTORY
+
+
+def test_a_copy_that_is_not_installed_has_no_version(monkeypatch):
+    def missing(name):
+        raise checkpoint.PackageNotFoundError(name)
+
+    monkeypatch.setattr(checkpoint, "version", missing)
+    assert checkpoint._version() == "unknown"
+
+
+def test_a_path_may_be_text(tmp_path, sample):
+    fit(LeNet("small"), sample, SHORT, checkpoint=f"{tmp_path}/a b.pt", progress=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["a b.pt"]
+
+
+def test_a_disk_that_is_too_small(path, sample, monkeypatch):
+    usage = SimpleNamespace(free=1_000)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ValueError, match=r"takes 1 MB, and its disk has 0 MB left"):
+        fit(LeNet("small"), sample, SHORT, checkpoint=path, progress=False)
+
+
+def test_a_folder_without_the_right_to_write(path, sample, monkeypatch):
+    def refused(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(ValueError, match=r"run\.pt cannot be written: .*denied"):
+        fit(LeNet("small"), sample, SHORT, checkpoint=path, progress=False)

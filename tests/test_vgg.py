@@ -294,8 +294,8 @@ def test_too_small(variant, smallest):
         ({"variant": 12}, "VGG has the variants 'A', .*, 11, 13, 16, 19; got 12"),
         ({"variant": 11, "num_classes": 0}, "num_classes must be at least 1, got 0"),
         ({"variant": 11, "in_channels": 0}, "in_channels must be at least 1, got 0"),
-        ({"variant": "small", "dropout": 1.5}, "between 0 and 1, but got 1.5"),
-        ({"variant": "small", "dropout": -0.1}, "between 0 and 1, but got -0.1"),
+        ({"variant": "small", "dropout": 1.5}, "from 0 to 1, got 1.5"),
+        ({"variant": "small", "dropout": -0.1}, "from 0 to 1, got -0.1"),
     ],
 )
 def test_bad_arguments(arguments, message):

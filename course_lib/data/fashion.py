@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib.arguments import check_batches
 from course_lib.data.files import URL, VARIABLE, find_files
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ VALIDATION = 5_000
 
 @dataclass(frozen=True)
 class Split:
-    """ImageSplit and their labels, in memory.
+    """Images and their labels, in memory.
 
     Shape: `images` (N, 1, 28, 28) of uint8, `labels` (N,) of int64.
     """
@@ -101,13 +102,9 @@ class Split:
         Raises: ValueError if `batch_size` or `size` is less than 1, or `shard` is not
             one of its number.
         """
-        if batch_size < 1 or (size is not None and size < 1):
-            raise ValueError(
-                f"batch_size and size must be at least 1, got {batch_size} and {size}"
-            )
-        which, shards = shard
-        if not 0 <= which < shards:
-            raise ValueError(f"shard must be (i, n) with 0 <= i < n, got {shard}")
+        batch_size, size, seed, epoch, (which, shards) = check_batches(
+            batch_size, size, seed, epoch, shard
+        )
         n = len(self)
         order, flip, shift = torch.arange(n), None, None
         if seed is not None:  # drawn on the CPU, so that every device sees the same

@@ -1,4 +1,4 @@
-"""ImageSplit in folders, one folder a class, as ImageNet comes: read by torchvision.
+"""Images in folders, one folder a class, as ImageNet comes.
 
 What is drawn for a picture depends on the seed, the epoch and the picture alone, so
 that the number of processes or workers changes nothing.
@@ -7,6 +7,7 @@ that the number of processes or workers changes nothing.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from course_lib.arguments import check_batches, whole
 from course_lib.catalog import IMAGENET
 from course_lib.data.files import DataError
+from course_lib.data.images import classes_of, image_files, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,13 +82,10 @@ class FolderSplit:
         Raises: ValueError for a bad `batch_size`, `size` or `shard`; DataError for a
             file that is no picture.
         """
-        which, shards = shard
-        size = SIZE if size is None else size
-        if batch_size < 1 or size < 1 or not 0 <= which < shards:
-            raise ValueError(
-                f"batch_size and size must be at least 1 and shard one of its number,"
-                f" got {batch_size}, {size} and {shard}"
-            )
+        batch_size, size, seed, epoch, (which, shards) = check_batches(
+            batch_size, SIZE if size is None else size, seed, epoch, shard
+        )
+        assert size is not None  # the default is not None
         order = torch.arange(len(self))
         if seed is not None:
             random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
@@ -112,7 +112,7 @@ def _read(path: str) -> bytes:
 
 
 class _Pictures(Dataset[Any]):
-    """ImageSplit by number; `drawn` is the seed and the epoch of what is drawn."""
+    """Images by number; `drawn` is the seed and the epoch of what is drawn."""
 
     def __init__(
         self,
@@ -136,13 +136,8 @@ class _Pictures(Dataset[Any]):
         self.files, self.drawn = files, drawn
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from torchvision.datasets.folder import default_loader
-
         path, label = self.files[index]
-        try:
-            picture = default_loader(path)
-        except OSError as error:
-            raise DataError(f"{path} is not a picture: {error}") from error
+        picture = read_image(path)
         with torch.random.fork_rng(devices=[]):
             if self.drawn:
                 seed, epoch = self.drawn
@@ -155,43 +150,68 @@ class _Pictures(Dataset[Any]):
 class Folder:
     """The three splits of a folder, and its classes."""
 
-    #: ImageSplit to learn from: the folder "train".
+    #: Images to learn from: the folder "train".
     train: FolderSplit
-    #: ImageSplit to choose by: the folder "val".
+    #: Images to choose by: the folder "val".
     validation: FolderSplit
-    #: ImageSplit for the end of a run: the folder "test", or else "val" again.
+    #: Images for the end of a run: the folder "test", or else "val" again.
     test: FolderSplit
     #: The names of the folders, in the order of their labels.
     classes: tuple[str, ...]
 
 
 def folder(path: Path | str, *, workers: int = 0) -> Folder:
-    """The pictures under ``path/train/CLASS/`` and ``path/val/CLASS/``, as ImageNet's
-    are laid out; `workers` processes read them.
+    """The images under ``path/train/CLASS/`` and ``path/val/CLASS/``, as ImageNet's are
+    laid out; `workers` processes read them.
 
     Where there is no ``path/test``, ``val`` is the test set too, as it is for ImageNet,
-    whose test labels are not public.
+    whose test labels are not public. Hidden folders are no classes; files that are no
+    images are left out, and a warning says how many.
 
-    Raises: DataError if a folder is missing, has no picture, or other classes.
+    Raises: DataError if a folder is missing, a class has no image, there is only one
+        class, or the parts differ in their classes; ValueError for bad `workers`.
     """
-    from torchvision.datasets import ImageFolder
-
-    names = ["train", "val", "test" if (Path(path) / "test").is_dir() else "val"]
-    found = []
+    root, workers = Path(path), whole("workers", workers, 0)
+    names = ["train", "val", "test" if (root / "test").is_dir() else "val"]
     for name in names:
-        try:
-            found.append(ImageFolder(Path(path) / name))
-        except FileNotFoundError as error:
+        if not (root / name).is_dir():
             raise DataError(
-                f"{Path(path) / name}: {error}. What is wanted is a folder for each"
-                f" class in {path}/train and in {path}/val, with pictures in it."
-            ) from error
-    classes = found[0].classes
-    for name, split in zip(names, found, strict=True):
-        if split.classes != classes:
-            odd = sorted(set(split.classes) ^ set(classes))
-            raise DataError(f"{path}: train and {name} differ in {', '.join(odd)}")
-    train, validation, test = (
-        FolderSplit(tuple(split.samples), workers) for split in found
-    )
+                f"{root / name} is not there. What is wanted is a folder for each"
+                f" class in {root}/train and in {root}/val, with images in it."
+            )
+    classes = [each.name for each in classes_of(root / "train")]
+    if len(classes) < 2:
+        raise DataError(
+            f"{root}/train must have a folder for each of two classes or more, got"
+            f" {', '.join(classes) or 'none'}"
+        )
+    splits = {
+        name: _split(root, name, classes, workers) for name in dict.fromkeys(names)
+    }
+    train, validation, test = (splits[name] for name in names)
     return Folder(train, validation, test, tuple(classes))
+
+
+def _split(root: Path, name: str, classes: list[str], workers: int) -> FolderSplit:
+    """The images of one part, which has the same classes as all."""
+    found = [each.name for each in classes_of(root / name)]
+    if found != classes:
+        odd = sorted(set(found) ^ set(classes))
+        raise DataError(f"{root}: train and {name} differ in {', '.join(odd)}")
+    files: list[tuple[str, int]] = []
+    skipped: list[Path] = []
+    for label, each in enumerate(classes):
+        images, others = image_files(root / name / each)
+        if not images:
+            raise DataError(
+                f"{root / name / each} has no image: class {each!r} is empty"
+            )
+        files += [(str(file), label) for file in images]
+        skipped += others
+    if skipped:
+        warnings.warn(
+            f"{root / name}: {len(skipped)} files are no images and are left out, such"
+            f" as {skipped[0].name}",
+            stacklevel=3,
+        )
+    return FolderSplit(tuple(files), workers)

@@ -6,8 +6,9 @@
 processes as wanted. Chapters: LeNet, Scaling.
 """
 
+from course_lib.training.errors import TrainingError
 from course_lib.training.history import Epoch, History, Score
-from course_lib.training.loop import TrainingError, evaluate, fit
+from course_lib.training.loop import evaluate, fit
 from course_lib.training.protocols import Data, ImageSplit
 from course_lib.training.runtime import Runtime, runtime
 from course_lib.training.settings import Settings

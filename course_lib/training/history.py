@@ -69,9 +69,14 @@ class History:
 
     def plot_losses(self, axes: Axes, label: str, window: int = 50) -> None:
         """Draw the training loss over the epochs, each point the mean of the last
-        `window` batches.
+        `window` batches, or of half of them where there are not so many.
+
+        Raises: ValueError before the first batch.
         """
+        if not self.losses:
+            raise ValueError("there is no batch yet whose loss could be drawn")
         losses = torch.tensor(self.losses)
+        window = min(window, -(-len(losses) // 2))
         mean = losses.unfold(0, window, 1).mean(dim=1)
         steps = torch.arange(window, len(losses) + 1) / len(losses) * len(self.epochs)
         axes.plot(steps, mean, label=label)

@@ -8,6 +8,7 @@ Chapter: LeNet.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from dataclasses import dataclass
@@ -19,7 +20,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
-from course_lib.training.checkpoint import identity, resume, save
+from course_lib.training.checkpoint import Checkpoint
+from course_lib.training.checks import (
+    check_outputs,
+    check_run,
+    check_scorable,
+    first_look,
+)
+from course_lib.training.errors import TrainingError
 from course_lib.training.history import Epoch, History, Score
 from course_lib.training.processes import Processes, processes
 from course_lib.training.runtime import Runtime
@@ -28,13 +36,9 @@ from course_lib.training.settings import Settings, takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from os import PathLike
 
     from course_lib.training.protocols import Data, ImageSplit
-
-
-class TrainingError(Exception):
-    """Training went wrong; the message names the epoch and the cause."""
 
 
 @takes_settings
@@ -45,7 +49,7 @@ def fit(
     *,
     runtime: Runtime | None = None,
     compiled: bool = False,
-    checkpoint: Path | None = None,
+    checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> History:
     """Train `net` on ``data.train`` as `settings` say, score it on ``data.validation``
@@ -58,19 +62,19 @@ def fit(
     off goes on from there. In a process group (`course_lib.training.__main__`), every
     process takes its part of each batch.
 
-    Raises: TypeError if `settings` are not a `Settings`; ValueError if there are more
-        processes than images in a batch, a split is empty, `net` has not one output a
-        class, or the checkpoint is of another run; TrainingError if the loss is not a
-        number any more.
+    Raises: TypeError if `settings` are not a `Settings`; ValueError, before anything is
+        trained or changed, if `net` or the data cannot be trained, do not fit together,
+        or the checkpoint is of another run or cannot be written; TrainingError if the
+        loss is not a number any more, or the disk is full.
     """
     runtime, group = runtime or default_runtime(), processes()
-    _check(data, settings, group)
+    check_run(net, data, settings, group)
+    saved = Checkpoint.of(checkpoint, net, data, settings)
+    first_look(net, data, settings, runtime)
     runtime.prepare(net)
     train = Loader(data.train.to(runtime.device), settings, runtime, group)
     optimizer, schedule = one_cycle(net, settings, len(train))
-    state = {"net": net, "optimizer": optimizer, "schedule": schedule}
-    run = identity(net, data, settings) if checkpoint else {}
-    history = resume(checkpoint, run, state)
+    history = saved.resume(net=net, optimizer=optimizer, schedule=schedule)
     model = group.wrap(cast(nn.Module, torch.compile(net)) if compiled else net)
     with tqdm(
         total=settings.epochs * len(train),
@@ -80,7 +84,7 @@ def fit(
         leave=False,
     ) as bar:
         for epoch in range(len(history.epochs), settings.epochs):
-            start, losses = time.perf_counter(), []
+            start, losses, sizes = time.perf_counter(), [], []
             net.train()
             group.seed(settings.seed, epoch)  # for dropout
             for x, y, weight in train.batches(epoch):
@@ -91,9 +95,10 @@ def fit(
                 optimizer.step()
                 schedule.step()
                 losses.append(loss.detach())  # `.item()` would wait for the device
+                sizes.append(len(y))
                 bar.update()
             means = group.all_reduce_sum(torch.stack(losses)) / group.world_size
-            train_loss = _finite(means.mean().item(), epoch, settings)
+            train_loss = _mean(means, sizes, epoch, settings, group)
             history.losses += means.tolist()
             seconds = history.seconds + time.perf_counter() - start
             group.sync_buffers(net)
@@ -101,7 +106,7 @@ def fit(
             history.epochs.append(Epoch(train_loss, score, seconds))
             bar.set_postfix(epoch=epoch + 1, validation=f"{score.accuracy:.3f}")
             if group.rank == 0:
-                save(checkpoint, run, state, history)
+                saved.save(history)
     history.test = evaluate(net, data.test, size=settings.size, runtime=runtime)
     net.eval()
     return history
@@ -178,60 +183,50 @@ def evaluate(
     size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Score:
-    """Score `net` on `split`, in evaluation mode; the mode it was in comes back.
+    """Score `net` on `split`, in evaluation mode, and leave it as it was: a net that is
+    not on the runtime's device, in its type and its memory format, is copied there.
 
-    Raises: ValueError if `split` is empty.
+    Raises: ValueError if `split` is empty, or `net` is on the meta device.
     """
+    check_scorable(net)
     if not len(split):
         raise ValueError("the split is empty: there is nothing to score")
     runtime, group = runtime or default_runtime(), processes()
-    training = net.training
-    runtime.prepare(net).eval()
+    modes = {module: module.training for module in net.modules()}
+    model = net if runtime.holds(net) else runtime.prepare(copy.deepcopy(net))
     sums = torch.zeros(2, device=runtime.device)  # the loss, and the right answers
-    pictures = split.to(runtime.device)
-    with torch.inference_mode():
-        for x, y in pictures.batches(batch_size, size=size, shard=group.shard):
-            with runtime.autocast():
-                logits = net(runtime.to_device(x))
-            sums[0] += F.cross_entropy(
-                logits.to(runtime.param_dtype), y, reduction="sum"
-            )
-            sums[1] += (logits.argmax(dim=1) == y).sum()
-    net.train(training)
+    images = split.to(runtime.device)
+    try:
+        model.eval()
+        with torch.inference_mode():
+            for x, y in images.batches(batch_size, size=size, shard=group.shard):
+                with runtime.autocast():
+                    logits = model(runtime.to_device(x))
+                logits = logits.to(runtime.param_dtype)
+                sums[0] += F.cross_entropy(logits, y, reduction="sum")
+                sums[1] += (logits.argmax(dim=1) == y).sum()
+    finally:
+        for module, training in modes.items():
+            module.training = training
     loss, right = (group.all_reduce_sum(sums) / len(split)).tolist()
     return Score(loss, right)
 
 
-def _check(data: Data, settings: Settings, group: Processes) -> None:
-    if settings.batch_size < group.world_size:
-        raise ValueError(
-            f"batch_size must be at least {group.world_size}, an image for each"
-            f" process, got {settings.batch_size}"
-        )
-    for name in ("train", "validation", "test"):
-        if not len(getattr(data, name)):
-            raise ValueError(
-                f"data.{name} is empty: there is nothing to learn from or to score"
-            )
-
-
 def _loss(outputs: Any, y: Tensor, data: Data, settings: Settings) -> Any:
     """Cross-entropy; a net with auxiliary classifiers weighs theirs itself."""
-    several = isinstance(outputs, tuple)
-    shape = tuple((outputs[0] if several else outputs).shape)
-    if len(shape) != 2 or shape[1] != len(data.classes):
-        raise ValueError(
-            f"epoch 1: the net gives outputs of shape {shape}, but the data has"
-            f" {len(data.classes)} classes; build it with"
-            f" num_classes={len(data.classes)}"
-        )
-    if several:
+    check_outputs(outputs, len(data.classes))
+    if not isinstance(outputs, Tensor):
         return outputs.loss(y, settings.label_smoothing)
     return F.cross_entropy(outputs, y, label_smoothing=settings.label_smoothing)
 
 
-def _finite(train_loss: float, epoch: int, settings: Settings) -> float:
-    """`train_loss` itself, if it is a number."""
+def _mean(
+    means: Tensor, sizes: list[int], epoch: int, settings: Settings, group: Processes
+) -> float:
+    """The mean loss over all images of an epoch, from those of its batches."""
+    weights = torch.tensor(sizes, dtype=means.dtype, device=means.device)
+    weights = group.all_reduce_sum(weights)
+    train_loss = (means @ weights / weights.sum()).item()
     if not math.isfinite(train_loss):
         raise TrainingError(
             f"epoch {epoch + 1} of {settings.epochs}: the training loss is"

@@ -55,6 +55,18 @@ class Runtime:
             memory_format=self.memory_format
         )
 
+    def holds(self, net: nn.Module) -> bool:
+        """Whether `net` is as `prepare` would make it."""
+        return all(
+            value.device.type == self.device.type
+            and (not value.is_floating_point() or value.dtype == self.param_dtype)
+            and (
+                value.dim() != 4
+                or value.is_contiguous(memory_format=self.memory_format)
+            )
+            for value in (*net.parameters(), *net.buffers())
+        )
+
     def to_device(self, x: torch.Tensor) -> torch.Tensor:
         """A batch of pictures, on the device and in the memory format."""
         return x.to(self.device, self.param_dtype, memory_format=self.memory_format)
@@ -74,12 +86,13 @@ def runtime(
 
     Raises: ValueError if the device is not there or the precision has no such name.
     """
-    chosen = torch.device(device or os.environ.get("COURSE_DEVICE") or _device())
+    asked = device or os.environ.get("COURSE_DEVICE") or _device()
+    try:
+        chosen = torch.device(asked)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"there is no device {asked!r}: {_here()}") from error
     if chosen.type not in ("cpu", _device()):
-        raise ValueError(
-            f"device {str(chosen)!r} is not here; this machine has 'cpu' and prefers"
-            f" {_device()!r}"
-        )
+        raise ValueError(f"device {str(chosen)!r} is not here: {_here()}")
     name = (
         precision
         or os.environ.get("COURSE_PRECISION")
@@ -90,6 +103,10 @@ def runtime(
             f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
         )
     return Runtime(chosen, PRECISIONS[name], torch.channels_last)
+
+
+def _here() -> str:
+    return f"this machine has 'cpu' and prefers {_device()!r}"
 
 
 def _device() -> str:

@@ -1,0 +1,11 @@
+"""What goes wrong while training."""
+
+
+class TrainingError(Exception):
+    """Training went wrong; the message names the epoch and the cause."""
+
+
+class CheckpointError(ValueError, OSError):
+    """A checkpoint cannot be read or written where it is asked for; the message has
+    the path and the reason. Nothing was trained or changed.
+    """
