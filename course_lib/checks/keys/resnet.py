@@ -31,7 +31,7 @@ from course_lib.summary import count_parameters
     kind="implement",
     goal="compute a network's depth from its table",
     minutes=5,
-    first_hint="Count the convolutions of ResNet-34's blocks. Which layers are missing?",
+    first_hint="Count the convolutions of ResNet-34's blocks. What is missing?",
 )
 def depth(answer: Answer) -> None:
     """Against the names of Table 1 and of section 4.2, and for random networks."""
