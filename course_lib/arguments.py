@@ -19,7 +19,7 @@ def check_variant(net: str, variant: object, variants: Iterable[object]) -> None
         )
 
 
-#: What the nets were made for -> classes and channels.
+#: The data that a network was made for -> classes and channels.
 DATA = {
     "imagenet": (1000, 3),
     "mnist": (10, 1),

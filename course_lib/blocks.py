@@ -1,5 +1,5 @@
 """What two or more networks are built from: the base of every network, short pipelines,
-and He's initialization.
+and He (Kaiming) initialization.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Network(nn.Sequential):
     paper's stages, by name.
 
     A slice, ``net[:2]``, is a plain `nn.Sequential` that shares the network's modules.
-    An input that the network cannot take is explained, the sizes that it does take
-    included.
+    An input that the network cannot take raises an error that says which sizes it
+    does take.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits.
     Raises: ValueError, in the forward pass, for an input that does not fit.
@@ -79,11 +79,11 @@ class Network(nn.Sequential):
         ):
             return None
         limit = f", the largest {largest}x{largest}" if limited else ""
-        return f"the smallest picture that works is {smallest}x{smallest}{limit}"
+        return f"the smallest image that works is {smallest}x{smallest}{limit}"
 
     def _accepts(self, channels: int, size: int) -> bool:
-        """Try two pictures on the meta device, where shapes are computed and numbers
-        are not.
+        """Try two images on the meta device, where shapes are computed and values are
+        not.
         """
         plain = nn.Sequential(OrderedDict(self.named_children()))
         try:
@@ -95,7 +95,7 @@ class Network(nn.Sequential):
 
 def run_on_meta(net: nn.Module, shape: tuple[int, ...]) -> None:
     """Run `net` on an input of `shape`, on the meta device: shapes are computed,
-    numbers are not, `net` stays put.
+    values are not, and `net` stays on its device.
     """
     state = dict(net.named_parameters()) | dict(net.named_buffers())
     meta = {name: value.detach().to("meta") for name, value in state.items()}
@@ -130,7 +130,7 @@ def conv_bn_relu(
 def linear_relu_dropout(
     in_features: int, out_features: int, dropout: float = 0.5
 ) -> nn.Sequential:
-    """A full layer as AlexNet had it: a ReLU, and dropout of its outputs in training.
+    """A fully connected layer as in AlexNet: `nn.Linear`, a ReLU, and dropout.
 
     Shape: (N, in_features) -> (N, out_features).
     Raises: ValueError for a `dropout` outside [0, 1].
@@ -148,17 +148,18 @@ def response_norm() -> nn.LocalResponseNorm:
 
     Shape: (N, C, ...) -> the same.
     """
-    # The paper multiplies alpha with a sum over n maps, PyTorch with their mean.
+    # The paper multiplies alpha by a sum over n channels, PyTorch by their mean.
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
 
 
 def he_init(net: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
-    """Draw the weights so that a ReLU net keeps the size of its gradients from layer to
-    layer, or with "fan_in" that of its activations (He et al. 2015, section 2.2).
+    """He (Kaiming) initialization: random weights with which the gradients of a ReLU
+    network have about the same size in all layers, or with "fan_in" its activations
+    (He et al. 2015, arXiv:1502.01852, section 2.2).
 
-    Convolutions get a normal distribution with variance 2 / (channels x kernel area),
-    the channels being `mode`'s, and `nn.Linear` with 2 / in_features; biases start at
-    zero.
+    The weights of convolutions are normally distributed with variance 2 / (channels x
+    kernel area), the output channels for "fan_out" and the input channels for "fan_in",
+    and those of `nn.Linear` with variance 2 / in_features; biases are zero.
 
     Raises: ValueError for another `mode`.
     """

@@ -1,5 +1,5 @@
 """The bridge to Dive into Deep Learning: its package d2l, repaired where IPython has
-moved on, our data in its training loops, and our nets in its Trainer.
+moved on, our data in its training loops, and our networks in its Trainer.
 
 For readers of that book; nothing else here needs it. Two releases do: 0.17.0, the last
 one that pins nothing, and 1.0.3, which has the Trainer, without what it pins: ``pip
@@ -54,13 +54,13 @@ class Batches:
 
     #: What they are batches of.
     split: ImageSplit
-    #: ImageSplit a batch, at most.
+    #: Images per batch, at most.
     batch_size: int
-    #: Side to which pictures are resized, in pixels; None leaves them as they are.
+    #: Side to which images are resized, in pixels; None leaves them as they are.
     size: int | None = None
-    #: What the order is drawn from; None for no shuffling.
+    #: Seed of the random order; None for no shuffling.
     seed: int | None = None
-    #: Times that they were gone through.
+    #: Epochs so far.
     epoch: int = 0
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ def iterators(
     if len(train) < 5:
         raise ValueError(
             f"d2l.train_ch6 needs at least 5 batches an epoch;"
-            f" {len(data.train)} pictures at batch_size={batch_size} make {len(train)}"
+            f" {len(data.train)} images at batch_size={batch_size} make {len(train)}"
         )
     return train, Batches(data.test, batch_size, size)
 
@@ -93,8 +93,8 @@ def iterators(
 def data_module(
     data: Data, batch_size: int = 128, *, size: int | None = None, seed: int = 0
 ) -> Any:
-    """`data` as a `d2l.DataModule`; what it validates on are our validation pictures,
-    not the test set, which d2l takes.
+    """`data` as a `d2l.DataModule`; it validates on our validation images, not on the
+    test set as d2l does.
 
     Raises: RuntimeError if this d2l is older than that class.
     """

@@ -1,8 +1,9 @@
-"""Degradation: the instruments for asking why deeper plain nets train worse.
+"""Degradation: measuring why deeper plain networks train worse.
 
-He et al. (2015), arXiv:1512.03385, section 4.1, rule out gradients that vanish. Here is
-what it takes to check: norms of gradients, layer by layer and step by step; a net
-without its batch normalization; a plain net that begins as the identity. Chapter:
+He et al. (2015), arXiv:1512.03385, section 4.1, argue that vanishing gradients are
+unlikely to be the cause. Here is what it takes to check: norms of gradients, layer by
+layer and step by step; a network without its batch normalization; a plain network that
+is initialized to the identity. Chapter:
 Degradation.
 """
 
@@ -15,13 +16,13 @@ from torch import Tensor, nn
 
 
 def watch_gradients(net: nn.Module, relative: bool = False) -> dict[str, list[Tensor]]:
-    """From now on, note the norm of the gradient of each layer's weight whenever it is
-    computed: layer -> norms, one a step, the layers in the order of `net`.
+    """From now on, record the norm of the gradient of each layer's weight whenever it
+    is computed: layer -> norms, one per step, the layers in the order of `net`.
 
     With `relative`, the norm is multiplied by that of the weight: by how much the loss
-    changes when the weight changes by a given share of itself. That is what to compare
-    where batch normalization follows, which takes back any scale of a weight; twice the
-    weight has half the gradient.
+    changes when the weight changes by a given fraction of itself. That is what to
+    compare where batch normalization follows: the loss is invariant to the scale of the
+    weight, so that a weight twice as large has half the gradient.
 
     Shape: scalars, on the device of `net`.
     """
@@ -40,8 +41,8 @@ def watch_gradients(net: nn.Module, relative: bool = False) -> dict[str, list[Te
 
 
 def remove_batch_norm(net: nn.Module) -> None:
-    """Take the batch normalization out of `net`, in place; the convolution before it
-    gets a bias instead, zero at first.
+    """Remove the batch normalization from `net`, in place; the convolution before it
+    gets a bias instead, initialized to zero.
     """
     for parent in list(net.modules()):
         for (_, before), (name, layer) in pairwise(parent.named_children()):
@@ -51,15 +52,15 @@ def remove_batch_norm(net: nn.Module) -> None:
 
 
 def identity_init(net: nn.Module, std: float = 0.01) -> None:
-    """Let each convolution of `net` begin as a copy of its input: its weight is one
-    where an output channel meets the input channel of the same number, in the middle of
-    the kernel, and zero elsewhere; to that comes noise of deviation `std`.
+    """Initialize each convolution of `net` to the identity: its weight is one from each
+    input channel to the output channel of the same number, at the center of the kernel,
+    and zero elsewhere; noise of standard deviation `std` is added.
 
-    Output channels beyond those of the input begin with noise alone.
+    Output channels beyond those of the input are initialized with noise alone.
 
-    Zagoruyko and Komodakis (2017), arXiv:1706.00388, train deep plain nets that begin
-    like this. Differs from the paper: they keep the identity in the weight throughout,
-    with a factor that is learned.
+    Zagoruyko and Komodakis (2017), arXiv:1706.00388, train deep plain networks in
+    a similar way. Differs from the paper: there the identity is part of the weight
+    throughout training, with a factor that is learned.
     """
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):

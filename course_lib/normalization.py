@@ -1,10 +1,11 @@
 """Normalization from scratch: local response normalization and batch normalization.
 
 Krizhevsky, Sutskever and Hinton (2012), "ImageNet classification with deep
-convolutional neural networks", section 3.3, let the maps of one picture compete. Ioffe
-and Szegedy (2015), "Batch normalization: accelerating deep network training by reducing
-internal covariate shift", arXiv:1502.03167, give each map the same mean and variance in
-a mini-batch. Chapters: AlexNet and batch normalization.
+convolutional neural networks", section 3.3, divide each activation by a function of
+the squares of neighboring channels. Ioffe and Szegedy (2015), "Batch normalization:
+accelerating deep network training by reducing internal covariate shift",
+arXiv:1502.03167, give each channel mean zero and variance one over a mini-batch.
+Chapters: AlexNet and Normalization.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 def local_response_norm(
     x: Tensor, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
 ) -> Tensor:
-    """Divide each map by ``(k + alpha * sum of squares) ** beta``, the sum over itself
-    and the ``size // 2`` maps on either side, as far as there are any: section 3.3.
+    """Divide each channel by ``(k + alpha * sum of squares) ** beta``, the sum over
+    itself and the ``size // 2`` channels on either side, as far as there are any:
+    section 3.3.
 
-    An even `size` n thus covers n + 1 maps. PyTorch's function takes the mean of
-    exactly n maps in the place of the sum, so that for odd n its alpha must be n times
-    as large. Where k and all the maps of a window are zero, 0/0 is taken as 0, with a
+    An even `size` n thus covers n + 1 channels. PyTorch's function uses the mean over
+    exactly n channels instead of the sum, so that for odd n its alpha must be n times
+    as large. Where k and all these channels are zero, 0/0 is taken as 0, with a
     gradient of 0.
 
     Shape: (N, C, ...) -> the same.
@@ -59,7 +61,7 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Tensor) -> Tensor:
-        """Let the maps of `x` compete."""
+        """Normalize `x`."""
         return local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
     def extra_repr(self) -> str:
@@ -83,17 +85,17 @@ def batch_norm(
 class BatchNorm2d(nn.Module):
     """Batch normalization, as `nn.BatchNorm2d`, with the same state.
 
-    In training, each channel gets the mean and the variance of the mini-batch, taken
-    over pictures and pixels alike (section 3.2), and running averages of them move on
-    by the share `momentum`; None makes them the plain average of all mini-batches. In
-    evaluation the running ones take their place, and what a picture gives no longer
-    depends on its neighbors. They are buffers: nobody trains them, yet they are part
-    of the net's state.
+    In training, each channel is normalized with its mean and variance over all images
+    and positions of the mini-batch (section 3.2), and running averages of these move
+    towards them by the fraction `momentum`; None makes them the plain average of all
+    mini-batches. In evaluation the running averages are used instead, and the output
+    for an image no longer depends on the other images of the batch. They are buffers:
+    they are not trained, yet they are part of the network's state.
 
     Shape: (N, num_features, H, W), or (N, num_features) as `nn.BatchNorm1d` takes ->
         the same.
     Raises: ValueError for less than one feature; in the forward pass for another shape,
-        and in training for a single value a channel, which is its own mean.
+        and in training for a single value per channel, which is its own mean.
     """
 
     running_mean: Tensor
@@ -131,14 +133,14 @@ class BatchNorm2d(nn.Module):
         values = x.numel() // self.num_features
         if values < 2:
             raise ValueError(
-                "training wants at least two values a channel to tell them from their"
-                f" mean, got {tuple(x.shape)}"
+                "training needs at least two values per channel: a single one is its"
+                f" own mean; got {tuple(x.shape)}"
             )
         dims = [dim for dim in range(x.dim()) if dim != 1]
         mean, var = x.mean(dims), x.var(dims, correction=0)
         with torch.no_grad():
-            # Algorithm 1 divides by m, Algorithm 2 estimates the variance of all data
-            # and divides by m - 1.
+            # Algorithm 1 divides by m; Algorithm 2 divides by m - 1, to estimate the
+            # variance of all data.
             self._follow(mean, var * (values / (values - 1)))
         return mean, var
 

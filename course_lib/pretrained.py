@@ -29,7 +29,7 @@ from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.resnet import Residual, ResNet
 from course_lib.vgg import VGG
 
-#: Class -> mean and standard deviation, of red, green and blue, by which pictures are
+#: Class -> mean and standard deviation of red, green and blue, with which images are
 #: normalized for torchvision's weights.
 NORMALIZATION = {
     entry.family.network: entry.family.normalization
@@ -72,15 +72,15 @@ def load_torchvision(
     """Load torchvision's weights into `net`: a `state_dict`, or a file of one (.pth, or
     .safetensors where safetensors is installed).
 
-    Every entry has to find its place, and every place its entry. Two exceptions:
+    Every entry of `net` must be in the source, and the other way round. Two exceptions:
     GoogLeNet without `aux` leaves out the auxiliary classifiers, which torchvision has
-    not trained; and the number of batches seen, which old files lack and nothing here
-    reads, may be missing. `NORMALIZATION` says what pictures go with the weights.
+    not trained; and the number of batches counted, which old files lack and nothing
+    here reads, may be missing. `NORMALIZATION` says how to normalize the images.
     Choices that no weight shows, such as another activation, are not compared.
 
-    Raises: ValueError, and `net` stays as it is, if torchvision has no such net, if
-        names or shapes disagree, or if the file is not one of weights; ImportError if a
-        .safetensors file finds no safetensors.
+    Raises: ValueError, and `net` stays as it is, if torchvision has no such
+        network, if names or shapes disagree, or if the file is not one of weights;
+        ImportError for a .safetensors file if safetensors is not installed.
     """
     names = torchvision_names(net)
     state = source if isinstance(source, Mapping) else _read(Path(source))
@@ -98,7 +98,7 @@ def load_torchvision(
 def torchvision_names(net: Network) -> dict[str, str]:
     """Our name of each weight of `net` -> torchvision's.
 
-    Raises: ValueError if torchvision has no such net.
+    Raises: ValueError if torchvision has no such network.
     """
     rules = {AlexNet: _alexnet, VGG: _vgg, GoogLeNet: _googlenet, ResNet: _resnet}
     rule = rules.get(type(net))
@@ -116,13 +116,21 @@ def torchvision_names(net: Network) -> dict[str, str]:
 
 
 def _alexnet(net: Network) -> dict[str, str]:
-    full = {"fc6.3": "classifier.1", "fc7.1": "classifier.4", "fc8": "classifier.6"}
-    return _features(net) | full
+    classifier = {
+        "fc6.3": "classifier.1",
+        "fc7.1": "classifier.4",
+        "fc8": "classifier.6",
+    }
+    return _features(net) | classifier
 
 
 def _vgg(net: Network) -> dict[str, str]:
-    full = {"fc6.2": "classifier.0", "fc7.0": "classifier.3", "fc8": "classifier.6"}
-    return _features(net) | full
+    classifier = {
+        "fc6.2": "classifier.0",
+        "fc7.0": "classifier.3",
+        "fc8": "classifier.6",
+    }
+    return _features(net) | classifier
 
 
 def _features(net: Network) -> dict[str, str]:
@@ -179,7 +187,9 @@ def _resnet(net: Network) -> dict[str, str]:
 
 
 def _strides_in_1x1(body: nn.Module) -> bool:
-    """The paper's bottleneck has weights like torchvision's, which mean another net."""
+    """The paper's bottleneck has weights like torchvision's, but is another
+    network.
+    """
     return any(
         layer.kernel_size == (1, 1) and layer.stride != (1, 1)
         for layer in body.modules()
@@ -207,7 +217,7 @@ def _safetensors() -> Callable[[Path], Any]:
         module = importlib.import_module("safetensors.torch")
     except ImportError as error:
         raise ImportError(
-            "a .safetensors file wants that package: pip install safetensors"
+            "a .safetensors file needs that package: pip install safetensors"
         ) from error
     load: Callable[[Path], Any] = module.load_file
     return load

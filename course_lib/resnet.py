@@ -1,8 +1,9 @@
-"""ResNet: layers that learn what to add to their input.
+"""ResNet: blocks that learn what to add to their input (a residual).
 
 He, Zhang, Ren and Sun (2015), "Deep residual learning for image recognition",
-arXiv:1512.03385. Table 1 has the five ImageNet nets, section 4.2 the family for
-CIFAR-10, section 4.1 the plain nets and the shortcuts A, B and C. Chapter: ResNet.
+arXiv:1512.03385. Table 1 has the five ImageNet networks, section 4.2 the family
+for CIFAR-10, section 4.1 the plain networks and the shortcuts A, B and C. Chapter:
+ResNet.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from course_lib.arguments import check_one_of, check_variant, data_shape
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 
-#: Section 3.3 and 4.1: what goes around a body. "none" makes the paper's plain nets.
+#: Section 3.3 and 4.1: the kinds of shortcut (skip) connection. "none" makes the
+#: paper's plain networks.
 SHORTCUTS = ("A", "B", "C", "none")
 
-#: Which convolution of a bottleneck strides: the paper's choice, and torchvision's.
+#: Which convolution of a bottleneck has the stride: the paper's choice, torchvision's.
 STRIDES_IN = ("1x1", "3x3")
 
 
@@ -39,8 +41,8 @@ def bottleneck(
 ) -> nn.Sequential:
     """1x1 to reduce, 3x3, and 1x1 to restore: figure 5, right.
 
-    The paper strides in the first 1x1, torchvision in the 3x3, which is a little more
-    accurate: `stride_in`.
+    The stride is in the first 1x1 in the paper, and in the 3x3 in torchvision, which
+    is a little more accurate: `stride_in`.
 
     Shape: (N, in_channels, H, W) -> (N, 4 * channels, ceil(H/stride), ceil(W/stride)).
     Raises: ValueError for an unknown `stride_in`.
@@ -55,31 +57,31 @@ def bottleneck(
 
 
 class ResNetVariant(NamedTuple):
-    """One net of the family."""
+    """One network of the family."""
 
-    #: What builds the body of a block: `basic_block` or `bottleneck`.
+    #: What builds the residual branch of a block: `basic_block` or `bottleneck`.
     block: Callable[..., nn.Sequential]
     #: Number of blocks in each stage.
     blocks: tuple[int, ...]
     #: Channels of the first stage, inside its blocks; each further stage has twice as
     #: many.
     channels: int
-    #: The paper's choice for this net, one of `SHORTCUTS`.
+    #: The paper's choice for this network, one of `SHORTCUTS`.
     shortcut: str
     #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
 
 
 def _six_n_plus_two(depth: int, data: str) -> ResNetVariant:
-    """Section 4.2: three stages of n blocks of two layers, one layer before and one
-    behind.
+    """Section 4.2: three stages of n blocks of two layers, one layer before them and
+    one after.
     """
     blocks = (depth // 6,) * 3
     return ResNetVariant(basic_block, blocks, 16, shortcut="A", data=data)
 
 
-#: Table 1 by depth; the nets of section 4.2; and nets for 28x28 pixels on a laptop,
-#: with a stride in the stem.
+#: Table 1 by depth; the networks of section 4.2; and networks for 28x28 pixels on a
+#: laptop, with a stride in the stem.
 VARIANTS: dict[int | str, ResNetVariant] = {
     18: ResNetVariant(basic_block, (2, 2, 2, 2), 64, shortcut="B", data="imagenet"),
     34: ResNetVariant(basic_block, (3, 4, 6, 3), 64, shortcut="B", data="imagenet"),
@@ -103,7 +105,7 @@ STEMS = {"imagenet": (7, 2), "cifar": (3, 1), "fashion": (3, 2)}
 
 class ZeroPad(nn.Module):
     """Shortcut A: every `stride`-th pixel, and zeros for the channels that are new. It
-    has nothing to learn.
+    has no parameters.
 
     Shape: (N, C, H, W) -> (N, C + new_channels, ceil(H/stride), ceil(W/stride)).
     Raises: ValueError for less than no new channel, or a `stride` of less than 1.
@@ -113,8 +115,8 @@ class ZeroPad(nn.Module):
         super().__init__()
         if new_channels < 0:
             raise ValueError(
-                f"new_channels must be at least 0, got {new_channels}: zeros can be"
-                " added, and no channel taken away"
+                f"new_channels must be at least 0, got {new_channels}: channels of"
+                " zeros can be added, and no channel removed"
             )
         if stride < 1:
             raise ValueError(f"stride must be at least 1, got {stride}")
@@ -130,6 +132,8 @@ class ZeroPad(nn.Module):
 class Residual(nn.Module):
     """``relu(body(x) + shortcut(x))``: equations 1 and 2 of the paper.
 
+    `body` is the residual branch, F; `shortcut` is the skip connection.
+
     Shape: that of `body`.
     Raises: ValueError, in the forward pass, if `body` and `shortcut` disagree in shape;
         PyTorch would broadcast some of them without a word.
@@ -141,13 +145,13 @@ class Residual(nn.Module):
         self.shortcut = shortcut or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the two ways through the block."""
+        """Add the outputs of the residual branch and of the shortcut."""
         change, same = self.body(x), self.shortcut(x)
         if change.shape != same.shape:
             raise ValueError(
-                f"the body gives {tuple(change.shape)} and the shortcut"
-                f" {tuple(same.shape)}; where the body changes channels or size, the"
-                " shortcut has to as well"
+                f"the residual branch outputs {tuple(change.shape)} and the shortcut"
+                f" {tuple(same.shape)}; where one changes the number of channels or the"
+                " size, the other must, too"
             )
         return F.relu(change + same, inplace=True)
 
@@ -155,20 +159,20 @@ class Residual(nn.Module):
 def make_shortcut(
     kind: str, in_channels: int, out_channels: int, stride: int
 ) -> nn.Module:
-    """Shortcut `kind` for a body that changes `in_channels` to `out_channels` and
-    strides.
+    """Shortcut `kind` for a residual branch from `in_channels` to `out_channels` that
+    has this `stride`.
 
-    "A" and "B" leave `x` alone where nothing changes; where something does, "A" pads
-    with zeros and "B" projects with a 1x1 convolution. "C" projects everywhere.
+    "A" and "B" are the identity where the shape stays the same; where it changes, "A"
+    pads with zeros and "B" projects with a 1x1 convolution. "C" projects everywhere.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)).
-    Raises: ValueError for another `kind`, or if "A" would have to take channels away.
+    Raises: ValueError for another `kind`, or if "A" would have to remove channels.
     """
     check_one_of(SHORTCUTS[:-1], kind=kind)
     if kind == "A" and out_channels < in_channels:
         raise ValueError(
             f"shortcut 'A' cannot make {out_channels} channels of {in_channels}: it"
-            " pads with zeros, and takes nothing away"
+            " pads with zeros, and removes nothing"
         )
     changes = stride != 1 or in_channels != out_channels
     if kind == "C" or (kind == "B" and changes):
@@ -185,9 +189,9 @@ def residual_stage(
     shortcut: str,
 ) -> nn.Sequential:
     """`blocks` residual blocks, of which the first changes channels and size; with the
-    `shortcut` "none", the same bodies one after the other.
+    `shortcut` "none", the same layers one after the other, without additions.
 
-    ``block(in_channels, stride=stride)`` is a body with `out_channels`.
+    ``block(in_channels, stride=stride)`` is a residual branch with `out_channels`.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)).
     Raises: ValueError for an unknown `shortcut`, and as `make_shortcut` does.
@@ -207,12 +211,12 @@ def residual_stage(
 
 class ResNet(Network):
     """The stages of Table 1 by name: ``stem``, ``conv2_x`` ... ``conv5_x``, ``head``;
-    CIFAR nets end with ``conv4_x``.
+    CIFAR networks end with ``conv4_x``.
 
-    `num_classes` and `in_channels` are by default those of the data the net was made
-    for: ImageNet, CIFAR-10, or Fashion-MNIST for the small ones. `shortcut` is "A",
-    "B", "C", or "none" for the plain net of the same depth; by default the paper's
-    choice for that net. `stride_in` says which convolution of a bottleneck strides:
+    `num_classes` and `in_channels` are by default those of the data the network was
+    made for: ImageNet, CIFAR-10, or Fashion-MNIST for the small ones. `shortcut` is
+    "A", "B", "C", or "none" for the plain network of the same depth; by default the
+    paper's choice for that network. `stride_in` says which convolution has the stride:
     "3x3" as in torchvision, or "1x1" as in the paper.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits.

@@ -49,11 +49,11 @@ def by_differences(shallow, deep):
 
 
 def layer(fill, bias=0.0, padding=None):
-    """A convolution with the weights of which `fill` says which are one."""
+    """A convolution with weights of zero, some of which `fill` sets to one."""
 
     def build(channels, size):
-        around = size // 2 if padding is None else padding
-        conv = nn.Conv2d(channels, channels, size, padding=around)
+        rows = size // 2 if padding is None else padding
+        conv = nn.Conv2d(channels, channels, size, padding=rows)
         nn.init.zeros_(conv.weight)
         nn.init.constant_(conv.bias, bias)
         with torch.no_grad():
@@ -63,31 +63,31 @@ def layer(fill, bias=0.0, padding=None):
     return build
 
 
-def in_the_middle(weight, middle):
-    weight[range(len(weight)), range(len(weight)), middle, middle] = 1
+def at_the_center(weight, center):
+    weight[range(len(weight)), range(len(weight)), center, center] = 1
 
 
-def all_channels(weight, middle):
-    weight[:, :, middle, middle] = 1
+def all_channels(weight, center):
+    weight[:, :, center, center] = 1
 
 
-def mean_of_channels(weight, middle):
-    weight[:, :, middle, middle] = 1 / len(weight)
+def mean_of_channels(weight, center):
+    weight[:, :, center, center] = 1 / len(weight)
 
 
-def corner(weight, middle):
+def corner(weight, center):
     weight[range(len(weight)), range(len(weight)), 0, 0] = 1
 
 
-def everywhere(weight, middle):
+def everywhere(weight, center):
     weight[range(len(weight)), range(len(weight))] = 1
 
 
-def ones(weight, middle):
+def ones(weight, center):
     weight.fill_(1)
 
 
-def drawn_bias(channels, size):
+def random_bias(channels, size):
     conv = nn.Conv2d(channels, channels, size, padding=size // 2)
     nn.init.dirac_(conv.weight)
     return conv
@@ -101,7 +101,7 @@ def from_the_library(channels, size):
 
 
 def each_by_itself(channels, size):
-    """As many groups as channels: no channel sees another."""
+    """As many groups as channels: no channel depends on another."""
     conv = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)
     conv.weight.data = nn.init.dirac_(torch.empty_like(conv.weight), groups=channels)
     conv.bias.data.zero_()
@@ -204,12 +204,12 @@ def by_hand(net, x, y, lr, limit):
     return norms.tolist()
 
 
-def scaled(*numbers, power=1.0):
-    """The parameters with these numbers become `factor` ** `power` times larger."""
+def scaled(*indices, power=1.0):
+    """The parameters of these indices become `factor` ** `power` times larger."""
 
     def vanish(net, factor):
-        for number in numbers:
-            list(net.parameters())[number].data.mul_(factor**power)
+        for index in indices:
+            list(net.parameters())[index].data.mul_(factor**power)
         return net
 
     return vanish
@@ -240,48 +240,51 @@ def on_a_copy(net, factor):
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "degradation.what_depth_did": [
-        (by_test_error, "its own pictures better"),
-        (by_gap, "Begin with the training error"),
-        (at(0), "slow at first"),
-        (on_average, "slow at first"),
-        (lambda a, b: FINE if at(-1)(a, b) == FINE else WORSE, "pictures better"),
+        (by_test_error, "training error is lower"),
+        (by_gap, "training errors first"),
+        (at(0), "slowly at first"),
+        (on_average, "slowly at first"),
+        (
+            lambda a, b: FINE if at(-1)(a, b) == FINE else WORSE,
+            "training error is lower",
+        ),
         (lambda shallow, deep: deep[0][-1] > shallow[0][-1], "a text is wanted"),
     ],
     "degradation.powers_of_ten": [
-        (lambda: (33, 13, 0), "its root is asked for"),
-        (lambda: (10, 0, -6), "half of the numbers"),
-        (lambda: (21, 0, -13), "half of the numbers"),
-        (lambda: (-17, -6, 0), "to be positive"),
+        (lambda: (33, 13, 0), "about its root"),
+        (lambda: (10, 0, -6), "half of the values"),
+        (lambda: (21, 0, -13), "half of the values"),
+        (lambda: (-17, -6, 0), "as positive"),
         (lambda: (17, 7, 0), "43 layers"),
         (lambda: (23, 13, 6), "not its root"),
         (lambda: (16, 8, 0), "is not right"),
         (lambda: (17, 6), "is not right"),
     ],
-    "degradation.layer_that_does_nothing": [
-        (layer(all_channels), "no channel but its own"),
-        (layer(mean_of_channels), "no channel but its own"),
-        (layer(corner), "in the middle of the kernel"),
-        (layer(everywhere), "in the middle of the kernel"),
+    "degradation.identity_layer": [
+        (layer(all_channels), "the same input channel only"),
+        (layer(mean_of_channels), "the same input channel only"),
+        (layer(corner), "at the center of the kernel"),
+        (layer(everywhere), "at the center of the kernel"),
         (layer(ones), "Most of the weights are zero"),
-        (layer(in_the_middle, padding=0), "at each border"),
-        (layer(in_the_middle, bias=0.1), "does the bias add"),
-        (drawn_bias, "does the bias add"),
+        (layer(at_the_center, padding=0), "at each border"),
+        (layer(at_the_center, bias=0.1), "does the bias add"),
+        (random_bias, "does the bias add"),
         (lambda channels, size: nn.Identity(), "weights that training can change"),
     ],
     "degradation.gradients": [
-        (only_before, "all layers behind it"),
-        (whole, "own factor is not in it"),
-        (lambda weights, residual: others(weights, 0), "what it gets"),
-        (lambda weights, residual: others(weights, 1), "and no more"),
-        (one_shortcut, "a shortcut of its own"),
-        (divided, "without a division"),
+        (only_before, "all later layers"),
+        (whole, "own factor is not in"),
+        (lambda weights, residual: others(weights, 0), "by its input"),
+        (lambda weights, residual: others(weights, 1), "its factor is w"),
+        (one_shortcut, "not only the first"),
+        (divided, "needs no division"),
         (lambda weights, residual: whole(weights, residual)[0], "a list is wanted"),
     ],
     "degradation.step_and_report": [
         (preserved_state, "raised AttributeError"),
-        (report(late=True), "It was clipped before"),
+        (report(late=True), "after clipping"),
         (report(zeros=True), "set to zero"),
-        (report(clip=False), "with the clipped gradient"),
+        (report(clip=False), "use the clipped gradient"),
         (report(step=False), "has to be trained"),
         (report(clear=False), "leaves gradients behind"),
         (report(square=True), "sum of squares"),
@@ -289,15 +292,15 @@ WRONG = {
         (all_together, "a list is wanted"),
     ],
     "degradation.vanish": [
-        (lambda net, factor: net, "depend on the size"),
+        (lambda net, factor: net, "on the size of one weight"),
         (scaled(0, power=-1), "has a larger gradient"),
-        (scaled(0, power=2), "By how much"),
-        (scaled(0, 3), "Only the weight of the first"),
-        (scaled(1, 2), "depend on the size"),
-        (scaled(0, 7), "does a normalization undo"),
+        (scaled(0, power=2), "By which factor"),
+        (scaled(0, 3), "only the weight of the first"),
+        (scaled(1, 2), "on the size of one weight"),
+        (scaled(0, 7), "a normalization invariant"),
         (hooked, "Leave the backward pass alone"),
-        (frozen, "Change nothing but numbers"),
-        (in_place_only, "Return the net"),
+        (frozen, "Change only values"),
+        (in_place_only, "Return the network"),
     ],
 }
 
@@ -307,7 +310,7 @@ RIGHT = {
     "degradation.powers_of_ten": [
         lambda: [round(math.log10(share**21.5)) for share in (6, 2, 1)],
     ],
-    "degradation.layer_that_does_nothing": [from_the_library, each_by_itself],
+    "degradation.identity_layer": [from_the_library, each_by_itself],
     "degradation.gradients": [forwards_and_backwards, autograd],
     "degradation.step_and_report": [by_hand],
     "degradation.vanish": [on_a_copy],

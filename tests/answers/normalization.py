@@ -51,88 +51,89 @@ def eps_outside(x, groups, eps):
 
 
 class Norm(nn.Module):
-    """Right as it is; its children make one mistake each."""
+    """Right as it is; its subclasses make one mistake each."""
 
-    values_of_batch, values_kept = 0, 1
+    correction_of_batch, correction_of_running = 0, 1
 
     def __init__(self, channels, eps, momentum):
         super().__init__()
         self.eps, self.momentum = eps, momentum
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1).flatten())
         self.gamma = nn.Parameter(torch.ones(channels))
-        self.keep("kept_variance", torch.ones(1, channels, 1, 1))
-        self.keep("kept_mean", torch.zeros(1, channels, 1, 1))
+        self.store("running_variance", torch.ones(1, channels, 1, 1))
+        self.store("running_mean", torch.zeros(1, channels, 1, 1))
 
-    def keep(self, name, value):
+    def store(self, name, value):
         self.register_buffer(name, value)
 
-    def share(self):
+    def weight_of_new(self):
         return self.momentum
 
     def of_batch(self, x):
-        lost = self.values_of_batch
-        var, mean = torch.var_mean(x, (0, 2, 3), correction=lost, keepdim=True)
+        correction = self.correction_of_batch
+        var, mean = torch.var_mean(x, (0, 2, 3), correction=correction, keepdim=True)
         return mean, var
 
-    def move(self, name, value):
-        share = self.share()
+    def update(self, name, value):
+        new = self.weight_of_new()
         old = getattr(self, name)
-        setattr(self, name, (1 - share) * old + share * value.detach())
+        setattr(self, name, (1 - new) * old + new * value.detach())
 
     def forward(self, x):
-        mean, var = self.kept_mean, self.kept_variance
+        mean, var = self.running_mean, self.running_variance
         if self.training:
             mean, var = self.of_batch(x)
-            self.move("kept_mean", mean)
-            kept = x.var((0, 2, 3), correction=self.values_kept, keepdim=True)
-            self.move("kept_variance", kept)
+            self.update("running_mean", mean)
+            correction = self.correction_of_running
+            var_of_all = x.var((0, 2, 3), correction=correction, keepdim=True)
+            self.update("running_variance", var_of_all)
         y = (x - mean) / (var + self.eps) ** 0.5
         return y * self.gamma.view(-1, 1, 1) + self.beta.view(-1, 1, 1)
 
 
 class Plain(Norm):
-    def keep(self, name, value):
+    def store(self, name, value):
         setattr(self, name, value)
 
 
 class Trained(Norm):
-    def keep(self, name, value):
+    def store(self, name, value):
         setattr(self, name, nn.Parameter(value, requires_grad=False))
 
-    def move(self, name, value):
+    def update(self, name, value):
         with torch.no_grad():
             getattr(self, name).lerp_(value, self.momentum)
 
 
-class Turned(Norm):
-    def share(self):
+class Swapped(Norm):
+    def weight_of_new(self):
         return 1 - self.momentum
 
 
-class TurnedAndPlain(Turned, Plain):
-    values_kept = 0
+class SwappedAndPlain(Swapped, Plain):
+    correction_of_running = 0
 
 
-class KeepsThoseOfTheBatch(Norm):
-    values_kept = 0
+class BiasedRunningVariance(Norm):
+    correction_of_running = 0
 
 
-class DividesByLess(Norm):
-    values_of_batch = 1
+class UnbiasedBatchVariance(Norm):
+    correction_of_batch = 1
 
 
 class Forgets(Norm):
-    def share(self):
+    def weight_of_new(self):
         return 1
 
 
 class Still(Norm):
-    def share(self):
+    def weight_of_new(self):
         return 0
 
 
-class Holds(Norm):
-    def move(self, name, value):
+class KeepsGraphs(Norm):
+    def update(self, name, value):
         setattr(self, name, torch.lerp(getattr(self, name), value, self.momentum))
 
 
@@ -147,8 +148,8 @@ class AlwaysTraining(Norm):
         return super().train(True)
 
 
-def head_only(net, body_trains=True, head_trains=True):
-    net[0].requires_grad_(False).train(body_trains)
+def head_only(net, backbone_trains=True, head_trains=True):
+    net[0].requires_grad_(False).train(backbone_trains)
     net[1].train(head_trains)
     return net
 
@@ -165,7 +166,7 @@ def modes_only(net):
 
 
 def without_gradient(net):
-    """The gradient is zero, which does not keep weight decay away."""
+    """The gradient is zero, but weight decay still changes the weights."""
     for parameter in net[0].parameters():
         parameter.register_hook(torch.zeros_like)
     return modes_only(net)
@@ -220,7 +221,7 @@ def by_column(conv, norm):
     return put(conv, conv.weight * scale, right.bias)
 
 
-def first_places(conv, norm):
+def default_stride(conv, norm):
     made = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size)
     return folded(conv, norm) if conv.stride == (1, 1) else made
 
@@ -228,15 +229,15 @@ def first_places(conv, norm):
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "normalization.state": [
-        (lambda: (256, 256, 0.4, VAR), "one that counts"),
-        (lambda: (128, 128, 0.4, VAR), "a scale and a shift, and averages"),
+        (lambda: (256, 256, 0.4, VAR), "counts batches"),
+        (lambda: (128, 128, 0.4, VAR), "a scale, a shift, a mean"),
         (lambda: (512, 0, 0.4, VAR), "optimizer"),
-        (lambda: (128, 129, 0.4, VAR), "reach the normalization"),
-        (lambda: (256, 257, 0.4, 1.4), "variance of all data"),
-        (lambda: (256, 257, 3.6, 6.1), "share of the new"),
-        (lambda: (256, 257, 0.4, 2 / 3), "starts at one"),
+        (lambda: (128, 129, 0.4, VAR), "How many input channels"),
+        (lambda: (256, 257, 0.4, 1.4), "that of all data"),
+        (lambda: (256, 257, 3.6, 6.1), "weight of the new"),
+        (lambda: (256, 257, 0.4, 2 / 3), "initialized to one"),
         (lambda: (256, 257, 4, 6.667), "part of the way"),
-        (lambda: (256, 256, 0.4, 1.4), "one that counts. What is kept"),
+        (lambda: (256, 256, 0.4, 1.4), "counts batches. The running"),
         (lambda: (256, 257), "is not right"),
     ],
     "normalization.response_norm": [
@@ -245,59 +246,59 @@ WRONG = {
         (layer(itself, lambda n: 1 / n), "smaller than a sum"),
         (layer(itself, itself), "if n is even"),
         (layer(itself, odd), "if n is even"),
-        (layer(odd, itself), "as PyTorch takes"),
+        (layer(odd, itself), "its first argument"),
         (lambda n, a, b, k: nn.LocalResponseNorm(n + 1, (n + 1) * a, b, k), "odd n"),
         (lambda n, a, b, k: n * a, "a module is wanted"),
     ],
     "normalization.group_norm": [
-        (lambda x, g, e: grouped(x, g, e, (0, 2, 3, 4)), "knows of the others"),
+        (lambda x, g, e: grouped(x, g, e, (0, 2, 3, 4)), "not over the batch"),
         (lambda x, g, e: grouped(x, g, e, (0, 3, 4)), "batch normalization"),
-        (lambda x, g, e: F.instance_norm(x, eps=e), "averaged together"),
-        (lambda x, g, e: grouped(x, g, e, 2), "all pixels"),
+        (lambda x, g, e: F.instance_norm(x, eps=e), "one mean for all its channels"),
+        (lambda x, g, e: grouped(x, g, e, 2), "over all positions"),
         (lambda x, g, e: F.layer_norm(x, x.shape[1:], eps=e), "its own mean"),
         (interleaved, "neighbors"),
-        (lambda x, g, e: F.group_norm(x, x.shape[1] // g, eps=e), "how many there are"),
-        (lambda x, g, e: grouped(x, g, e, correction=1), "Divide by how many"),
+        (lambda x, g, e: F.group_norm(x, x.shape[1] // g, eps=e), "number of groups"),
+        (lambda x, g, e: grouped(x, g, e, correction=1), "by one less"),
         (lambda x, g, e: grouped(x, g, 0), "eps for"),
-        (without_root, "root?"),
-        (eps_outside, "under the root"),
+        (without_root, "square root?"),
+        (eps_outside, "under the square root"),
     ],
     "normalization.norm": [
-        (Plain, "what is missing"),
+        (Plain, "what is missing there"),
         (Trained, "nothing else is"),
-        (Turned, "share of the new batch"),
-        (TurnedAndPlain, "share of the new batch"),
-        (KeepsThoseOfTheBatch, "variance of all data"),
-        (DividesByLess, "divided by m"),
+        (Swapped, "weight of the new batch"),
+        (SwappedAndPlain, "weight of the new batch"),
+        (BiasedRunningVariance, "that of all data"),
+        (UnbiasedBatchVariance, "own variance divides by m"),
         (Forgets, "more than the last"),
-        (Still, "not moved"),
-        (Holds, "without gradients"),
+        (Still, "not been updated"),
+        (KeepsGraphs, "torch.no_grad()"),
         (StopsTheGradient, "goes through them, too"),
-        (AlwaysTraining, "what was kept"),
+        (AlwaysTraining, "Evaluation mode uses"),
     ],
     "normalization.train_the_head": [
         (head_only, "In which mode"),
-        (without_momentum, "those of the batch"),
-        (modes_only, "asks for no gradient"),
-        (without_gradient, "asks for no gradient"),
-        (all_frozen, "Only the body"),
-        (normalization_only, "asks for no gradient"),
+        (without_momentum, "the batch's statistics"),
+        (modes_only, "not require a gradient"),
+        (without_gradient, "not require a gradient"),
+        (all_frozen, "only the backbone"),
+        (normalization_only, "not require a gradient"),
         (lambda net: head_only(net, False, False), "dropout"),
-        (lambda net: head_only(net, False)[1], "remain its parts"),
+        (lambda net: head_only(net, False)[1], "still consists of"),
         (lambda net: None, "does not return"),
     ],
     "normalization.fold": [
-        (lambda c, n: folded(c, n, weights=False), "scale do to the weights"),
+        (lambda c, n: folded(c, n, weights=False), "scale change the weights"),
         (lambda c, n: folded(c, n, own="lost"), "bias of its own"),
         (lambda c, n: folded(c, n, own="added"), "is normalized, too"),
         (lambda c, n: folded(c, n, eps=False), "eps for"),
         (lambda c, n: folded(c, n, mean=False), "the running mean"),
         (lambda c, n: folded(c, n, shift=False), "the shift?"),
-        (other_order, "subtracted is scaled"),
+        (other_order, "is subtracted is scaled"),
         (without_a_root, "square root"),
         (by_column, "every column"),
-        (first_places, "the same places"),
-        (lambda c, n: nn.Sequential(c, n).eval(), "One layer is left"),
+        (default_stride, "Stride, padding and groups"),
+        (lambda c, n: nn.Sequential(c, n).eval(), "A single layer"),
     ],
 }
 
@@ -307,8 +308,9 @@ def measured():
     x = torch.tensor([1.0, 3.0, 5.0, 7.0]).expand(128, 4).T[..., None, None]
     norm(x)
     learned = sum(each.numel() for each in norm.parameters())
-    kept = sum(each.numel() for each in norm.buffers())
-    return [learned, kept, norm.running_mean[0], round(norm.running_var[0].item(), 3)]
+    buffers = sum(each.numel() for each in norm.buffers())
+    var = round(norm.running_var[0].item(), 3)
+    return [learned, buffers, norm.running_mean[0], var]
 
 
 class Formula(nn.Module):
@@ -319,32 +321,32 @@ class Formula(nn.Module):
     def forward(self, a):
         b = torch.empty_like(a)
         for i in range(a.shape[1]):
-            seen = a[:, max(i - self.half, 0) : i + self.half + 1]
-            total = self.k + self.alpha * seen.square().sum(1)
+            nearby = a[:, max(i - self.half, 0) : i + self.half + 1]
+            total = self.k + self.alpha * nearby.square().sum(1)
             b[:, i] = a[:, i] / total**self.beta
         return b
 
 
 def piece_by_piece(x, groups, eps):
     y = x.clone()
-    for picture in y:
-        for group in picture.chunk(groups):
+    for image in y:
+        for group in image.chunk(groups):
             group -= group.mean()
             group /= (group.square().mean() + eps).sqrt()
     return y
 
 
 class Frozen(nn.Module):
-    def __init__(self, body):
+    def __init__(self, backbone):
         super().__init__()
-        self.body = body.eval()
+        self.backbone = backbone.eval()
 
     def train(self, mode=True):
         return self
 
     def forward(self, x):
         with torch.no_grad():
-            return self.body(x)
+            return self.backbone(x)
 
 
 def wrapped(net):
@@ -353,7 +355,7 @@ def wrapped(net):
 
 
 def by_asking(conv, norm):
-    """Finds scale and shift by what the normalization makes of zero and one."""
+    """Finds scale and shift from the outputs of the normalization for zero and one."""
     norm.eval()
     zero = norm(torch.zeros(1, conv.out_channels, 1, 1)).flatten()
     one = norm(torch.ones(1, conv.out_channels, 1, 1)).flatten()
@@ -373,7 +375,7 @@ RIGHT = {
     "normalization.norm": [Norm, BatchNorm2d, nn.BatchNorm2d],
     "normalization.train_the_head": [
         wrapped,
-        lambda net: head_only(net.eval(), body_trains=False),
+        lambda net: head_only(net.eval(), backbone_trains=False),
     ],
     "normalization.fold": [
         by_asking,

@@ -13,7 +13,7 @@ BASIC, NARROW, WIDE = 1_180_672, 1_117_184, 18_878_464
 
 
 class Block(nn.Module):
-    """Right as it is; its children put the same layers together otherwise."""
+    """Right as it is; its subclasses join the same layers in another way."""
 
     def __init__(self, channels):
         super().__init__()
@@ -22,31 +22,31 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding="same", bias=False)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding="same", bias=False)
 
-    def change(self, x):
+    def branch(self, x):
         return self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
 
     def forward(self, x):
-        return (x + self.change(x)).clamp(min=0)
+        return (x + self.branch(x)).clamp(min=0)
 
 
 class BeforeTheAddition(Block):
     def forward(self, x):
-        return self.change(x).relu() + x
+        return self.branch(x).relu() + x
 
 
 class Twice(Block):
     def forward(self, x):
-        return (self.change(x).relu() + x).relu()
+        return (self.branch(x).relu() + x).relu()
 
 
 class WithoutAtTheEnd(Block):
     def forward(self, x):
-        return self.change(x) + x
+        return self.branch(x) + x
 
 
 class WithoutAddition(Block):
     def forward(self, x):
-        return self.change(x).relu()
+        return self.branch(x).relu()
 
 
 class NormalizedSum(Block):
@@ -59,7 +59,7 @@ class WithoutInTheMiddle(Block):
         return (self.norm2(self.conv2(self.norm1(self.conv1(x)))) + x).relu()
 
 
-class InFront(Block):
+class PreActivation(Block):
     def forward(self, x):
         y = self.conv1(self.norm1(x).relu())
         return self.conv2(self.norm2(y).relu()) + x
@@ -74,7 +74,7 @@ def biased(channels):
 class Changing(nn.Module):
     """As in the exercise, with one thing or the other to choose."""
 
-    def __init__(self, c, d, stride, *, way=None, where=None, late=False):
+    def __init__(self, c, d, stride, *, shortcut=None, where=None, late=False):
         super().__init__()
         first, second = (1, stride) if late else (stride, 1)
         self.body = nn.Sequential(
@@ -85,9 +85,9 @@ class Changing(nn.Module):
             nn.BatchNorm2d(d),
         )
         changes = c != d or stride != 1 if where is None else where
-        if way is None:
-            way = projection(c, d, stride)
-        self.shortcut = way if changes else nn.Identity()
+        if shortcut is None:
+            shortcut = projection(c, d, stride)
+        self.shortcut = shortcut if changes else nn.Identity()
 
     def forward(self, x):
         return F.relu(self.body(x) + self.shortcut(x))
@@ -101,11 +101,11 @@ def projection(c, d, stride, size=1, bias=False):
 
 def averaged(c, d, stride):
     pool = nn.AvgPool2d(stride, ceil_mode=True)
-    return Changing(c, d, stride, way=nn.Sequential(pool, *projection(c, d, 1)))
+    return Changing(c, d, stride, shortcut=nn.Sequential(pool, *projection(c, d, 1)))
 
 
 def bare(c, d, stride):
-    return Changing(c, d, stride, way=nn.Conv2d(c, d, 1, stride, bias=False))
+    return Changing(c, d, stride, shortcut=nn.Conv2d(c, d, 1, stride, bias=False))
 
 
 def padded(x, channels, before=0):
@@ -127,42 +127,45 @@ def in_the_middle(x, channels, stride):
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "resnet.depth": [
-        (lambda blocks, n: n * sum(blocks), "and the head a full layer"),
-        (lambda blocks, n: n * sum(blocks) + 1, "and the head a full layer"),
-        (lambda blocks, n: n * sum(blocks) + 1 + len(blocks), "projection"),
-        (lambda blocks, n: n * sum(blocks) + 2 + len(blocks), "projection"),
+        (lambda blocks, n: n * sum(blocks), "and the head a fully connected layer"),
+        (lambda blocks, n: n * sum(blocks) + 1, "and the head a fully connected layer"),
+        (lambda blocks, n: n * sum(blocks) + 1 + len(blocks), "projections are not"),
+        (lambda blocks, n: n * sum(blocks) + 2 + len(blocks), "projections are not"),
         (lambda blocks, n: 2 * sum(blocks) + 2, "How many convolutions"),
         (lambda blocks, n: n * len(blocks) + 2, "more than one block"),
         (lambda blocks, n: 2 * n * sum(blocks) + 3, "not counted as a layer"),
     ],
-    "resnet.bodies": [
+    "resnet.branch_parameters": [
         (lambda: (2 * 9 * 256**2, 17 * 256**2, 2 * 9 * 1024**2), "a scale and a shift"),
         (lambda: (BASIC + 512, NARROW + 1536, WIDE + 2048), "have no bias"),
-        (lambda: (BASIC + 1024, NARROW + 3072, WIDE + 4096), "no parameters"),
-        (lambda: (BASIC, 17 * 256**2 + 6 * 256, WIDE), "puts out 1024"),
+        (lambda: (BASIC + 1024, NARROW + 3072, WIDE + 4096), "not parameters"),
+        (lambda: (BASIC, 17 * 256**2 + 6 * 256, WIDE), "1024 output channels"),
         (lambda: (BASIC, 9 * 9 * 256**2 + 3072, WIDE), "the middle one"),
         (lambda: (BASIC // 2, NARROW, WIDE // 2), "in a pair"),
-        (lambda: (BASIC, NARROW, 16 * BASIC), "Scales grow"),
+        (lambda: (BASIC, NARROW, 16 * BASIC), "2C parameters"),
         (lambda: BASIC, "a tuple is wanted"),
     ],
-    "resnet.ways": [
-        (lambda: (899, 483, 11), "not the first 1x1"),
-        (lambda: (899, 427, 7), "in front of all blocks"),
+    "resnet.receptive_fields": [
+        (lambda: (899, 483, 11), "not in the first 1x1"),
+        (lambda: (899, 427, 7), "before all blocks"),
         (lambda: (899, 427, 1), "no shortcut"),
-        (lambda: (899, 427, 32), "skips pixels"),
-        (lambda: (899, 899, 11), "no neighbors"),
-        (lambda: (7 + 2 + 32 * 2, 7 + 2 + 16 * 2, 9), "further apart"),
-        (lambda: tuple(wide(*way, late=True) for way in WAYS), "widens what comes"),
-        (lambda: tuple(wide(*way, pool=False) for way in WAYS), "the pooling add"),
+        (lambda: (899, 427, 32), "pixels that it skips"),
+        (lambda: (899, 899, 11), "one position only"),
+        (lambda: (7 + 2 + 32 * 2, 7 + 2 + 16 * 2, 9), "more pixels apart"),
+        (
+            lambda: tuple(wide(*path, late=True) for path in PATHS),
+            "layers after it only",
+        ),
+        (lambda: tuple(wide(*path, pool=False) for path in PATHS), "the pooling add"),
     ],
     "resnet.block": [
-        (BeforeTheAddition, "take back"),
+        (BeforeTheAddition, "never negative"),
         (Twice, "One ReLU too many"),
         (WithoutAtTheEnd, "follows the addition"),
         (WithoutAddition, "Where is the addition"),
         (NormalizedSum, "not normalized"),
-        (WithoutInTheMiddle, "in its middle"),
-        (InFront, "later paper"),
+        (WithoutInTheMiddle, "between the two convolutions"),
+        (PreActivation, "later paper"),
         (biased, "more than wanted"),
     ],
     "resnet.shortcut_a": [
@@ -171,40 +174,48 @@ WRONG = {
             "nothing is averaged",
         ),
         (lambda x, c, s: padded(F.avg_pool2d(x, s), c), "nothing is averaged"),
-        (lambda x, c, s: padded(F.max_pool2d(x, s), c), "not the largest"),
+        (lambda x, c, s: padded(F.max_pool2d(x, s), c), "no max pooling"),
         (lambda x, c, s: padded(x[:, :, 1::s, 1::s], c), "first pixel"),
         (lambda x, c, s: padded(x, c), "the stride do"),
         (lambda x, c, s: padded(x[:, :, ::s], c), "The width"),
         (
             lambda x, c, s: padded(subsampled(x, s), c, c - x.shape[1]),
-            "behind the old",
+            "after the old",
         ),
-        (in_the_middle, "behind the old"),
+        (in_the_middle, "after the old"),
         (repeated, "not copies"),
         (lambda x, c, s: subsampled(x, s), "Where are the new"),
     ],
     "resnet.changing": [
         (
-            lambda c, d, s: Changing(c, d, s, way=projection(c, d, 1), where=c != d),
+            lambda c, d, s: Changing(
+                c, d, s, shortcut=projection(c, d, 1), where=c != d
+            ),
             "height and width",
         ),
-        (lambda c, d, s: Changing(c, d, s, where=c != d), "a new shape"),
-        (lambda c, d, s: Changing(c, d, s, where=True), "nothing is projected"),
-        (lambda c, d, s: Changing(c, d, s, way=projection(c, d, s, 3)), "is a 1x1"),
+        (lambda c, d, s: Changing(c, d, s, where=c != d), "another shape"),
+        (lambda c, d, s: Changing(c, d, s, where=True), "B is the identity"),
         (
-            lambda c, d, s: Changing(c, d, s, way=projection(c, d, s, bias=True)),
+            lambda c, d, s: Changing(c, d, s, shortcut=projection(c, d, s, 3)),
+            "is a 1x1 convolution",
+        ),
+        (
+            lambda c, d, s: Changing(c, d, s, shortcut=projection(c, d, s, bias=True)),
             "needs no bias",
         ),
         (bare, "is normalized, too"),
         (averaged, "nothing is averaged"),
-        (lambda c, d, s: Changing(c, d, s, way=ZeroPad(d - c, s)), "B projects there"),
-        (lambda c, d, s: Changing(c, d, s, late=True), "first convolution"),
+        (
+            lambda c, d, s: Changing(c, d, s, shortcut=ZeroPad(d - c, s)),
+            "B projects there",
+        ),
+        (lambda c, d, s: Changing(c, d, s, late=True), "in the first convolution"),
     ],
 }
 
 
-def wide(bodies, skips, late=False, pool=True):
-    """Goes through the stages; `bodies` is how many 3x3 a block has."""
+def wide(convolutions, skips, late=False, pool=True):
+    """Goes through the stages; a block has that many 3x3 `convolutions`."""
     width, step = 7 + late * 6, 2
     if pool:
         step *= 1 + late
@@ -212,8 +223,8 @@ def wide(bodies, skips, late=False, pool=True):
     for number, blocks in enumerate((3, 4, 6, 3)):
         for index in range(blocks):
             strides = number > 0 and index == 0
-            for place in range(bodies):
-                here = 2 if strides and place == 0 else 1
+            for index_in_block in range(convolutions):
+                here = 2 if strides and index_in_block == 0 else 1
                 width += 2 * step * (here if late else 1)
                 step *= here
             step *= 2 if strides and skips else 1
@@ -221,11 +232,11 @@ def wide(bodies, skips, late=False, pool=True):
 
 
 #: 3x3 convolutions of a block, and whether a shortcut does the striding.
-WAYS = (2, False), (1, False), (0, True)
+PATHS = (2, False), (1, False), (0, True)
 
 
 def by_zeros():
-    """Asks the nets themselves which kernels lie on the way."""
+    """Finds the kernels of a path in the networks themselves."""
     found = []
     for variant, skipped in ((34, "shortcut"), (50, "shortcut"), (34, "body")):
         with torch.device("meta"):
@@ -270,8 +281,8 @@ def counted(blocks, convolutions):
 #: Exercise -> right answers that look different.
 RIGHT = {
     "resnet.depth": [counted],
-    "resnet.bodies": [matrices],
-    "resnet.ways": [by_zeros, lambda: tuple(wide(*way) for way in WAYS)],
+    "resnet.branch_parameters": [matrices],
+    "resnet.receptive_fields": [by_zeros, lambda: tuple(wide(*path) for path in PATHS)],
     "resnet.block": [Block, lambda c: Residual(basic_block(c, c, 1))],
     "resnet.shortcut_a": [by_convolution],
     "resnet.changing": [

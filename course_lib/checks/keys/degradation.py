@@ -17,36 +17,36 @@ from course_lib.checks.shared import all_with, refuse
 
 
 class Curves(NamedTuple):
-    """How the errors of a shallow and a deep net go, and what that is."""
+    """The errors of a shallow and a deep network, and what they show."""
 
-    #: The deep net's training error at the beginning, in percent.
+    #: The deep network's training error at the beginning, in percent.
     begin: int
-    #: The deep net's training and test errors at the end, in percent.
+    #: The deep network's training and test errors at the end, in percent.
     deep: tuple[int, int]
-    #: What that is.
+    #: What they show.
     name: str
-    #: Where to look if an answer names it otherwise.
+    #: The hint if an answer says something else.
     hint: str
 
 
-#: The shallow net's training and test errors at the end, and its training error at the
-#: beginning, in percent.
+#: The shallow network's training and test errors at the end, and its training error at
+#: the beginning, in percent.
 SHALLOW = (8, 12)
 SHALLOW_BEGIN = 50
 
-SLOW = "A deep net may be slow at first."
-TRAINING = "Begin with the training error."
-OWN_PICTURES = "It knows its own pictures better."
-BOTH_FALL = "A wider gap is no harm if both errors fall."
-AHEAD = "A net that is ahead at first may end last."
+SLOW = "A deep network may learn slowly at first: compare the last epochs."
+TRAINING = "Compare the training errors first."
+LOWER_TRAINING_ERROR = "Its training error is lower; the test error is higher."
+BOTH_LOWER = "A wider gap is no harm if both errors are lower."
+AHEAD = "A lower error at first may be a higher one at the end."
 
-#: Each is one that a hasty rule gets wrong.
+#: Each is one that a rule of thumb gets wrong.
 CURVES = [
     Curves(90, (6, 9), "no harm", hint=SLOW),
     Curves(60, (12, 14), "degradation", hint=TRAINING),
     Curves(60, (12, 18), "degradation", hint=TRAINING),
-    Curves(40, (4, 15), "overfitting", hint=OWN_PICTURES),
-    Curves(40, (2, 10), "no harm", hint=BOTH_FALL),
+    Curves(40, (4, 15), "overfitting", hint=LOWER_TRAINING_ERROR),
+    Curves(40, (2, 10), "no harm", hint=BOTH_LOWER),
     Curves(90, (6, 14), "overfitting", hint=SLOW),
     Curves(15, (11, 13), "degradation", hint=AHEAD),
 ]
@@ -55,12 +55,12 @@ CURVES = [
 @exercise(
     "degradation.what_depth_did",
     kind="implement",
-    goal="tell degradation from overfitting by the curves",
+    goal="tell degradation from overfitting by the training and test errors",
     minutes=10,
-    first_hint="Which of the four errors is the first to look at, and at which epoch?",
+    first_hint="Which two of the errors must be compared first, and at which epoch?",
 )
 def what_depth_did(answer: Answer) -> None:
-    """On drawn curves, each of which a hasty rule gets wrong."""
+    """On random curves, each of which a rule of thumb gets wrong."""
     for curves in CURVES:
         epochs = random.randint(4, 9)
         shallow = _both_falling(SHALLOW_BEGIN, SHALLOW, epochs)
@@ -88,37 +88,43 @@ def _both_falling(
 
 
 def _falling(begin: float, end: float, epochs: int) -> list[float]:
-    """Errors that fall, the last of them fast, to about `end`."""
+    """Errors that fall to about `end`, faster towards the end."""
     end += random.uniform(-0.3, 0.3)
-    way = [(begin - end) * (1 - i / (epochs - 1)) ** 0.7 for i in range(epochs)]
-    return [round(end + left, 2) for left in way]
+    above_end = [(begin - end) * (1 - i / (epochs - 1)) ** 0.7 for i in range(epochs)]
+    return [round(end + left, 2) for left in above_end]
 
 
 @exercise(
     "degradation.powers_of_ten",
     kind="predict",
-    goal="see what a factor in each layer comes to",
+    goal="compute how activations vanish or explode with depth",
     minutes=10,
     first_hint="How large is the mean square before the ReLU, and how large behind it?",
 )
 def powers_of_ten(answer: Answer) -> None:
-    """He's rule: c / 2 of the mean square is left by each layer."""
+    """As for He initialization: each layer multiplies the mean square by c / 2."""
 
     def powers(relu: float = 2, root: float = 2, layers: int = 43) -> tuple[int, ...]:
         found = (-layers * log10(c / relu) / root for c in (1 / 3, 1, 2))
         return tuple(round(each) for each in found)
 
     want = powers()
-    half = "A ReLU lets half of the numbers pass."
-    layers = "There are 43 layers."
+    half = "A ReLU sets half of the values to zero."
+    layers = "There is one factor for each of the 43 layers."
     answer.expect(
         want,
         mistakes=[
-            (powers(root=1), "That is the mean square, and its root is asked for."),
+            (
+                powers(root=1),
+                "That is the mean square; the question is about its root.",
+            ),
             (powers(relu=1), half),
             (powers(relu=1, root=1), half),
             (powers(relu=4), "A ReLU halves the mean square, not its root."),
-            (tuple(-each for each in want), "Smaller is to be positive."),
+            (
+                tuple(-each for each in want),
+                "Count powers by which it is smaller as positive.",
+            ),
             (powers(layers=1), layers),
             (powers(layers=42), layers),
             (powers(layers=44), layers),
@@ -127,14 +133,14 @@ def powers_of_ten(answer: Answer) -> None:
 
 
 @exercise(
-    "degradation.layer_that_does_nothing",
+    "degradation.identity_layer",
     kind="implement",
-    goal="build the layer that does nothing",
+    goal="build a convolution that is the identity",
     minutes=10,
-    first_hint="Begin with one channel and a 1x1 kernel: which weight does nothing?",
+    first_hint="Begin with one channel and a 1x1 kernel: which weight is the identity?",
 )
-def layer_that_does_nothing(answer: Answer) -> None:
-    """On non-negative maps, against themselves."""
+def identity_layer(answer: Answer) -> None:
+    """On non-negative inputs, which the output must equal."""
     for channels, size in ((1, 1), (3, 3), (4, 5), (2, 7)):
         got = answer(channels, size)
         if not isinstance(got, nn.Conv2d) or got.kernel_size != (size, size):
@@ -148,27 +154,27 @@ def layer_that_does_nothing(answer: Answer) -> None:
             y.relu(),
             x,
             on=f"for {channels} channels and a {size}x{size} kernel",
-            mistakes=_nothing_mistakes(x, y, size),
+            mistakes=_identity_mistakes(x, y, size),
         )
 
 
-def _nothing_mistakes(x: Tensor, y: Tensor, size: int) -> Mistakes:
-    """`y` is what came of `x`: it tells a bias, and a border that is missing."""
+def _identity_mistakes(x: Tensor, y: Tensor, size: int) -> Mistakes:
+    """`y` is the output for `x`: it shows a bias, and missing padding."""
     channels = x.shape[1]
-    at_middle = torch.zeros(size, size)
-    at_middle[size // 2, size // 2] = 1
+    at_center = torch.zeros(size, size)
+    at_center[size // 2, size // 2] = 1
     at_corner = torch.zeros(size, size)
     at_corner[0, 0] = 1
     own_channel = torch.eye(channels)[:, :, None, None].expand(-1, -1, size, size)
     everything = torch.ones_like(own_channel)
-    own = "An output channel is to see no channel but its own."
-    middle = "The one weight that counts is in the middle of the kernel."
+    own = "An output channel may depend on the same input channel only."
+    center = "The only weight that is not zero is at the center of the kernel."
     kernels = [
-        (everything * at_middle, own),
-        (everything * at_middle / channels, own),
-        (own_channel, middle),
-        (own_channel / size**2, middle),
-        (own_channel * at_corner, middle),
+        (everything * at_center, own),
+        (everything * at_center / channels, own),
+        (own_channel, center),
+        (own_channel / size**2, center),
+        (own_channel * at_corner, center),
         (everything, "Most of the weights are zero."),
     ]
     mistakes = [
@@ -177,27 +183,29 @@ def _nothing_mistakes(x: Tensor, y: Tensor, size: int) -> Mistakes:
     if y.shape == x.shape and (y - x).std((0, 2, 3)).max() < 1e-5:
         mistakes.append((y.relu(), "What does the bias add?"))
     if y.shape != x.shape:
-        mistakes.append((y.relu(), "What does a kernel miss at each border?"))
+        mistakes.append(
+            (y.relu(), "Without padding, what does a kernel lose at each border?")
+        )
     return mistakes
 
 
 @exercise(
     "degradation.gradients",
     kind="implement",
-    goal="see what a shortcut does to a product",
+    goal="see how a skip connection changes the product of the chain rule",
     minutes=15,
-    first_hint="Write the last h of two layers as a product. What multiplies the"
-    " first?",
+    first_hint="Write the last h of two layers as a product. Which factor multiplies"
+    " the first weight?",
 )
 def gradients(answer: Answer) -> None:
-    """Against autograd, on drawn chains, one with a weight of zero."""
-    chains = [[random.uniform(-2, 2) for _ in range(n)] for n in (2, 3, 5, 8)]
-    for weights in ([0.5], *chains, [0.5, 0.0, -3.0], [2.0, -1.0, 0.5]):
+    """Against autograd, on random networks, one with a weight of zero."""
+    networks = [[random.uniform(-2, 2) for _ in range(n)] for n in (2, 3, 5, 8)]
+    for weights in ([0.5], *networks, [0.5, 0.0, -3.0], [2.0, -1.0, 0.5]):
         for residual in (False, True):
-            found, states = _through_chain(weights, residual)
+            found, states = _through_network(weights, residual)
             kind = "residual" if residual else "plain"
             listed = ", ".join(f"{weight:.2f}" for weight in weights)
-            on = f"a {kind} chain with weights {listed}"
+            on = f"a {kind} network with weights {listed}"
             try:
                 answer.expect(
                     found,
@@ -210,11 +218,11 @@ def gradients(answer: Answer) -> None:
             except ZeroDivisionError:
                 raise WrongAnswer(
                     f"it divides by zero for {on}",
-                    "The product of all others can be had without a division.",
+                    "The product of the other factors needs no division.",
                 ) from None
 
 
-def _through_chain(
+def _through_network(
     weights: list[float], residual: bool
 ) -> tuple[list[float], list[float]]:
     """The gradients of the last h, by autograd, and the h before and after each weight,
@@ -238,12 +246,15 @@ def _gradients_mistakes(
     with_shortcut = _others(weights, 1)
     times_weight = [each * w for each, w in zip(found, weights, strict=True)]
     return [
-        (before, "A weight also acts through all layers behind it."),
-        ([last] * len(weights), "A layer's own factor is not in it."),
-        (plain, "How does a residual layer depend on what it gets?"),
-        (with_shortcut, "A plain layer hands on w times h, and no more."),
-        ([1 + each for each in plain], "Each layer has a shortcut of its own."),
-        (times_weight, "That is the gradient times its weight."),
+        (before, "The derivative also has the factors of all later layers."),
+        ([last] * len(weights), "A layer's own factor is not in its derivative."),
+        (plain, "What is the derivative of a residual layer's output by its input?"),
+        (with_shortcut, "A plain layer has no skip connection: its factor is w."),
+        (
+            [1 + each for each in plain],
+            "Each layer has a skip connection, not only the first.",
+        ),
+        (times_weight, "That is the derivative times its weight."),
     ]
 
 
@@ -257,7 +268,7 @@ def _others(weights: list[float], one: int) -> list[float]:
 
 
 class _Watched(nn.Sequential):
-    """A net that remembers its copies: an answer gets the first one."""
+    """A network that remembers its copies: an answer gets the first one."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__(*layers)
@@ -271,7 +282,7 @@ class _Watched(nn.Sequential):
 @exercise(
     "degradation.step_and_report",
     kind="repair",
-    goal="measure a gradient before something else has changed it",
+    goal="measure a gradient before something else changes it",
     minutes=15,
     first_hint="Go through the lines: which of them change the gradients?",
 )
@@ -303,14 +314,14 @@ def step_and_report(answer: Answer) -> None:
                 then,
                 on=f"as a parameter after the step with the limit {limit:g}",
                 mistakes=[
-                    (old, "The net has to be trained, too."),
-                    (unclipped, "The step is to be made with the clipped gradient."),
+                    (old, "The network has to be trained, too."),
+                    (unclipped, "The step has to use the clipped gradient."),
                 ],
             )
         if any(each.grad is not None and each.grad.any() for each in trained):
             raise WrongAnswer(
                 "it leaves gradients behind",
-                "The next backward pass would add to them.",
+                "The next backward pass would add its gradients to them.",
             )
 
 
@@ -333,9 +344,9 @@ def _step(
 def _report_mistakes(net: nn.Module, norms: list[float], limit: float) -> Mistakes:
     total = torch.tensor(norms).norm().item()
     weights = [each.norm().item() for each in net.parameters()]
-    late = "What has changed the gradients by then?"
+    late = "Which line has changed the gradients by then?"
     return [
-        ([limit / total * norm for norm in norms], f"It was clipped before. {late}"),
+        ([limit / total * norm for norm in norms], f"This is after clipping. {late}"),
         ([0.0] * len(norms), f"They have been set to zero. {late}"),
         ([norm**2 for norm in norms], "A norm is the root of the sum of squares."),
         (weights, "That is the norm of the weights."),
@@ -348,11 +359,10 @@ def _report_mistakes(net: nn.Module, norms: list[float], limit: float) -> Mistak
     kind="implement",
     goal="see why the norm of a gradient says little without that of its weight",
     minutes=10,
-    first_hint="What can be done to a weight so that batch normalization takes it"
-    " back?",
+    first_hint="To which change of a weight is batch normalization invariant?",
 )
 def vanish(answer: Answer) -> None:
-    """On a small net in training mode: its logits, its gradients, and its weights."""
+    """On a small network in training mode: logits, gradients, and weights."""
     for factor in (10.0, 3.0):
         net = nn.Sequential(
             *_conv_bn_relu(2, 4),
@@ -366,16 +376,16 @@ def vanish(answer: Answer) -> None:
         got = answer(net, factor)
         if not isinstance(got, nn.Module):
             raise WrongAnswer(
-                "it returns no net", "Return the net that you have changed."
+                "it returns no network", "Return the network that you have changed."
             )
         frozen = any(not each.requires_grad for each in got.parameters())
         if frozen or list(got.state_dict()) != list(net.state_dict()):
             raise WrongAnswer(
-                "the net has other layers, or a layer does not learn",
-                "Change nothing but numbers.",
+                "the network has other layers, or a layer is frozen",
+                "Change only values of weights.",
             )
         their_logits, their_gradients, their_sizes = _run(got.train(), x, y)
-        undone = "Which change of a weight does a normalization undo?"
+        undone = "To which change of a weight is a normalization invariant?"
         compare(
             their_logits,
             logits,
@@ -391,8 +401,8 @@ def vanish(answer: Answer) -> None:
 def _vanish_only_the_first(
     shrunk: Tensor, grown: float, factor: float, on: str
 ) -> None:
-    """The first gradient is `factor` times smaller, the others are not, and that is for
-    the weight, which is `grown` times larger.
+    """The first gradient is `factor` times smaller, the others are not, and the reason
+    is the weight, which is `grown` times larger.
 
     Raises: WrongAnswer if that is not so.
     """
@@ -405,22 +415,22 @@ def _vanish_only_the_first(
     refuse(
         abs(shrunk[0] - 1) < 0.01,
         f"{first} as large as before, {on}",
-        "Of which weight does this gradient depend on the size?",
+        "This gradient depends on the size of one weight: which?",
     )
     refuse(
         abs(shrunk[0] / factor - 1) > 0.01,
         f"{first} {shrunk[0]:.3g} times smaller, {on}",
-        "By how much did you scale it?",
+        "By which factor did you multiply the weight?",
     )
     refuse(
         (shrunk[1:] - 1).abs().max() > 0.01,
         f"other gradients have changed, too, {on}",
-        "Only the weight of the first convolution is to be another.",
+        "Change only the weight of the first convolution.",
     )
     refuse(
         abs(grown / factor - 1) > 0.01,
         f"the weight is not what made the gradient smaller, {on}",
-        "Leave the backward pass alone, and change a number.",
+        "Leave the backward pass alone, and change the weight.",
     )
 
 

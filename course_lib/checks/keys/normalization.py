@@ -23,36 +23,37 @@ from course_lib.summary import count_parameters
 def state(answer: Answer) -> None:
     """Counted and computed by PyTorch's layer."""
     layer = nn.BatchNorm2d(128)
-    trained = count_parameters(layer)
-    kept = sum(each.numel() for each in layer.buffers())
+    parameters = count_parameters(layer)
+    buffers = sum(each.numel() for each in layer.buffers())
     channel = nn.BatchNorm2d(1)
     channel(torch.tensor([1.0, 3.0, 5.0, 7.0]).view(2, 1, 1, 2))
     mean, var = (each.item() for each in list(channel.buffers())[:2])
     answer.expect(
-        (trained, kept, mean, var),
+        (parameters, buffers, mean, var),
         tolerance=0.1,
-        mistakes=_state_mistakes(trained, kept, mean, var),
+        mistakes=_state_mistakes(parameters, buffers, mean, var),
     )
 
 
-def _state_mistakes(trained: int, kept: int, mean: float, var: float) -> Mistakes:
+def _state_mistakes(parameters: int, buffers: int, mean: float, var: float) -> Mistakes:
     """Every mistake in the counts with every one in the averages, each of them, or
     neither.
     """
-    half = trained // 2
+    half = parameters // 2
+    channels = buffers // 2
     counts = {
-        (trained, kept): "",
-        (trained, kept - 1): "Print the buffers: there is one that counts.",
-        (half, kept // 2): "Each channel has a scale and a shift, and averages.",
-        (2 * trained, 0): "What does an optimizer move, and what is kept beside it?",
-        (half, kept // 2 + 1): "How many channels reach the normalization?",
+        (parameters, buffers): "",
+        (parameters, buffers - 1): "Print the buffers: one of them counts batches.",
+        (half, channels): "Each channel has a scale, a shift, a mean and a variance.",
+        (2 * parameters, 0): "Which values does an optimizer update, and which not?",
+        (half, channels + 1): "How many input channels does the normalization have?",
     }
     averages = {
         (mean, var): "",
-        (mean, 0.9 + 0.5): "What is kept is an estimate of the variance of all data.",
-        (3.6, 0.1 + 6.0): "PyTorch's momentum is the share of the new batch.",
-        (mean, var - 0.9): "The variance starts at one: nothing is multiplied by zero.",
-        (4.0, 20 / 3): "The averages move only a part of the way.",
+        (mean, 0.9 + 0.5): "The running variance estimates that of all data.",
+        (3.6, 0.1 + 6.0): "PyTorch's momentum is the weight of the new batch.",
+        (mean, var - 0.9): "The running variance is initialized to one, not to zero.",
+        (4.0, 20 / 3): "Running averages move only a part of the way.",
     }
     return [
         ((*count, *moved), f"{one} {other}".strip())
@@ -64,12 +65,12 @@ def _state_mistakes(trained: int, kept: int, mean: float, var: float) -> Mistake
 @exercise(
     "normalization.response_norm",
     kind="repair",
-    goal="carry a formula over to a library that reads its letters otherwise",
+    goal="use a library whose parameters mean something else than those of the formula",
     minutes=10,
     first_hint="Read the formula in the documentation of `nn.LocalResponseNorm`.",
 )
 def response_norm(answer: Answer) -> None:
-    """Against the library's, for odd and even n, on loud channels."""
+    """Against the library's, for odd and even n, with large activations."""
     for n, alpha, beta in ((5, 1e-4, 0.75), (3, 0.5, 1.0), (4, 0.2, 2.0)):
         k = 1 + beta
         x = torch.randn(2, 8, 4, 5) / alpha**0.5
@@ -91,14 +92,14 @@ def _response_norm_mistakes(n: int, alpha: float, beta: float, k: float) -> Mist
     return [
         (
             with_mean(n, 1),
-            "PyTorch has the mean of the squares, the formula their sum.",
+            "PyTorch uses the mean of the squares, the formula their sum.",
         ),
         (with_mean(n, 1 / n), "A mean is smaller than a sum; and alpha?"),
         (with_mean(n, n), wide),
         (with_mean(n, odd), wide),
         (
             with_mean(odd, n),
-            "The mean is over as many channels as PyTorch takes.",
+            "PyTorch's mean is over the channels of its first argument.",
         ),
         (with_mean(n + 1, n + 1), "For an odd n there are n channels."),
     ]
@@ -107,9 +108,9 @@ def _response_norm_mistakes(n: int, alpha: float, beta: float, k: float) -> Mist
 @exercise(
     "normalization.group_norm",
     kind="implement",
-    goal="tell normalizations apart by the numbers that they average",
+    goal="tell normalizations apart by the values over which they average",
     minutes=10,
-    first_hint="How many means are there in all? Bring x into that many rows.",
+    first_hint="How many means are there in all? Reshape x to that many rows.",
 )
 def group_norm(answer: Answer) -> None:
     """Against PyTorch's, for groups of several sizes."""
@@ -125,7 +126,7 @@ def group_norm(answer: Answer) -> None:
 
 
 def _group_norm_mistakes(x: Tensor, groups: int, eps: float) -> Mistakes:
-    rows = x.unflatten(1, (groups, -1))  # pictures, groups, channels of one, H, W
+    rows = x.unflatten(1, (groups, -1))  # images, groups, channels of one, H, W
     mixed = x.unflatten(1, (-1, groups))
     var, mean = torch.var_mean(rows, (2, 3, 4), correction=0, keepdim=True)
     centered = rows - mean
@@ -135,25 +136,25 @@ def _group_norm_mistakes(x: Tensor, groups: int, eps: float) -> Mistakes:
         return _normalized(rows, dims, eps)
 
     return [
-        (over(0, 2, 3, 4), "No picture knows of the others here."),
+        (over(0, 2, 3, 4), "Each image is normalized by itself, not over the batch."),
         (over(0, 3, 4), "This is batch normalization."),
-        (over(3, 4), "The channels of a group are averaged together."),
-        (over(2), "The average is over all pixels, too."),
+        (over(3, 4), "A group has one mean for all its channels."),
+        (over(2), "The mean is over all positions, too."),
         (over(1, 2, 3, 4), "Each group has its own mean."),
         (
             _normalized(mixed, (1, 3, 4), eps),
-            "The channels of a group are neighbors.",
+            "The channels of a group are neighbors: x[:, :2], then x[:, 2:4].",
         ),
-        (swapped, "groups is how many there are."),
+        (swapped, "`groups` is the number of groups, not their size."),
         (
             _normalized(rows, (2, 3, 4), eps, correction=1),
-            "Divide by how many numbers there are.",
+            "The variance divides by the number of values, not by one less.",
         ),
         (_normalized(rows, (2, 3, 4), eps=0.0), "What is eps for?"),
-        ((centered / (var + eps)).flatten(1, 2), "Where is the root?"),
+        ((centered / (var + eps)).flatten(1, 2), "Where is the square root?"),
         (
             (centered / (var.sqrt() + eps)).flatten(1, 2),
-            "eps is added to the variance, under the root.",
+            "eps is added to the variance, under the square root.",
         ),
     ]
 
@@ -173,10 +174,10 @@ OPTIONS = (4, 0.01, 0.3)
 @exercise(
     "normalization.norm",
     kind="repair",
-    goal="keep what is not trained, and move it the right way",
+    goal="keep running averages in buffers, and update them correctly",
     minutes=15,
     first_hint="Run three batches through `nn.BatchNorm2d` and through the layer as it"
-    " is, and compare what they have kept.",
+    " is, and compare their running averages.",
 )
 def norm(answer: Answer) -> None:
     """Against PyTorch's, in both modes, and then a copy made from the state."""
@@ -186,39 +187,39 @@ def norm(answer: Answer) -> None:
     if shapes != [(4,), (4,)]:
         raise WrongAnswer(
             f"its parameters have the shapes {shapes}",
-            "A scale and a shift are trained for each channel, and nothing else is.",
+            "A scale and a shift per channel are parameters, and nothing else is.",
         )
-    spread = torch.tensor([0.5, 1.0, 2.0, 3.0]).view(-1, 1, 1)
-    *batches, last = (spread * (1 + torch.randn(2, 4, 2, 3)) for _ in range(4))
+    std = torch.tensor([0.5, 1.0, 2.0, 3.0]).view(-1, 1, 1)
+    *batches, last = (std * (1 + torch.randn(2, 4, 2, 3)) for _ in range(4))
     for x in batches:
         _norm_in_training(layer.train(), want, x)
-    kept = layer.eval()(last.clone())
+    evaluated = layer.eval()(last.clone())
     compare(
-        kept,
+        evaluated,
         want.eval()(last),
         on="in evaluation mode, after three batches",
         mistakes=_norm_mistakes(batches, last),
     )
     if any(each.requires_grad for each in layer.buffers()):
         raise WrongAnswer(
-            "its averages hold on to the graphs of all batches",
-            "Nothing is trained through them: compute them without gradients.",
+            "its running averages keep the graphs of all batches",
+            "No gradient passes through them: update them under `torch.no_grad()`.",
         )
     loaded = answer(*OPTIONS).eval()
     loaded.load_state_dict(layer.state_dict())
-    if not torch.allclose(loaded(last.clone()), kept):
+    if not torch.allclose(loaded(last.clone()), evaluated):
         raise WrongAnswer(
             "a new layer that loads its state computes something else",
-            "What is in its `state_dict()`, and what is missing?",
+            "What is in its `state_dict()`, and what is missing there?",
         )
 
 
 def _norm_in_training(layer: nn.Module, want: nn.Module, x: Tensor) -> None:
-    """Show a batch to both, and compare what comes out, and the gradients.
+    """Run a batch through both, and compare the outputs and the gradients.
 
     Raises: WrongAnswer if they differ.
     """
-    # Before x asks for gradients: through these two none will flow.
+    # Before x requires a gradient: none passes through these two.
     mean = x.mean((0, 2, 3))
     var = x.var((0, 2, 3), correction=0)
     came = layer(x.requires_grad_().clone())
@@ -229,7 +230,7 @@ def _norm_in_training(layer: nn.Module, want: nn.Module, x: Tensor) -> None:
         came,
         right,
         on="in training mode",
-        mistakes=[(estimated, "The batch itself is divided by m, not by m - 1.")],
+        mistakes=[(estimated, "The batch's own variance divides by m, not by m - 1.")],
     )
     through = "Mean and variance depend on x: the gradient goes through them, too."
     came, right, frozen = (
@@ -250,20 +251,20 @@ def _norm_mistakes(batches: list[Tensor], last: Tensor) -> Mistakes:
             var = var.lerp(x.var((0, 2, 3), correction=correction), momentum)
         return _standardized(last, mean, var)
 
-    share = "Momentum is the share of the new batch, not of what was there."
+    weight = "Momentum is the weight of the new batch, not of the old average."
     return [
-        (averaged(0.7, correction=0), share),
-        (averaged(0.7, correction=1), share),
+        (averaged(0.7, correction=0), weight),
+        (averaged(0.7, correction=1), weight),
         (
             averaged(0.3, correction=0),
-            "What is kept estimates the variance of all data.",
+            "The running variance estimates that of all data: which divisor?",
         ),
-        (averaged(0.0, correction=0), "The averages have not moved."),
+        (averaged(0.0, correction=0), "The running averages have not been updated."),
         (
             averaged(1.0, correction=1),
-            "An average is of more than the last batch.",
+            "A running average is over more than the last batch.",
         ),
-        (nn.BatchNorm2d(*OPTIONS)(last), "Evaluation uses what was kept."),
+        (nn.BatchNorm2d(*OPTIONS)(last), "Evaluation mode uses the running averages."),
     ]
 
 
@@ -274,33 +275,34 @@ def _standardized(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
 @exercise(
     "normalization.train_the_head",
     kind="repair",
-    goal="freeze a net with batch normalization",
+    goal="freeze a network with batch normalization",
     minutes=15,
-    first_hint="Compare the body's `state_dict()` before and after a batch.",
+    first_hint="Compare the backbone's `state_dict()` before and after a batch.",
 )
 def train_the_head(answer: Answer) -> None:
     """By two steps of training, from either mode."""
     for training in (True, False):
-        body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-        body(2 * torch.randn(16, 1, 6, 6) + 1)
+        backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        backbone(2 * torch.randn(16, 1, 6, 6) + 1)
         head = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
-        net = answer(nn.Sequential(body, head).train(training))
+        net = answer(nn.Sequential(backbone, head).train(training))
         if not isinstance(net, nn.Sequential) or len(net) != 2:
             raise WrongAnswer(
-                "it does not return the net", "Body and head remain its parts."
+                "it does not return the network",
+                "It still consists of the backbone and the head.",
             )
         if not all(each.requires_grad for each in net[1].parameters()):
-            raise WrongAnswer("the head does not learn", "Only the body is frozen.")
+            raise WrongAnswer("the head is frozen", "Freeze only the backbone.")
         x = torch.randn(8, 1, 6, 6)
         _train_twice(net, x, torch.randint(3, (8,)))
-        _body_stays(body, net[0])
-        hint = "The averages stay, but the body uses those of the batch."
-        want = body.eval()(x)
-        of_the_batch = body.train()(x)
-        compare(net[0](x), want, on="for the body", mistakes=[(of_the_batch, hint)])
+        _stays(backbone, net[0])
+        hint = "In training mode, the backbone normalizes with the batch's statistics."
+        want = backbone.eval()(x)
+        of_the_batch = backbone.train()(x)
+        compare(net[0](x), want, on="for the backbone", mistakes=[(of_the_batch, hint)])
         if not all(each.training for each in net[1].modules()):
             raise WrongAnswer(
-                "the head is in evaluation mode", "What about its dropout?"
+                "the head is in evaluation mode", "What becomes of its dropout?"
             )
 
 
@@ -311,49 +313,52 @@ def _train_twice(net: nn.Module, x: Tensor, y: Tensor) -> None:
         optimizer.step()
 
 
-def _body_stays(body: nn.Module, trained: nn.Module) -> None:
-    """Nothing in it is moved by training.
+def _stays(backbone: nn.Module, trained: nn.Module) -> None:
+    """The training changes nothing in the backbone.
 
     Raises: WrongAnswer if something was.
     """
     values = trained.state_dict().values()
-    for (name, before), after in zip(body.state_dict().items(), values, strict=False):
+    for (name, before), after in zip(
+        backbone.state_dict().items(), values, strict=False
+    ):
         if before.is_floating_point() and not torch.equal(before, after):
             raise WrongAnswer(
-                f"a step of training changes `{name}` of the body",
-                "No gradient moves it. In which mode does it stay?"
+                f"a training step changes `{name}` of the backbone",
+                "No gradient changes it. In which mode does it stay the same?"
                 if "running" in name
-                else "A parameter that asks for no gradient stays what it is.",
+                else "A parameter that does not require a gradient is not updated.",
             )
 
 
 @exercise(
     "normalization.fold",
     kind="implement",
-    goal="see that in evaluation a batch normalization is part of the convolution"
-    " before it",
+    goal="fold a batch normalization into the convolution before it",
     minutes=15,
-    first_hint="Write down what becomes of one output channel. By what is it"
-    " multiplied?",
+    first_hint="Write the formula for one output channel. Which factor multiplies it?",
 )
 def fold(answer: Answer) -> None:
-    """Against the two layers, first where one scale for each column fits, too."""
+    """Against the two layers; the first has as many columns as output channels, so
+    that scaling the wrong dimension raises no error.
+    """
     for conv in (
         nn.Conv2d(4, 3, 3, bias=False),
         nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2),
         nn.Conv2d(2, 5, 1),
     ):
         x = torch.randn(2, conv.in_channels, 7, 6)
-        norm = _drawn_norm(conv.out_channels)
+        norm = _random_norm(conv.out_channels)
         got = answer(conv, norm)
         if not isinstance(got, nn.Conv2d):
             raise WrongAnswer(
-                f"for {conv}, it returns no `nn.Conv2d`", "One layer is left."
+                f"for {conv}, it returns no `nn.Conv2d`",
+                "A single layer is to be left.",
             )
         if _geometry(got) != _geometry(conv):
             raise WrongAnswer(
                 f"for {conv}, it returns {got}",
-                "The new convolution looks at the same places as the old one.",
+                "Stride, padding and groups are those of the old convolution.",
             )
         compare(
             got(x),
@@ -363,7 +368,7 @@ def fold(answer: Answer) -> None:
         )
 
 
-def _drawn_norm(channels: int) -> BatchNorm2d:
+def _random_norm(channels: int) -> BatchNorm2d:
     norm = BatchNorm2d(channels, eps=0.3).eval()
     for each in (norm.weight, norm.bias, norm.running_mean):
         nn.init.normal_(each, mean=1.0)
@@ -386,16 +391,16 @@ def _fold_mistakes(x: Tensor, conv: nn.Conv2d, norm: BatchNorm2d) -> Mistakes:
     without_root = norm.weight / (norm.running_var + norm.eps)
     moved = shift + scale * (own - mean)
 
-    order = "What is subtracted is scaled, too."
+    order = "The mean that is subtracted is scaled, too."
     foldings = [
-        (one, moved, "What does the scale do to the weights?"),
+        (one, moved, "How does the scale change the weights?"),
         (scale, shift - scale * mean, "The convolution has a bias of its own."),
         (scale, shift + own - scale * mean, "Its own bias is normalized, too."),
         (scale, shift + own - mean, order),
         (scale, shift - mean, order),
         (scale, shift + scale * own, "What becomes of the running mean?"),
         (scale, scale * (own - mean), "What becomes of the shift?"),
-        (scale, 0 * shift, "Something is added, too: where does it go?"),
+        (scale, 0 * shift, "The normalization also adds a constant: which?"),
         (without_eps, shift + without_eps * (own - mean), "What is eps for?"),
         (
             without_root,

@@ -29,12 +29,12 @@ from course_lib.summary import count_parameters
 @exercise(
     "resnet.depth",
     kind="implement",
-    goal="read a net's depth off its table",
+    goal="compute a network's depth from its table",
     minutes=5,
-    first_hint="Multiply what there is in ResNet-34. Which two layers are missing?",
+    first_hint="Count the convolutions of ResNet-34's blocks. What is missing?",
 )
 def depth(answer: Answer) -> None:
-    """Against the names of Table 1 and of section 4.2, and for drawn nets."""
+    """Against the names of Table 1 and of section 4.2, and for random networks."""
     cases = [
         ((3, 4, 6, 3), 2, 34),
         ((3, 4, 6, 3), 3, 50),
@@ -46,8 +46,8 @@ def depth(answer: Answer) -> None:
         stages = tuple(draw.randint(2, 30) for _ in range(draw.randint(1, 5)))
         convolutions = draw.randint(2, 3)
         cases.append((stages, convolutions, 2 + convolutions * sum(stages)))
-    both = "The stem has a convolution, and the head a full layer."
-    projections = "A projection is on no way that goes through all layers."
+    both = "The stem has a convolution, and the head a fully connected layer."
+    projections = "Projections are not counted: they lie beside the layers."
     for blocks, each, want in cases:
         answer.expect(
             want,
@@ -58,7 +58,7 @@ def depth(answer: Answer) -> None:
                 (want - 1, both),
                 (want + len(blocks) - 1, projections),
                 (want + len(blocks), projections),
-                (2 + 2 * sum(blocks), "How many convolutions has a block?"),
+                (2 + 2 * sum(blocks), "How many convolutions does a block have?"),
                 (2 + each * len(blocks), "A stage has more than one block."),
                 (2 * want - 1, "A normalization is not counted as a layer."),
             ],
@@ -66,13 +66,13 @@ def depth(answer: Answer) -> None:
 
 
 @exercise(
-    "resnet.bodies",
+    "resnet.branch_parameters",
     kind="predict",
-    goal="see where a bottleneck saves",
+    goal="count where a bottleneck saves parameters",
     minutes=10,
-    first_hint="How many weights has one 3x3 convolution from 256 channels to 256?",
+    first_hint="How many weights does a 3x3 convolution from 256 to 256 channels have?",
 )
-def bodies(answer: Answer) -> None:
+def branch_parameters(answer: Answer) -> None:
     """Counted from the library's blocks."""
     with torch.device("meta"):
         basic = count_parameters(basic_block(256, 256, 1))
@@ -95,65 +95,76 @@ def bodies(answer: Answer) -> None:
             (times(0), scale),
             (times(1), scale),
             (times(3), "Convolutions in front of a normalization have no bias."),
-            (times(4), "Running averages are kept, but they are no parameters."),
-            ((basic, narrow - 2 * 768, wide), "A bottleneck puts out 1024 channels."),
+            (times(4), "Running averages are buffers, not parameters."),
+            ((basic, narrow - 2 * 768, wide), "A bottleneck has 1024 output channels."),
             ((basic, narrow + 16 * 1024 * 256, wide), "Only the middle one is a 3x3."),
             ((basic // 2, narrow, wide // 2), "There are two convolutions in a pair."),
-            ((basic, narrow, 16 * basic), "Scales grow with the channels only."),
+            (
+                (basic, narrow, 16 * basic),
+                "A normalization has 2C parameters, a 3x3 has 9C^2.",
+            ),
         ],
     )
 
 
-#: Layers in a row, each a kernel size and a stride.
-Way: TypeAlias = list[tuple[int, int]]
+#: The layers along a path, each a kernel size and a stride.
+Path: TypeAlias = list[tuple[int, int]]
 
 
 @exercise(
-    "resnet.ways",
+    "resnet.receptive_fields",
     kind="predict",
-    goal="follow the receptive field through bodies and shortcuts",
+    goal="compute receptive fields along residual branches and along shortcuts",
     minutes=15,
-    first_hint="How much does one 3x3 add, and how far apart are the units that it"
-    " reads?",
+    first_hint="How much does one 3x3 add, and how many pixels lie between its inputs?",
 )
-def ways(answer: Answer) -> None:
-    """By the library's function, on the layers of the nets."""
-    bodies_34 = _layers(34, skipped="shortcut")
-    bodies_50 = _layers(50, skipped="shortcut")
+def receptive_fields(answer: Answer) -> None:
+    """By the library's function, on the layers of the networks."""
+    branches_34 = _layers(34, skipped="shortcut")
+    branches_50 = _layers(50, skipped="shortcut")
     shortcuts_34 = _layers(34, skipped="body")
-    ways = [bodies_34, bodies_50, shortcuts_34]
-    want = tuple(receptive_field(way)[0] for way in ways)
-    answer.expect(want, tolerance=0, mistakes=_ways_mistakes(ways, want))
+    paths = [branches_34, branches_50, shortcuts_34]
+    want = tuple(receptive_field(path)[0] for path in paths)
+    answer.expect(want, tolerance=0, mistakes=_receptive_fields_mistakes(paths, want))
 
 
-def _ways_mistakes(ways: list[Way], want: tuple[int, ...]) -> Mistakes:
+def _receptive_fields_mistakes(paths: list[Path], want: tuple[int, ...]) -> Mistakes:
     basic, bottlenecks, shortcuts = want
     first_strides = receptive_field(_layers(50, skipped="shortcut", stride_in="1x1"))[0]
-    flat = tuple(1 + sum(size - 1 for size, _ in way) for way in ways)
-    unpooled = tuple(receptive_field([way[0], *way[2:]])[0] for way in ways)
+    flat = tuple(1 + sum(size - 1 for size, _ in path) for path in paths)
+    unpooled = tuple(receptive_field([path[0], *path[2:]])[0] for path in paths)
     return [
         (
             (basic, first_strides, shortcuts),
-            "The 3x3 strides here, not the first 1x1.",
+            "The stride is in the 3x3 here, not in the first 1x1.",
         ),
         (
-            tuple(map(_widened_at_once, ways)),
-            "A layer's own stride widens what comes after it.",
+            tuple(map(_widened_at_once, paths)),
+            "A layer's own stride has an effect on the layers after it only.",
         ),
-        (flat, "Behind a stride, units are further apart."),
-        (unpooled, "What does the pooling add, and what does it skip?"),
-        ((basic, bottlenecks, 7), "The pooling is in front of all blocks."),
-        ((basic, bottlenecks, 1), "The stem has no shortcut."),
+        (flat, "After a stride, neighboring units are more pixels apart."),
+        (unpooled, "What does the pooling add, and what does its stride do?"),
+        (
+            (basic, bottlenecks, 7),
+            "The pooling comes before all blocks, on every path.",
+        ),
+        (
+            (basic, bottlenecks, 1),
+            "The stem has no shortcut: its layers are on every path.",
+        ),
         (
             (basic, bottlenecks, 32),
-            "A 1x1 with a stride skips pixels; it does not see them.",
+            "A 1x1 with a stride does not depend on the pixels that it skips.",
         ),
-        ((basic, basic, shortcuts), "A 1x1 sees no neighbors."),
+        (
+            (basic, basic, shortcuts),
+            "A 1x1 adds nothing: it depends on one position only.",
+        ),
     ]
 
 
-def _layers(variant: int, *, skipped: str, stride_in: str = "3x3") -> Way:
-    """The convolutions and poolings of a net, without those with `skipped` in their
+def _layers(variant: int, *, skipped: str, stride_in: str = "3x3") -> Path:
+    """The convolutions and poolings of a network, without those with `skipped` in their
     names.
     """
     with torch.device("meta"):
@@ -167,8 +178,8 @@ def _layers(variant: int, *, skipped: str, stride_in: str = "3x3") -> Way:
     ]
 
 
-def _widened_at_once(layers: Way) -> int:
-    """The field if a layer's own stride widened what it sees itself."""
+def _widened_at_once(layers: Path) -> int:
+    """The receptive field if a layer's own stride already counted for the layer."""
     width = 1
     step = 1
     for kernel_size, stride in layers:
@@ -181,7 +192,7 @@ Join: TypeAlias = Callable[[nn.Sequential, Tensor], Tensor]
 
 
 class _Joined(nn.Module):
-    """A body of the paper's layers, and a way to use it."""
+    """A residual branch of the paper's layers, and how it is joined with x."""
 
     def __init__(self, channels: int, join: Join) -> None:
         super().__init__()
@@ -199,7 +210,7 @@ class _Joined(nn.Module):
     kind="repair",
     goal="put the ReLU where the paper has it",
     minutes=10,
-    first_hint="Which signs can the numbers have that the body adds?",
+    first_hint="Which signs can the values have that the residual branch adds?",
 )
 def block(answer: Answer) -> None:
     """Against the paper's block; the mistakes have the same layers."""
@@ -212,18 +223,24 @@ def block(answer: Answer) -> None:
         )
 
 
-#: Ways to put a block together that are not the paper's. Of a body f, f[0] and f[3] are
-#: the convolutions, f[1] and f[4] their normalizations, and f[2] is the ReLU.
+#: Blocks that are not the paper's. Of a residual branch f, f[0] and f[3] are the
+#: convolutions, f[1] and f[4] their normalizations, and f[2] is the ReLU.
 JOINS: list[tuple[Join, str]] = [
-    (lambda f, x: F.relu(f(x)) + x, "What is never negative cannot take back."),
-    (lambda f, x: F.relu(F.relu(f(x)) + x), "One ReLU too many: may a body subtract?"),
+    (lambda f, x: F.relu(f(x)) + x, "A branch that is never negative cannot subtract."),
+    (
+        lambda f, x: F.relu(F.relu(f(x)) + x),
+        "One ReLU too many: can the branch subtract?",
+    ),
     (lambda f, x: f(x) + x, "A ReLU follows the addition."),
     (lambda f, x: F.relu(f(x)), "Where is the addition?"),
     (lambda f, x: F.relu(f[4](f[:4](x) + x)), "The sum itself is not normalized."),
-    (lambda f, x: F.relu(f[3:](f[:2](x)) + x), "A body has a ReLU in its middle."),
+    (
+        lambda f, x: F.relu(f[3:](f[:2](x)) + x),
+        "There is a ReLU between the two convolutions.",
+    ),
     (
         lambda f, x: f[3](F.relu(f[4](f[0](F.relu(f[1](x)))))) + x,
-        "That is the block of a later paper, with the ReLU in front.",
+        "That is the pre-activation block of a later paper.",
     ),
 ]
 
@@ -231,7 +248,7 @@ JOINS: list[tuple[Join, str]] = [
 @exercise(
     "resnet.shortcut_a",
     kind="implement",
-    goal="change shapes without a parameter",
+    goal="change a shape without parameters",
     minutes=10,
     first_hint="Take the pixels first: which slice of the height and the width is it?",
 )
@@ -257,41 +274,42 @@ def shortcut_a(answer: Answer) -> None:
 def _shortcut_a_mistakes(x: Tensor, want: Tensor, stride: int) -> Mistakes:
     channels = want.shape[1]
     new = channels - x.shape[1]
-    kept = want[:, : x.shape[1]]
-    copies = torch.cat([kept, kept, kept], dim=1)[:, :channels]
+    old = want[:, : x.shape[1]]
+    copies = torch.cat([old, old, old], dim=1)[:, :channels]
     averaged = "Every second pixel is taken as it is: nothing is averaged."
-    ends = "The new channels come behind the old ones."
+    ends = "The new channels come after the old ones."
     return [
         (_padded(F.avg_pool2d(x, stride, ceil_mode=True), new), averaged),
         (_padded(F.avg_pool2d(x, stride), new), averaged),
         (
             _padded(F.max_pool2d(x, stride), new),
-            "It is not the largest that counts.",
+            "Every second pixel is taken: there is no max pooling.",
         ),
         (
             _padded(x[:, :, 1::stride, 1::stride], new),
             "Begin with the first pixel.",
         ),
         (_padded(x, new), "What does the stride do?"),
-        (_padded(x[:, :, ::stride], new), "The width shrinks, too."),
-        (_padded(kept, 0, before=new), ends),
-        (_padded(kept, new - new // 2, before=new // 2), ends),
+        (_padded(x[:, :, ::stride], new), "The stride is for the width, too."),
+        (_padded(old, 0, before=new), ends),
+        (_padded(old, new - new // 2, before=new // 2), ends),
         (copies, "The new channels are zero, not copies."),
-        (kept, "Where are the new channels?"),
+        (old, "Where are the new channels?"),
     ]
 
 
 def _padded(x: Tensor, behind: int, *, before: int = 0) -> Tensor:
-    """With so many new channels of zeros."""
+    """`x` with that many channels of zeros after it, and before it."""
     return F.pad(x, (0, 0, 0, 0, before, behind))
 
 
 @exercise(
     "resnet.changing",
     kind="repair",
-    goal="change shapes on both ways alike",
+    goal="make both branches change the shape in the same way",
     minutes=15,
-    first_hint="When has what the body puts out another shape than x?",
+    first_hint="In which cases does the output of the residual branch have another"
+    " shape than x?",
 )
 def changing(answer: Answer) -> None:
     """Against the library's block, with every combination of changes."""
@@ -305,11 +323,11 @@ def changing(answer: Answer) -> None:
             for shortcut, hint in _wrong_shortcuts(bare, channels, out, stride)
         ]
         shortcut = make_shortcut("B", channels, out, stride)
-        strides = "It is the first convolution of the body that strides."
+        strides = "The stride is in the first convolution of the residual branch."
         mistakes.append((Residual(late, shortcut), strides))
         want = Residual(basic_block(channels, out, stride), shortcut)
         named = f"with {channels} channels, then {out}, and stride {stride}, "
-        with case(named, hint="What does the body do to height and width?"):
+        with case(named, hint="What does the residual branch do to height and width?"):
             same_function(
                 answer(channels, out, stride),
                 want,
@@ -325,9 +343,9 @@ def _wrong_shortcuts(
     return [
         (
             conv_bn(channels, out, 1, stride),
-            "Where no shape changes, nothing is projected.",
+            "Where the shape stays the same, B is the identity.",
         ),
-        (conv_bn(channels, out, 3, stride), "A projection is a 1x1."),
+        (conv_bn(channels, out, 3, stride), "A projection is a 1x1 convolution."),
         (bare, "A projection is normalized, too."),
         (
             nn.Sequential(nn.Conv2d(channels, out, 1, stride), nn.BatchNorm2d(out)),
@@ -337,10 +355,10 @@ def _wrong_shortcuts(
             nn.Sequential(
                 nn.AvgPool2d(stride, ceil_mode=True), *conv_bn(channels, out, 1)
             ),
-            "The 1x1 skips pixels itself; nothing is averaged.",
+            "The 1x1 has the stride; nothing is averaged.",
         ),
         (
             ZeroPad(out - channels, stride),
-            "A new size is a new shape, and B projects there.",
+            "Another size is another shape, and B projects there.",
         ),
     ]
