@@ -115,7 +115,7 @@ def test_224_or_227_pixels():
 
     assert conv1("paper", 227) == conv1("torchvision", 224) == (55, 55)
     assert conv1("paper", 224) == (54, 54)
-    with pytest.raises(ValueError, match="smallest picture that works is 227x227"):
+    with pytest.raises(ValueError, match="smallest image that works is 227x227"):
         on_meta("paper")(torch.empty(1, 3, 224, 224, device="meta"))
 
 
@@ -317,7 +317,7 @@ def test_slices_are_plain():
 
 
 def test_too_small():
-    message = f"smallest picture that works is {META['min_size'][0]}x"
+    message = f"smallest image that works is {META['min_size'][0]}x"
     with pytest.raises(ValueError, match=message):
         on_meta("torchvision")(torch.empty(1, 3, 62, 62, device="meta"))
 

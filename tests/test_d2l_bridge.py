@@ -81,7 +81,7 @@ def test_pictures_are_resized(sample):
 
 
 def test_too_few_batches(sample):
-    with pytest.raises(ValueError, match="400 pictures at batch_size=100 make 4"):
+    with pytest.raises(ValueError, match="400 images at batch_size=100 make 4"):
         iterators(sample, 100)
 
 

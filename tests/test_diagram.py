@@ -1040,7 +1040,7 @@ def test_leaves_the_module_and_random_numbers_as_they_were():
         ((nn.ReLU(), (0, 28, 28)), r"got \(0, 28, 28\)"),
         ((nn.ReLU(), ()), r"got \(\)"),
         ((nn.Linear(3, 4), (5,)), "Linear cannot take an input of size 5: "),
-        ((LeNet("modern"), (1, 8, 8)), "smallest picture that works is 28x28"),
+        ((LeNet("modern"), (1, 8, 8)), "smallest image that works is 28x28"),
     ],
 )
 def test_errors(arguments, message):

@@ -338,7 +338,7 @@ def test_bad_arguments(arguments, message):
     ("shape", "message"),
     [
         ((2, 3, 28, 28), r"it wants \(N, 1, H, W\)"),
-        ((2, 1, 3, 3), "the smallest picture that works is"),
+        ((2, 1, 3, 3), "the smallest image that works is"),
     ],
 )
 def test_bad_inputs(aux, shape, message):

@@ -175,5 +175,5 @@ def test_a_block_has_three_convolutions():
 
 
 def test_input_too_small():
-    with pytest.raises(ValueError, match="the smallest picture that works is 39x39"):
+    with pytest.raises(ValueError, match="the smallest image that works is 39x39"):
         NiN("imagenet")(torch.zeros(1, 3, 38, 38))

@@ -16,7 +16,7 @@ from course_lib.normalization import (
 
 drawn = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
-#: (N, C) or (N, C, H, W), at least two values a channel.
+#: (N, C) or (N, C, H, W), at least two values per channel.
 shapes = st.tuples(st.integers(2, 5), st.integers(1, 4)) | st.tuples(
     st.integers(1, 3), st.integers(1, 4), st.integers(2, 4), st.integers(1, 4)
 )
@@ -261,7 +261,7 @@ def test_repr():
 def test_one_value_a_channel_is_its_own_mean(shape):
     """PyTorch refuses it as well."""
     layer, x = BatchNorm2d(3), torch.zeros(shape)
-    message = rf"at least two values a channel.*got \({', '.join(map(str, shape))}\)"
+    message = rf"at least two values per channel.*got \({', '.join(map(str, shape))}\)"
     with pytest.raises(ValueError, match=message):
         layer(x)
     assert layer.num_batches_tracked.item() == 0

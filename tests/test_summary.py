@@ -335,7 +335,7 @@ def test_a_shared_layer_stays_as_it_is():
 
 
 def test_an_input_that_does_not_fit():
-    with pytest.raises(ValueError, match="smallest picture that works is 28x28"):
+    with pytest.raises(ValueError, match="smallest image that works is 28x28"):
         summarize(LeNet("modern"), (1, 8, 8))
     with pytest.raises(ValueError, match="Linear cannot take an input of size 3"):
         summarize(nn.Linear(4, 4), (3,))
