@@ -55,7 +55,7 @@ def three_costs(answer: Answer) -> None:
             ((size, size - 128, 2 * (size - 128)), used),
             (
                 (1280, macs // 64, macs // 32),
-                "A kernel has weights for all input channels.",
+                "A kernel covers all input channels.",
             ),
         ],
     )
@@ -85,7 +85,7 @@ def bytes_of_weights(answer: Answer) -> None:
             ((single, half, 3 * half), "The network is trained in float32."),
             (
                 (single, half, 4 * single),
-                "Adam stores two moments; SGD with momentum stores one.",
+                "Adam stores two moments, SGD only one.",
             ),
             ((single, single, 3 * single), "bfloat16 has half as many bits."),
             ((2 * single, single, 6 * single), "A float32 has 32 bits: four bytes."),
@@ -296,9 +296,7 @@ def profile(answer: Answer) -> None:
             shared, nn.ReLU(), shared, *head, last
         ),
         "a network with both": nn.Sequential(shared, grouped, shared, grouped, *head),
-        "a network without either": nn.Sequential(
-            nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()
-        ),
+        "a plain network": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
     }
     for name, net in nets.items():
         summary = summarize(net, (4, 12, 10))
