@@ -1,4 +1,4 @@
-"""A training run in one file, from which it goes on after any interruption."""
+"""A training run in one file, from which it resumes after any interruption."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def identity(net: nn.Module, data: Data, settings: Settings) -> dict[str, Any]:
     of `net`, and the name, type and shape of each parameter and buffer; the classes of
     the data, and for each split its size and fingerprint.
 
-    The weights that `net` comes with are no part of it: a run that goes on has others.
+    The initial weights of `net` are no part of it: a run that resumes has others.
     """
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     lines = [
@@ -61,8 +61,8 @@ def save(
     history: History,
 ) -> None:
     """Write the `identity` of a `run`, the `state_dict` of everything in `state`, and
-    what it has seen so far. `path` holds the old checkpoint or the new one, never a
-    part of one; without a path, nothing happens.
+    its history so far. `path` has the old checkpoint or the new one, never a part of
+    one; without a path, nothing happens.
     """
     if path is None:
         return
@@ -83,8 +83,8 @@ def save(
 def resume(
     path: Path | None, run: Mapping[str, Any], state: Mapping[str, Any]
 ) -> History:
-    """Load what `save` wrote into `state`, and return what the run had seen: nothing,
-    if there is no file.
+    """Load what `save` wrote into `state`, and return the history of the run: an empty
+    one if there is no file.
 
     Raises: ValueError if the file is not a checkpoint, or of another run; it says what
         differs, and the file stays as it is.

@@ -1,9 +1,9 @@
-"""The training loop of the course: one-cycle SGD with momentum, on one screen and meant
-to be read.
+"""The training loop of the course: SGD with momentum and a one-cycle learning-rate
+schedule, on one screen and meant to be read.
 
 The learning rate rises for a fifth of the run and falls for the rest (Smith and Topin
-2017, arXiv:1708.07120); the labels are smoothed (Szegedy et al. 2016, section 7).
-Chapter: LeNet.
+2017, arXiv:1708.07120). The loss is the cross-entropy with label smoothing (Szegedy et
+al. 2016, section 7). Chapter: LeNet.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class TrainingError(Exception):
-    """Training went wrong; the message names the epoch and the cause."""
+    """Training failed; the message says in which epoch, and why."""
 
 
 @takes_settings
@@ -48,20 +48,20 @@ def fit(
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> History:
-    """Train `net` on ``data.train`` as `settings` say, score it on ``data.validation``
-    after each epoch, and on ``data.test`` at the end.
+    """Train `net` on ``data.train`` with these `settings`, and evaluate it on
+    ``data.validation`` after each epoch and on ``data.test`` at the end.
 
-    The net starts with the weights that it comes with, and is left on the runtime's
-    device, in evaluation mode. With `compiled`, torch generates code for it first: some
-    ten seconds, and on a CPU few small nets are faster for it (benchmarks/compiled.py).
-    With a `checkpoint`, that file is written after each epoch, and a run that was cut
-    off goes on from there. In a process group (`course_lib.training.__main__`), every
-    process takes its part of each batch.
+    Training starts from the weights that `net` has, and leaves it on the runtime's
+    device, in evaluation mode. With `compiled`, torch.compile is used: it takes some
+    ten seconds, and on a CPU few small networks become faster (benchmarks/compiled.py).
+    With a `checkpoint`, that file is written after each epoch, and an interrupted run
+    resumes from it. In a process group (`course_lib.training.__main__`), every process
+    takes its shard of each batch.
 
     Raises: TypeError if `settings` are not a `Settings`; ValueError if there are more
-        processes than images in a batch, a split is empty, `net` has not one output a
-        class, or the checkpoint is of another run; TrainingError if the loss is not a
-        number any more.
+        processes than images in a batch, a split is empty, `net` does not have one
+        output per class, or the checkpoint is of another run; TrainingError if the loss
+        becomes infinite or not a number.
     """
     runtime, group = runtime or default_runtime(), processes()
     _check(data, settings, group)
@@ -110,8 +110,8 @@ def fit(
 def one_cycle(
     net: nn.Module, settings: Settings, steps: int
 ) -> tuple[torch.optim.SGD, OneCycleLR]:
-    """SGD with Nesterov's momentum for the parameters of `net`, and what moves its
-    learning rate and momentum in one cycle of all epochs, of so many `steps` each.
+    """SGD with Nesterov momentum for the parameters of `net`, and the schedule of its
+    learning rate and momentum: one cycle over all epochs, of so many `steps` each.
     """
     optimizer = torch.optim.SGD(
         net.parameters(),
@@ -135,28 +135,28 @@ def one_cycle(
 
 @dataclass(frozen=True)
 class Loader:
-    """The training images of one process: its part of each batch, as the net takes it.
+    """The training images of one process: its shard of each batch, on the device.
 
-    Its length is the steps of an epoch.
+    Its length is the number of steps in an epoch.
     """
 
     #: All training images, on the device.
     images: ImageSplit
 
-    #: Of these the batches' size, seed, augmentation and pixels.
+    #: Batch size, seed, augmentation and image size are read from these.
     settings: Settings
 
-    #: Where batches go.
+    #: Where batches are moved to.
     runtime: Runtime
 
-    #: Which part of a batch is this process's.
+    #: Which shard of a batch this process has.
     group: Processes
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.settings.batch_size)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """The images x of each batch and their labels y, and what their loss counts."""
+        """The images x of each batch, their labels y, and the weight of their loss."""
         shuffled = self.images.batches(
             self.settings.batch_size,
             seed=self.settings.seed,
@@ -178,7 +178,7 @@ def evaluate(
     size: int | None = None,
     runtime: Runtime | None = None,
 ) -> Score:
-    """Score `net` on `split`, in evaluation mode; the mode it was in comes back.
+    """Score `net` on `split`, in evaluation mode; afterwards its mode is as before.
 
     Raises: ValueError if `split` is empty.
     """
@@ -187,10 +187,10 @@ def evaluate(
     runtime, group = runtime or default_runtime(), processes()
     training = net.training
     runtime.prepare(net).eval()
-    sums = torch.zeros(2, device=runtime.device)  # the loss, and the right answers
-    pictures = split.to(runtime.device)
+    sums = torch.zeros(2, device=runtime.device)  # loss, and correct predictions
+    images = split.to(runtime.device)
     with torch.inference_mode():
-        for x, y in pictures.batches(batch_size, size=size, shard=group.shard):
+        for x, y in images.batches(batch_size, size=size, shard=group.shard):
             with runtime.autocast():
                 logits = net(runtime.to_device(x))
             sums[0] += F.cross_entropy(
@@ -198,30 +198,30 @@ def evaluate(
             )
             sums[1] += (logits.argmax(dim=1) == y).sum()
     net.train(training)
-    loss, right = (group.all_reduce_sum(sums) / len(split)).tolist()
-    return Score(loss, right)
+    loss, accuracy = (group.all_reduce_sum(sums) / len(split)).tolist()
+    return Score(loss, accuracy)
 
 
 def _check(data: Data, settings: Settings, group: Processes) -> None:
     if settings.batch_size < group.world_size:
         raise ValueError(
-            f"batch_size must be at least {group.world_size}, an image for each"
+            f"batch_size must be at least {group.world_size}, one image per"
             f" process, got {settings.batch_size}"
         )
     for name in ("train", "validation", "test"):
         if not len(getattr(data, name)):
             raise ValueError(
-                f"data.{name} is empty: there is nothing to learn from or to score"
+                f"data.{name} is empty: there is nothing to train on or to score"
             )
 
 
 def _loss(outputs: Any, y: Tensor, data: Data, settings: Settings) -> Any:
-    """Cross-entropy; a net with auxiliary classifiers weighs theirs itself."""
+    """Cross-entropy; `Outputs` of several classifiers have a loss of their own."""
     several = isinstance(outputs, tuple)
     shape = tuple((outputs[0] if several else outputs).shape)
     if len(shape) != 2 or shape[1] != len(data.classes):
         raise ValueError(
-            f"epoch 1: the net gives outputs of shape {shape}, but the data has"
+            f"epoch 1: the network has outputs of shape {shape}, but the data has"
             f" {len(data.classes)} classes; build it with"
             f" num_classes={len(data.classes)}"
         )
@@ -231,11 +231,11 @@ def _loss(outputs: Any, y: Tensor, data: Data, settings: Settings) -> Any:
 
 
 def _finite(train_loss: float, epoch: int, settings: Settings) -> float:
-    """`train_loss` itself, if it is a number."""
+    """`train_loss` itself, if it is finite."""
     if not math.isfinite(train_loss):
         raise TrainingError(
             f"epoch {epoch + 1} of {settings.epochs}: the training loss is"
-            f" {train_loss}. The steps were too long for this net; try a learning rate"
-            f" below {settings.lr:g}, or normalization between its layers."
+            f" {train_loss}. The learning rate was too large for this network; try a"
+            f" learning rate below {settings.lr:g}, or batch normalization."
         )
     return train_loss
