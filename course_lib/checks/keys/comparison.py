@@ -290,7 +290,7 @@ def profile(answer: Answer) -> None:
     grouped = nn.Conv2d(4, 4, 3, groups=2)
     last = nn.Linear(4, 4)
     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
-    nets = {
+    networks = {
         "a network with groups": nn.Sequential(nn.Conv2d(4, 4, 1), grouped, *head),
         "a network that uses a layer twice": nn.Sequential(
             shared, nn.ReLU(), shared, *head, last
@@ -298,7 +298,7 @@ def profile(answer: Answer) -> None:
         "a network with both": nn.Sequential(shared, grouped, shared, grouped, *head),
         "a plain network": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
     }
-    for name, net in nets.items():
+    for name, net in networks.items():
         summary = summarize(net, (4, 12, 10))
         x = torch.randn(1, 4, 12, 10)
         answer.expect(
