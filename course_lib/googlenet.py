@@ -1,7 +1,8 @@
-"""GoogLeNet: let every layer look through windows of several sizes at once.
+"""GoogLeNet: apply kernels of several sizes to the same input and concatenate.
 
 Szegedy et al. (2014), "Going deeper with convolutions", arXiv:1409.4842. Figure 2(b)
-has the Inception module, Table 1 the net, section 5 its two auxiliary classifiers.
+has the Inception module, Table 1 the network, section 5 its two auxiliary
+classifiers.
 Chapter: GoogLeNet.
 """
 
@@ -32,7 +33,7 @@ class InceptionChannels(NamedTuple):
     c5x5_reduce: int
     #: Of the 5x5 convolution: "#5x5".
     c5x5: int
-    #: Of the 1x1 convolution behind the pooling: "pool proj".
+    #: Of the 1x1 convolution after the pooling: "pool proj".
     pool_proj: int
 
     @property
@@ -55,7 +56,7 @@ TABLE_1 = {
 }
 
 #: The last two columns of Table 1 as printed, thousands of parameters and millions of
-#: operations. Not all of them follow from the other columns.
+#: operations, which are MACs. Not all of them follow from the other columns.
 PAPER_TABLE_1 = {
     "conv1": (2.7, 34),
     "conv2": (112, 360),
@@ -71,12 +72,12 @@ PAPER_TABLE_1 = {
     "linear": (1000, 1),
 }
 
-#: Section 5: how much the loss of each auxiliary classifier counts.
+#: Section 5: the weight of the loss of each auxiliary classifier.
 AUX_WEIGHT = 0.3
 
 
 class GoogLeNetVariant(NamedTuple):
-    """One net of the family."""
+    """One network of the family."""
 
     #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
@@ -84,13 +85,14 @@ class GoogLeNetVariant(NamedTuple):
     stem: tuple[int, int, int]
     #: The Inception modules by name, the number of their stage first.
     modules: dict[str, InceptionChannels]
-    #: Stage -> kernel size of the pooling behind it, in pixels.
+    #: Stage -> kernel size of the pooling after it, in pixels.
     pools: dict[int, int]
-    #: The modules that feed the auxiliary classifiers.
+    #: The modules whose outputs the auxiliary classifiers take.
     aux_from: tuple[str, str]
-    #: Channels of the convolution of an auxiliary classifier, units of its full layer.
+    #: Channels of the convolution of an auxiliary classifier, and units of its first
+    #: fully connected layer.
     aux_units: tuple[int, int] = (128, 1024)
-    #: Side of the largest window of the modules, in pixels.
+    #: The largest kernel size of the modules, in pixels.
     kernel_size: int = 5
     #: Whether it has torchvision's normalization, dropout and auxiliary pooling.
     modern: bool = True
@@ -111,8 +113,8 @@ _SMALL = {
 }
 
 #: "small" is for 28x28 pixels on a laptop: four modules, at 7x7 and 3x3 pixels. There,
-#: branches cost more in moving maps than in computing them: few channels, all in
-#: multiples of 16, and small maps early.
+#: moving the activations of branches takes longer than computing them: so few channels,
+#: all multiples of 16, and feature maps that are small early.
 VARIANTS = {
     "paper": _PAPER._replace(modern=False),
     "torchvision": _PAPER._replace(pools={1: 3, 2: 3, 3: 3, 4: 2}, kernel_size=3),
@@ -147,11 +149,12 @@ def conv_relu(
 
 
 class Inception(nn.Module):
-    """Four views of the same pixels, side by side in the channels: figure 2(b).
+    """Four branches on the same input, concatenated along the channels: figure 2(b).
 
-    A 1x1 convolution, a 3x3, a 5x5 (of another `kernel_size` in torchvision) and a 3x3
-    maximum; more 1x1 convolutions thin out what the costly ones read and what the
-    maximum gives. With `batch_norm`, every convolution is normalized.
+    A 1x1 convolution, a 3x3, a 5x5 (of another `kernel_size` in torchvision) and 3x3
+    max pooling. More 1x1 convolutions reduce the input channels of the expensive
+    kernels and the channels of the pooling. With `batch_norm`, every convolution is
+    normalized.
 
     Shape: (N, in_channels, H, W) -> (N, row.out_channels, H, W).
     """
@@ -178,19 +181,19 @@ class Inception(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Concatenate the four views of `x`."""
+        """Concatenate the outputs of the four branches."""
         return torch.cat([branch(x) for branch in self.children()], dim=1)
 
 
 class Outputs(NamedTuple):
-    """Logits of the net and of its auxiliary classifiers, in torchvision's order."""
+    """Logits of the network and its auxiliary classifiers, in torchvision's order."""
 
     logits: Tensor
     aux2: Tensor
     aux1: Tensor
 
     def loss(self, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """The cross-entropy of the net, and `AUX_WEIGHT` times those of the others."""
+        """Its cross-entropy, and `AUX_WEIGHT` times those of the auxiliary ones."""
         loss, aux2, aux1 = (
             F.cross_entropy(logits, target, label_smoothing=label_smoothing)
             for logits in self
@@ -199,8 +202,8 @@ class Outputs(NamedTuple):
 
 
 class AuxiliaryClassifiers(nn.ModuleDict):
-    """By the names of the modules that feed them. As a stage of a net they change
-    nothing: data only passes by.
+    """By the names of the modules whose output they classify. As a stage of a network
+    they return their input.
 
     Shape: any -> the same.
     """
@@ -213,7 +216,7 @@ class AuxiliaryClassifiers(nn.ModuleDict):
 def auxiliary_classifier(
     in_channels: int, num_classes: int, net: GoogLeNetVariant, batch_norm: bool
 ) -> nn.Sequential:
-    """A classifier for what leaves a module halfway: section 5.
+    """A classifier for the output of a module in the middle: section 5.
 
     Shape: (N, in_channels, H, W), pooled to 4x4 -> (N, num_classes), logits.
     """
@@ -232,7 +235,7 @@ def auxiliary_classifier(
 def _auxiliary_classifiers(
     num_classes: int, net: GoogLeNetVariant, batch_norm: bool
 ) -> AuxiliaryClassifiers:
-    """One for each module of `net` that feeds one."""
+    """One for each module of `net` whose output is classified."""
     classifiers = AuxiliaryClassifiers()
     for name in net.aux_from:
         in_channels = net.modules[name].out_channels
@@ -245,8 +248,8 @@ def _auxiliary_classifiers(
 def _conv2(
     width: int, out_channels: int, net: GoogLeNetVariant, batch_norm: bool
 ) -> nn.Sequential:
-    """The second stage: a 1x1 and a 3x3 convolution, in the paper between two
-    normalizations of responses.
+    """The second stage: a 1x1 and a 3x3 convolution, in the paper between two local
+    response normalizations.
     """
     stage = nn.Sequential(
         conv_relu(width, width, 1, batch_norm=batch_norm),
@@ -263,16 +266,16 @@ class GoogLeNet(Network):
     ``inception_3a`` ... ``inception_5b``, ``head``.
 
     With `aux`, the auxiliary classifiers stand before the head, and in training mode
-    the net returns `Outputs`, which know their loss: this is the one network of the
+    the network returns `Outputs`, which has the loss: this is the one network of the
     course with a `forward` of its own. `batch_norm` overrules the variant's choice.
 
     Shape: (N, in_channels, H, W) -> (N, num_classes), logits. In training mode, the
-        auxiliary classifiers of ``"paper"`` want 223 to 270 pixels a side.
+        auxiliary classifiers of ``"paper"`` need 223 to 270 pixels a side.
     Raises: ValueError for an unknown variant, and for less than one class or channel.
     Differs from the paper: the constants of the local response normalization, which it
         does not give, are those of Caffe's GoogLeNet. ``"torchvision"`` has batch
-        normalization, a 3x3 in the place of each 5x5, and in its auxiliary classifiers
-        an average over 4x4 pixels in the place of 5x5.
+        normalization, a 3x3 in place of each 5x5, and in its auxiliary classifiers
+        pooling to 4x4 pixels in place of 5x5 average pooling.
     """
 
     aux: AuxiliaryClassifiers
@@ -311,8 +314,8 @@ class GoogLeNet(Network):
             nn.Dropout(0.2 if net.modern else 0.4),
             nn.Linear(channels, num_classes),
         )
-        # By the inputs of a layer: branches are thinner than what they read, and by
-        # the outputs a module would double its input.
+        # By the inputs of a layer (fan-in): branches have fewer channels than their
+        # input, so by fan-out a module would double the scale of its input.
         he_init(self, mode="fan_in")
 
     def _pool(self, stage: int, net: GoogLeNetVariant) -> None:
@@ -325,11 +328,11 @@ class GoogLeNet(Network):
         """The logits of `x`; with `aux` and in training mode, `Outputs`."""
         if not (self.training and hasattr(self, "aux")):
             return super().forward(x)
-        y, seen = x, {}
+        y, outputs = x, {}
         try:
             for name, stage in self.named_children():
-                y = seen[name] = stage(y)
-            aux1, aux2 = (aux(seen[name]) for name, aux in self.aux.items())
+                y = outputs[name] = stage(y)
+            aux1, aux2 = (aux(outputs[name]) for name, aux in self.aux.items())
             return Outputs(y, aux2, aux1)
         except (RuntimeError, ValueError) as error:
             super().forward(x)  # explains the error, unless it is the classifiers'

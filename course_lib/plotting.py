@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 #: apart in gray.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-WIDTH, HEIGHT = (
-    6.4,
-    3.6,
-)  # inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens
+#: In inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens.
+WIDTH, HEIGHT = 6.4, 3.6
 
 
 def style() -> None:
-    """Use the course's style for the figures that follow. In a notebook, pictures keep
+    """Use the course's style for the figures that follow. In a notebook, figures have
     their exact size.
     """
     import matplotlib.pyplot as plt
@@ -60,16 +58,17 @@ def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) ->
     """Draw a row for each name: a dot for each seed, and the mean with the standard
     deviation to each side. `label` says what is measured.
 
-    Raises: ValueError if a name has fewer than two values: there is no spread in one.
+    Raises: ValueError if a name has fewer than two values: one has no standard
+        deviation.
     """
     for row, (name, seeds) in enumerate(values.items()):
         if len(seeds) < 2:
             raise ValueError(f"{name!r} needs two seeds or more, got {len(seeds)}")
         color = COLORS[row % len(COLORS)]
         axes.plot(seeds, [row] * len(seeds), "o", color=color, alpha=0.4)
-        deviation = statistics.stdev(seeds)
+        std = statistics.stdev(seeds)
         mean = statistics.mean(seeds)
-        axes.errorbar(mean, row, xerr=deviation, fmt="|", color=color, capsize=4)
+        axes.errorbar(mean, row, xerr=std, fmt="|", color=color, capsize=4)
     axes.set_yticks(range(len(values)), list(values))
     axes.set(xlabel=label, ylim=(len(values) - 0.5, -0.5))
 
@@ -77,7 +76,7 @@ def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) ->
 def show_images(
     images: Tensor, titles: list[str] | None = None, *, columns: int = 10
 ) -> None:
-    """Draw a grid of pictures, each scaled to its own darkest and brightest pixel.
+    """Draw a grid of images, each scaled to its own darkest and brightest pixel.
 
     Shape: `images` (N, H, W) or (N, 1, H, W).
     Raises: ValueError if there are not as many `titles` as images.
@@ -92,9 +91,9 @@ def show_images(
     for axes in grid.flat:
         axes.axis("off")
     for index, axes in zip(range(len(images)), grid.flat, strict=False):
-        _picture(axes, images[index], titles[index] if titles else "")
+        _draw_image(axes, images[index], titles[index] if titles else "")
 
 
-def _picture(axes: Axes, image: Tensor, title: str) -> None:
+def _draw_image(axes: Axes, image: Tensor, title: str) -> None:
     axes.imshow(image.reshape(image.shape[-2:]).cpu().numpy(), cmap="gray_r")
     axes.set_title(title, fontsize=8)

@@ -157,7 +157,7 @@ def test_a_loss_that_is_no_number(sample):
 
 def test_more_processes_than_images_in_a_batch(sample, monkeypatch):
     monkeypatch.setattr(loop, "processes", lambda: Processes(0, 3))
-    message = "batch_size must be at least 3, an image for each process, got 2"
+    message = "batch_size must be at least 3, one image per process, got 2"
     with pytest.raises(ValueError, match=message):
         trained(sample, batch_size=2)
 
@@ -168,7 +168,7 @@ def test_more_processes_than_images_in_a_batch(sample, monkeypatch):
         ([], {"epochs": 4, "lr": 0.5}, "Settings(epochs=4, lr=0.5), after"),
         ([{"epochs": 4, "lr": 0.5}], {}, "Settings(epochs=4, lr=0.5), after"),
         ([Settings(epochs=4)], {"lr": 0.5}, "got {'lr': 0.5}"),
-        ([4], {}, "Settings(epochs=1), after the net and the data; got 4"),
+        ([4], {}, "Settings(epochs=1), after the network and the data; got 4"),
         ([], {}, "got None"),
         ([], {"settings": (4, 0.5)}, "got (4, 0.5)"),
     ],

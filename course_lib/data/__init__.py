@@ -1,5 +1,5 @@
-"""Data to train on: Fashion-MNIST (`fashion`), found or fetched and verified (`files`),
-and folders of pictures (`folder`).
+"""Data to train on: Fashion-MNIST (`fashion`), found or downloaded and verified
+(`files`), and folders of images (`folder`).
 """
 
 from course_lib.data.fashion import (

@@ -1,5 +1,5 @@
-"""``python -m course_lib.data``: find or fetch Fashion-MNIST, check it, and say where
-it came from.
+"""``python -m course_lib.data``: find or download Fashion-MNIST, verify it, and print
+its source.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Fashion-MNIST as tensors: found or fetched, checked byte for byte, and cut into
+"""Fashion-MNIST as tensors: found or downloaded, verified byte for byte, and split into
 batches without a loop over images.
 
-70,000 gray pictures of clothes, 28x28 pixels, ten classes (Xiao, Rasul and Vollgraf
-2017, arXiv:1708.07747). The last 5,000 of the 60,000 training pictures are kept for
+70,000 grayscale images of clothes, 28x28 pixels, ten classes (Xiao, Rasul and Vollgraf
+2017, arXiv:1708.07747). The last 5,000 of the 60,000 training images are used for
 validation; the test set is for the end of a run.
 """
 
@@ -41,7 +41,7 @@ CLASSES = (
     "ankle boot",
 )
 
-#: Mean and standard deviation of the pixels of the 55,000 training pictures, where
+#: Mean and standard deviation of the pixels of the 55,000 training images, where
 #: black is 0 and white is 1.
 MEAN, STD = 0.2858, 0.3529
 
@@ -63,10 +63,10 @@ class Split:
 
     def __repr__(self) -> str:
         height, width = self.images.shape[-2:]
-        return f"Split({len(self):,} pictures of {height}x{width})"
+        return f"Split({len(self):,} images of {height}x{width})"
 
     def fingerprint(self) -> str:
-        """Twelve digits that change with any pixel, any label, and their order."""
+        """A hash of twelve digits, of all pixels, labels, and their order."""
         about = f"{tuple(self.images.shape)} {self.images.dtype} {self.labels.dtype}"
         digest = hashlib.sha256(about.encode())
         for tensor in (self.images, self.labels):
@@ -87,27 +87,26 @@ class Split:
         size: int | None = None,
         shard: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """All pictures once, as ``(x, y)``: in order if `seed` is None, otherwise
+        """All images once, as ``(x, y)``: in order if `seed` is None, otherwise
         shuffled, for training.
 
-        The batches are as equal as can be: 55,000 pictures at 128 make 430 batches of
-        127 or 128. With `augment`, every picture is moved by up to one pixel and may be
-        mirrored; what happens to a picture depends on `seed`, `epoch` and the picture,
-        and on nothing else. With `size`, pictures are resized (bilinear). With a
-        `shard` of (1, 2), each batch is the second half of what it would be:
-        the share of one process out of two.
+        The batch sizes are as equal as possible: 55,000 images at 128 make 430 batches
+        of 127 or 128. With `augment`, every image is shifted by up to one pixel and may
+        be flipped horizontally, depending on `seed`, `epoch` and the image alone. With
+        `size`, images are resized (bilinear). With a `shard` of (1, 2), each batch is
+        the second half of the whole batch: the shard of one process out of two.
 
         Shape: x (n, 1, size, size) of float32, mean 0 and standard deviation 1 over the
             training set; y (n,).
         Raises: ValueError if `batch_size` or `size` is less than 1, or `shard` is not
-            one of its number.
+            an (i, n) with 0 <= i < n.
         """
         batch_size, size, seed, epoch, (which, shards) = check_batches(
             batch_size, size, seed, epoch, shard
         )
         n = len(self)
         order, flip, shift = torch.arange(n), None, None
-        if seed is not None:  # drawn on the CPU, so that every device sees the same
+        if seed is not None:  # on the CPU, the same for all devices
             random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
             order = torch.randperm(n, generator=random)
             if augment:
@@ -115,9 +114,9 @@ class Split:
                 shift = torch.randint(-1, 2, (n, 2), generator=random)
         batches = order.tensor_split(-(-n // batch_size)) if n else ()
         mine = [batch.tensor_split(shards)[which] for batch in batches]
-        return self._deal(mine, flip, shift, size)
+        return self._yield_batches(mine, flip, shift, size)
 
-    def _deal(
+    def _yield_batches(
         self,
         batches: Sequence[Tensor],
         flip: Tensor | None,
@@ -133,7 +132,7 @@ class Split:
 
 
 def move(x: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
-    """Mirror and shift each picture of a batch; what comes in from outside is black.
+    """Flip and shift each image of a batch, with zero padding at the border.
 
     Shape: x (N, C, H, W), `flip` (N,) of bool, `shift` (N, 2) in pixels, down and
         right, each -1, 0 or 1 -> (N, C, H, W).
@@ -143,46 +142,46 @@ def move(x: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
     columns = torch.arange(width, device=x.device) - shift[:, 1:]
     columns = torch.where(flip[:, None], width - 1 - columns, columns) + 1
     x = F.pad(x, (1, 1, 1, 1)).movedim(1, -1)
-    picture = torch.arange(n, device=x.device)[:, None, None]
-    return x[picture, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    image = torch.arange(n, device=x.device)[:, None, None]
+    return x[image, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 def normalize(x: Tensor, size: int | None = None) -> Tensor:
-    """Bytes to numbers with mean 0 and standard deviation 1, resized to `size` pixels
-    if it is given.
+    """Bytes to values with mean 0 and standard deviation 1, resized to `size` pixels if
+    it is given.
 
     Shape: (N, 1, H, W) of uint8 -> (N, 1, size or H, size or W) of float32.
     """
     x = (x.float() - 255 * MEAN) / (255 * STD)
     if size is None:
         return x
-    down, across = (_stretch(old, size, x.device) for old in x.shape[2:])
-    return down @ (x @ across.T)
+    rows, columns = (_resize_matrix(old, size, x.device) for old in x.shape[2:])
+    return rows @ (x @ columns.T)
 
 
 @lru_cache
-def _stretch(old: int, new: int, device: torch.device) -> Tensor:
-    """The matrix that stretches a row of pixels: `F.interpolate` as a product, which
-    costs half the time.
+def _resize_matrix(old: int, new: int, device: torch.device) -> Tensor:
+    """The matrix that resizes a row of pixels: `F.interpolate` as a matrix product,
+    which takes half the time.
 
     Shape: (new, old).
     """
     rows = torch.eye(old, device=device)[None, None]
-    stretched = F.interpolate(rows, (new, old), mode="bilinear", align_corners=False)
-    return stretched[0, 0]
+    resized = F.interpolate(rows, (new, old), mode="bilinear", align_corners=False)
+    return resized[0, 0]
 
 
 @dataclass(frozen=True)
 class FashionMNIST:
-    """The three splits, and where they came from."""
+    """The three splits, and their source."""
 
-    #: 55,000 pictures to learn from.
+    #: 55,000 images to train on.
     train: Split
-    #: 5,000 pictures to choose by.
+    #: 5,000 images for validation, by which settings are chosen.
     validation: Split
-    #: 10,000 pictures for the end of a run.
+    #: 10,000 images for the test at the end of a run.
     test: Split
-    #: The folder or address that the files came from, or "sample".
+    #: The folder or URL that the files came from, or "sample".
     source: str
 
     classes = CLASSES
@@ -198,13 +197,13 @@ class FashionMNIST:
 def fashion_mnist(
     *, sample: bool = False, cache: Path | None = None, url: str = URL
 ) -> FashionMNIST:
-    """Fashion-MNIST from the first place that has it: see `find_files`.
+    """Fashion-MNIST from the first source that has it: see `find_files`.
 
-    With `sample`, or with ``FASHION_MNIST=sample`` in the environment, the 640 pictures
+    With `sample`, or with ``FASHION_MNIST=sample`` in the environment, the 640 images
     that come with this package are used, and a warning says so: enough to try code, too
-    few to learn much.
+    few to train on.
 
-    Raises: DataError if a file is not what it should be, or no place has them.
+    Raises: DataError if a file is not as published, or none of the sources has it.
     """
     if sample or os.environ.get(VARIABLE) == "sample":
         return _sample()
@@ -213,7 +212,7 @@ def fashion_mnist(
 
 def _sample() -> FashionMNIST:
     warnings.warn(
-        "using the sample of 640 pictures that comes with course_lib, not"
+        "using the sample of 640 images that comes with course_lib, not"
         " Fashion-MNIST: accuracies mean little",
         stacklevel=3,
     )
@@ -239,10 +238,10 @@ def _splits(content: dict[str, bytes], source: str) -> FashionMNIST:
         return Split(images.view(len(labels), 1, 28, 28), labels)
 
     train, test = split("train"), split("t10k")
-    kept = len(train) - VALIDATION
+    count = len(train) - VALIDATION
     return FashionMNIST(
-        Split(train.images[:kept], train.labels[:kept]),
-        Split(train.images[kept:], train.labels[kept:]),
+        Split(train.images[:count], train.labels[:count]),
+        Split(train.images[count:], train.labels[count:]),
         test,
         source,
     )

@@ -1,4 +1,4 @@
-"""The four files of Fashion-MNIST: where they are looked for, fetched and checked."""
+"""The four files of Fashion-MNIST: found, downloaded and verified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 #: File -> (bytes, SHA-256), both of the uncompressed file: mirrors compress anew, and
-#: only what is inside counts.
+#: only the content matters.
 FILES = {
     "train-images-idx3-ubyte": (
         47_040_016,
@@ -35,7 +35,8 @@ FILES = {
 #: The data set's own repository.
 URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 
-#: A server may not send more bytes than this for a file: each is smaller, unpacked too.
+#: A server may not send more bytes than this for a file: each is smaller, even
+#: uncompressed.
 LIMIT = 50_000_000
 
 #: Where Debian's package dataset-fashion-mnist puts the files.
@@ -52,21 +53,21 @@ class DataError(Exception):
 def find_files(
     cache: Path | None = None, url: str = URL
 ) -> tuple[dict[str, bytes], str]:
-    """The content of the four files, uncompressed, and where they came from.
+    """The content of the four files, uncompressed, and their source.
 
-    Asked in order: the folder that the environment variable FASHION_MNIST names; the
-    `cache`, by default in the user's home; Debian's package; `url`, from which what is
-    missing goes into the cache.
+    Sources in order: the folder that the environment variable FASHION_MNIST names; the
+    `cache`, by default in the user's home; Debian's package; `url`, from which missing
+    files are downloaded into the cache.
 
-    Raises: DataError if a file is not what it should be, or no place has them.
+    Raises: DataError if a file is not as published, or none of the sources has it.
     """
     folder = os.environ.get(VARIABLE)
     if folder:
         return {name: _read(Path(folder), name) for name in FILES}, folder
     cache = cache or _default_cache()
-    for place in (cache, DEBIAN):
-        if all(_find(place, name) for name in FILES):
-            return {name: _read(place, name) for name in FILES}, str(place)
+    for source in (cache, DEBIAN):
+        if all(_find(source, name) for name in FILES):
+            return {name: _read(source, name) for name in FILES}, str(source)
     return {name: _fetch(url, name, cache) for name in FILES}, url
 
 
@@ -97,10 +98,10 @@ def _read(folder: Path, name: str) -> bytes:
 def _checked(path: Path, name: str) -> bytes:
     """The uncompressed content of `path`, if it is Fashion-MNIST's file `name`."""
     size, digest = FILES[name]
-    todo = f"Delete {path} and fetch it again: python -m course_lib.data"
+    todo = f"Delete {path} and download it again: python -m course_lib.data"
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(size + 1)  # never more, whatever a file may unpack to
+            content = file.read(size + 1)  # never more, whatever the file contains
     except EOFError:
         raise DataError(
             f"{path} is truncated: it ends before its last byte. {todo}"
@@ -136,9 +137,9 @@ def _fetch(url: str, name: str, cache: Path) -> bytes:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    kept = _find(cache, name)
-    if kept:  # another process was faster
-        return _checked(kept, name)
+    cached = _find(cache, name)
+    if cached:  # another process was faster
+        return _checked(cached, name)
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = Path(
@@ -147,15 +148,15 @@ def _fetch(url: str, name: str, cache: Path) -> bytes:
                 )
             )
         except (OSError, ValueError) as error:  # requests' errors are OSErrors
-            raise DataError(_nowhere(url, cache, error)) from error
+            raise DataError(_no_source(url, cache, error)) from error
         try:
             content = _checked(path, name)
         except DataError as error:
             raise DataError(
-                f"what {url}{name}.gz sent was thrown away: {error}"
+                f"what {url}{name}.gz sent was discarded: {error}"
             ) from None
         try:
-            _keep(path, cache)
+            _move_to_cache(path, cache)
         except OSError as error:
             raise DataError(
                 f"the cache {cache} cannot be written: {error.strerror}. Make it"
@@ -179,14 +180,14 @@ class _Limited(io.FileIO):
         if self.tell() + len(content) > LIMIT:
             raise DataError(
                 f"what the server sends is no file of Fashion-MNIST: it is longer than"
-                f" {LIMIT:,} bytes, and was thrown away"
+                f" {LIMIT:,} bytes, and was discarded"
             )
         return super().write(content)
 
 
-def _keep(path: Path, cache: Path) -> None:
-    """Put a checked file into the cache in one move, so that nobody ever finds half of
-    it.
+def _move_to_cache(path: Path, cache: Path) -> None:
+    """Put a verified file into the cache in one move, so that no process ever finds
+    half of it.
     """
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
@@ -199,14 +200,14 @@ def _keep(path: Path, cache: Path) -> None:
             raise
 
 
-def _nowhere(url: str, cache: Path, error: Exception) -> str:
+def _no_source(url: str, cache: Path, error: Exception) -> str:
     return (
-        f"Fashion-MNIST is not here and could not be fetched.\n"
+        f"Fashion-MNIST was not found and could not be downloaded.\n"
         f"  {VARIABLE}: not set\n"
         f"  {cache}: not there\n"
         f"  {DEBIAN}: not there\n"
         f"  {url}: {error}\n"
         f"On Debian or Ubuntu: apt-get install dataset-fashion-mnist.\n"
         f"Elsewhere: set {VARIABLE} to a folder with the four files, or to 'sample' for"
-        f" the 640 pictures that come with this package."
+        f" the 640 images that come with this package."
     )

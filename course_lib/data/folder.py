@@ -1,7 +1,7 @@
 """Images in folders, one folder a class, as ImageNet comes.
 
-What is drawn for a picture depends on the seed, the epoch and the picture alone, so
-that the number of processes or workers changes nothing.
+The random augmentation of an image depends on the seed, the epoch and the image alone,
+so that the number of processes or workers changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from course_lib.data.images import classes_of, image_files, read_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The side of a picture, and of the square that is cut out of it, where none is given.
+#: The height and width that images are cropped to, where none is given.
 SIZE = 224
 
 #: How many files of a split are read for its fingerprint, at most.
@@ -33,9 +33,9 @@ SAMPLED = 16
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """The pictures of one split; they are read when their batch is made.
+    """The images of one split; they are read when their batch is made.
 
-    `files` holds a path and a label each.
+    `files` has a path and a label for each.
     """
 
     files: tuple[tuple[str, int], ...]
@@ -46,9 +46,9 @@ class FolderSplit:
         return len(self.files)
 
     def fingerprint(self) -> str:
-        """Twelve digits that change with the name of a file, the folder that it is in,
-        and its label, and with the bytes of `SAMPLED` files, spread over all: to read
-        every one would take as long as an epoch. The folder of all may be another one.
+        """A hash of twelve digits, of the names of the files, their folders and labels,
+        and of the bytes of `SAMPLED` files, spread over all: to read every file would
+        take as long as an epoch. The folder that contains all may be another one.
 
         Raises: DataError for a file that cannot be read.
         """
@@ -60,7 +60,7 @@ class FolderSplit:
         return digest.hexdigest()[:12]
 
     def to(self, device: torch.device | str) -> FolderSplit:
-        """The same split, its batches handed over on another device."""
+        """The same split, its batches moved to another device."""
         return replace(self, device=device)
 
     def batches(
@@ -73,14 +73,14 @@ class FolderSplit:
         size: int | None = None,
         shard: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """All pictures once, as `course_lib.Split.batches` has it.
+        """All images once, as in `course_lib.Split.batches`.
 
-        With `augment`, a part of a picture is cut out at random, enlarged to `size` and
-        perhaps mirrored; without, its center is.
+        With `augment`, a random crop of each image is resized to `size`, and may be
+        flipped horizontally; without, it is a center crop.
 
         Shape: x (n, 3, size, size) of float32; y (n,).
         Raises: ValueError for a bad `batch_size`, `size` or `shard`; DataError for a
-            file that is no picture.
+            file that is no image.
         """
         batch_size, size, seed, epoch, (which, shards) = check_batches(
             batch_size, SIZE if size is None else size, seed, epoch, shard
@@ -92,12 +92,12 @@ class FolderSplit:
             order = torch.randperm(len(self), generator=random)
         whole = order.tensor_split(-(-len(self) // batch_size)) if len(self) else ()
         mine = [batch.tensor_split(shards)[which].tolist() for batch in whole]
-        pictures = _Pictures(self.files, size, (seed or 0, epoch) if augment else None)
+        images = _Images(self.files, size, (seed or 0, epoch) if augment else None)
         loader: DataLoader[Any] = DataLoader(
-            pictures,
+            images,
             batch_sampler=mine,
             num_workers=self.workers,
-            generator=torch.Generator(),  # and leave the caller's alone
+            generator=torch.Generator(),  # leaves the global one as it is
             pin_memory=torch.device(self.device).type == "cuda",
         )
         for x, y in loader:
@@ -108,23 +108,23 @@ def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise DataError(f"{path} is not a picture: {error}") from error
+        raise DataError(f"{path} is not an image: {error}") from error
 
 
-class _Pictures(Dataset[Any]):
-    """Images by number; `drawn` is the seed and the epoch of what is drawn."""
+class _Images(Dataset[Any]):
+    """Images by index; `random` is the seed and the epoch of their augmentation."""
 
     def __init__(
         self,
         files: tuple[tuple[str, int], ...],
         size: int,
-        drawn: tuple[int, int] | None,
+        random: tuple[int, int] | None,
     ) -> None:
         from torchvision.transforms import v2
 
-        cut = (
+        crop = (
             [v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)]
-            if drawn is None
+            if random is None
             else [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
         )
         finish = [
@@ -132,29 +132,29 @@ class _Pictures(Dataset[Any]):
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(*IMAGENET),
         ]
-        self.transform = v2.Compose([*cut, *finish])
-        self.files, self.drawn = files, drawn
+        self.transform = v2.Compose([*crop, *finish])
+        self.files, self.random = files, random
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
-        picture = read_image(path)
+        image = read_image(path)
         with torch.random.fork_rng(devices=[]):
-            if self.drawn:
-                seed, epoch = self.drawn
+            if self.random:
+                seed, epoch = self.random
                 key = (seed * 1_000_003 + epoch) * 100_000_007 + index
                 torch.manual_seed(key % 2**63)
-            return self.transform(picture), label
+            return self.transform(image), label
 
 
 @dataclass(frozen=True)
 class Folder:
     """The three splits of a folder, and its classes."""
 
-    #: Images to learn from: the folder "train".
+    #: The images to train on: the folder "train".
     train: FolderSplit
-    #: Images to choose by: the folder "val".
+    #: The images for validation: the folder "val".
     validation: FolderSplit
-    #: Images for the end of a run: the folder "test", or else "val" again.
+    #: The images for the test at the end: the folder "test", or else "val" again.
     test: FolderSplit
     #: The names of the folders, in the order of their labels.
     classes: tuple[str, ...]

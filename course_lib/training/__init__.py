@@ -1,4 +1,4 @@
-"""Training: the loop, what it runs on, what it saw, and where it goes on.
+"""Training: the loop, its runtime, settings, history and checkpoints.
 
     history = fit(net, fashion_mnist(), Settings(epochs=4, lr=0.1))
 

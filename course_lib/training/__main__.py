@@ -4,9 +4,9 @@
     torchrun --nproc-per-node=2 -m course_lib.training ResNet small --epochs 4 --lr 0.2
     torchrun --nproc-per-node=8 -m course_lib.training ResNet 50 --data FOLDER --augment
 
-It is the `fit` of the chapters. Under torchrun each process takes its part of every
-batch, and PyTorch's DistributedDataParallel means their gradients: over NCCL on GPUs,
-over Gloo on CPUs. Chapter: Scaling.
+It is the `fit` of the chapters. Under torchrun each process takes its shard of every
+batch, and PyTorch's DistributedDataParallel averages their gradients: over NCCL on
+GPUs, over Gloo on CPUs. Chapter: Scaling.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NETS: dict[str, Any] = {name: family.network for name, family in FAMILIES.items(
 
 
 def parser() -> argparse.ArgumentParser:
-    """What can be said on the command line."""
+    """The arguments of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m course_lib.training",
         description=__doc__,
@@ -54,9 +54,7 @@ def parser() -> argparse.ArgumentParser:
         help="arguments of the network, such as batch_norm=True",
     )
     add("--data", type=Path, help="a folder in ImageNet's layout; else Fashion-MNIST")
-    add(
-        "--workers", type=int, default=2, help="processes that read a folder's pictures"
-    )
+    add("--workers", type=int, default=2, help="processes that read a folder's images")
     add("--epochs", type=int, default=5)
     add("--lr", type=float, default=Settings.lr, help="the highest learning rate")
     size = Settings.batch_size
@@ -64,11 +62,11 @@ def parser() -> argparse.ArgumentParser:
     add("--momentum", type=float, default=Settings.momentum)
     add("--weight-decay", type=float, default=Settings.weight_decay)
     add("--label-smoothing", type=float, default=Settings.label_smoothing)
-    add("--augment", action="store_true", help="shift, cut and mirror pictures")
-    add("--size", type=int, help="pixels that pictures are resized to")
+    add("--augment", action="store_true", help="shift or crop, and flip images")
+    add("--size", type=int, help="height and width that images are resized to")
     add("--seed", type=int, default=Settings.seed)
-    add("--compiled", action="store_true", help="generate code for the network first")
-    add("--checkpoint", type=Path, help="written each epoch; a run goes on from it")
+    add("--compiled", action="store_true", help="use torch.compile")
+    add("--checkpoint", type=Path, help="written each epoch; a run resumes from it")
     add("--sync-batch-norm", action="store_true", help="over all processes; GPUs only")
     add("--device", choices=["cpu", "cuda", "mps"])
     add("--precision", choices=PRECISIONS)
@@ -76,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, and print what came of it, in the first process."""
+    """Train, and print the history in the first process."""
     asked = vars(parser().parse_args(arguments))
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     try:

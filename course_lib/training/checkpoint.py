@@ -1,4 +1,4 @@
-"""A training run in one file, from which it goes on after any interruption."""
+"""A training run in one file, from which it resumes after any interruption."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def identity(net: nn.Module, data: Data, settings: Settings) -> dict[str, Any]:
     of `net`, and the name, type and shape of each parameter and buffer; the classes of
     the data, and for each split its size and fingerprint.
 
-    The weights that `net` comes with are no part of it: a run that goes on has others.
+    The initial weights of `net` are no part of it: a run that resumes has others.
     """
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     lines = [

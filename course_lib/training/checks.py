@@ -46,7 +46,7 @@ def check_run(net: nn.Module, data: Data, settings: Settings, group: Processes) 
         check_split(getattr(data, name), f"data.{name}", len(data.classes))
     if settings.batch_size < group.world_size:
         raise ValueError(
-            f"batch_size must be at least {group.world_size}, an image for each"
+            f"batch_size must be at least {group.world_size}, one image per"
             f" process, got {settings.batch_size}"
         )
 

@@ -2,7 +2,7 @@
 
 
 class TrainingError(Exception):
-    """Training went wrong; the message names the epoch and the cause."""
+    """Training failed; the message says in which epoch, and why."""
 
 
 class CheckpointError(ValueError, OSError):

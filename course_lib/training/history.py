@@ -1,4 +1,4 @@
-"""What a training run saw, epoch by epoch and batch by batch."""
+"""Losses and scores of a training run, epoch by epoch and batch by batch."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ if TYPE_CHECKING:
 
 
 class Score(NamedTuple):
-    """Mean cross-entropy, and the share of pictures that were named right."""
+    """Mean cross-entropy, without label smoothing, and accuracy: the share of images
+    that were classified correctly.
+    """
 
     loss: float
     accuracy: float
 
 
 class Epoch(NamedTuple):
-    """What one epoch came to. `seconds` is since the start of training, the validation
-    passes left out.
-    """
+    """The results of one epoch."""
 
+    #: The loss that was minimized: with label smoothing, in training mode, the mean
+    #: over the batches of the epoch. So it may be above the validation loss.
     train_loss: float
+    #: The score on the validation set after the epoch.
     validation: Score
+    #: Since the start of training, without the time for validation.
     seconds: float
 
 
 @dataclass
 class History:
-    """What `fit` saw: an `Epoch` for each epoch, the loss of each batch, and, at the
-    end, the score on the test set.
+    """What `fit` measured: an `Epoch` for each epoch, the loss of each batch, and, at
+    the end, the score on the test set.
     """
 
     epochs: list[Epoch] = field(default_factory=list)

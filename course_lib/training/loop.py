@@ -1,9 +1,9 @@
-"""The training loop of the course: one-cycle SGD with momentum, on one screen and meant
-to be read.
+"""The training loop of the course: SGD with momentum and a one-cycle learning-rate
+schedule, on one screen and meant to be read.
 
 The learning rate rises for a fifth of the run and falls for the rest (Smith and Topin
-2017, arXiv:1708.07120); the labels are smoothed (Szegedy et al. 2016, section 7).
-Chapter: LeNet.
+2017, arXiv:1708.07120). The loss is the cross-entropy with label smoothing (Szegedy et
+al. 2016, section 7). Chapter: LeNet.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def fit(
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> History:
-    """Train `net` on ``data.train`` as `settings` say, score it on ``data.validation``
-    after each epoch, and on ``data.test`` at the end.
+    """Train `net` on ``data.train`` with these `settings`, and evaluate it on
+    ``data.validation`` after each epoch and on ``data.test`` at the end.
 
-    The net starts with the weights that it comes with, and is left on the runtime's
-    device, in evaluation mode. With `compiled`, torch generates code for it first: some
-    ten seconds, and on a CPU few small nets are faster for it (benchmarks/compiled.py).
-    With a `checkpoint`, that file is written after each epoch, and a run that was cut
-    off goes on from there. In a process group (`course_lib.training.__main__`), every
-    process takes its part of each batch.
+    Training starts from the weights that `net` has, and leaves it on the runtime's
+    device, in evaluation mode. With `compiled`, torch.compile is used: it takes some
+    ten seconds, and on a CPU few small networks become faster (benchmarks/compiled.py).
+    With a `checkpoint`, that file is written after each epoch, and an interrupted run
+    resumes from it. In a process group (`course_lib.training.__main__`), every process
+    takes its shard of each batch.
 
     Raises: TypeError if `settings` are not a `Settings`; ValueError, before anything is
         trained or changed, if `net` or the data cannot be trained, do not fit together,
@@ -115,8 +115,8 @@ def fit(
 def one_cycle(
     net: nn.Module, settings: Settings, steps: int
 ) -> tuple[torch.optim.SGD, OneCycleLR]:
-    """SGD with Nesterov's momentum for the parameters of `net`, and what moves its
-    learning rate and momentum in one cycle of all epochs, of so many `steps` each.
+    """SGD with Nesterov momentum for the parameters of `net`, and the schedule of its
+    learning rate and momentum: one cycle over all epochs, of so many `steps` each.
     """
     optimizer = torch.optim.SGD(
         net.parameters(),
@@ -140,28 +140,28 @@ def one_cycle(
 
 @dataclass(frozen=True)
 class Loader:
-    """The training images of one process: its part of each batch, as the net takes it.
+    """The training images of one process: its shard of each batch, on the device.
 
-    Its length is the steps of an epoch.
+    Its length is the number of steps in an epoch.
     """
 
     #: All training images, on the device.
     images: ImageSplit
 
-    #: Of these the batches' size, seed, augmentation and pixels.
+    #: Batch size, seed, augmentation and image size are read from these.
     settings: Settings
 
-    #: Where batches go.
+    #: Where batches are moved to.
     runtime: Runtime
 
-    #: Which part of a batch is this process's.
+    #: Which shard of a batch this process has.
     group: Processes
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.settings.batch_size)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """The images x of each batch and their labels y, and what their loss counts."""
+        """The images x of each batch, their labels y, and the weight of their loss."""
         shuffled = self.images.batches(
             self.settings.batch_size,
             seed=self.settings.seed,
@@ -230,7 +230,7 @@ def _mean(
     if not math.isfinite(train_loss):
         raise TrainingError(
             f"epoch {epoch + 1} of {settings.epochs}: the training loss is"
-            f" {train_loss}. The steps were too long for this net; try a learning rate"
-            f" below {settings.lr:g}, or normalization between its layers."
+            f" {train_loss}. The learning rate was too large for this network; try a"
+            f" learning rate below {settings.lr:g}, or batch normalization."
         )
     return train_loss

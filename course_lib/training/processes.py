@@ -1,8 +1,8 @@
-"""The processes that train one network together: what is each one's part, and what they
-have to tell one another. Alone, a process has all of it and nobody to talk to.
+"""The processes that train one network together: which shard of the data each one has,
+and what they communicate. A single process has all of it and communicates nothing.
 
-Each takes its shard of every batch, and PyTorch's DistributedDataParallel means their
-gradients. Chapter: Scaling.
+Each takes its shard of every batch, and PyTorch's DistributedDataParallel averages
+their gradients. Chapter: Scaling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Processes:
     """Which process this is, of how many that train one network."""
 
-    #: From 0 on; the first one speaks, saves, and has the buffers that count.
+    #: From 0 on; process 0 prints, saves, and has the buffers that are evaluated.
     rank: int = 0
 
     #: How many there are.
@@ -28,27 +28,27 @@ class Processes:
 
     @property
     def shard(self) -> tuple[int, int]:
-        """Which part of every batch is this process's: `course_lib.Split.batches`."""
+        """Which part of every batch this process has: `course_lib.Split.batches`."""
         return self.rank, self.world_size
 
     def seed(self, seed: int, epoch: int) -> None:
-        """Seed what is drawn on the way, such as dropout: each epoch anew, so that a
-        run can go on from any of them, and each process differently.
+        """Seed the random numbers of training, such as dropout's: each epoch anew, so
+        that a run can resume from any of them, and each process differently.
         """
         torch.manual_seed((seed * 1_000_003 + epoch) * 1_009 + self.rank)
 
     def weight(self, mine: int, images: int, steps: int, step: int) -> float:
-        """What makes the mean over processes of the mean losses over their shards the
-        mean over all images of a batch: 1, unless the shards are unequal.
+        """The factor for the mean loss of this process's shard with which the mean over
+        the processes is the mean over the whole batch: 1, unless shards are unequal.
 
-        `mine` are the images of this process's shard, in `step` of `steps` that go
-        through `images` in batches as equal as can be.
+        `mine` is the number of images in the shard, in `step` of the `steps` of an
+        epoch over `images`, in batches as equal as possible.
         """
         batch = images // steps + (step < images % steps)
         return self.world_size * mine / batch
 
     def wrap(self, net: nn.Module) -> nn.Module:
-        """`net`, wrapped so that its gradients are means over the processes."""
+        """`net`, wrapped so that its gradients are averaged over the processes."""
         if self.world_size == 1:
             return net
         from torch.nn.parallel import DistributedDataParallel
@@ -63,8 +63,8 @@ class Processes:
         return x
 
     def sync_buffers(self, net: nn.Module) -> None:
-        """Give every process the buffers of the first: batch norm's statistics are
-        those of the images that a process has seen.
+        """Give every process the buffers of the first: each has computed batch norm's
+        running statistics from its own images.
         """
         if self.world_size > 1:
             for buffer in net.buffers():
@@ -72,8 +72,8 @@ class Processes:
 
 
 def processes() -> Processes:
-    """This one among those of the process group, which ``torchrun`` starts and
-    `course_lib.training.__main__` joins; where there is no group, it is alone.
+    """This process in the process group, which ``torchrun`` starts and
+    `course_lib.training.__main__` joins; without a group, it is the only one.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return Processes(

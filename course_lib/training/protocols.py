@@ -1,4 +1,4 @@
-"""What training asks of the data, whatever it is: three splits that deal batches."""
+"""What training needs from a data set: three splits that yield batches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class ImageSplit(Protocol):
-    """What training asks of a split, such as `course_lib.Split`."""
+    """What training needs from a split, such as `course_lib.Split`."""
 
     def __len__(self) -> int: ...
 
     def to(self, device: torch.device) -> ImageSplit:
-        """The split, with its batches made on `device` if it can."""
+        """The split, with its batches made on `device` if possible."""
 
     def batches(
         self,
@@ -29,10 +29,10 @@ class ImageSplit(Protocol):
         size: int | None = None,
         shard: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """All pictures once: see `course_lib.Split.batches`."""
+        """All images once: see `course_lib.Split.batches`."""
 
     def fingerprint(self) -> str:
-        """What tells these pictures and labels from others, for checkpoints."""
+        """A hash of the images and labels, for checkpoints."""
 
 
 class Data(Protocol):
@@ -40,15 +40,15 @@ class Data(Protocol):
 
     @property
     def train(self) -> ImageSplit:
-        """What is learned from."""
+        """The images to train on."""
 
     @property
     def validation(self) -> ImageSplit:
-        """What is looked at after each epoch."""
+        """The images for validation, after each epoch."""
 
     @property
     def test(self) -> ImageSplit:
-        """What is looked at once."""
+        """The images for the test, at the end."""
 
     @property
     def classes(self) -> Sequence[str]:

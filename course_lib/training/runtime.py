@@ -1,5 +1,5 @@
-"""What to run on: device, precision and memory format, chosen once so that the training
-loop stays plain.
+"""Device, precision and memory format, chosen once so that the training loop stays
+simple.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-#: The names by which a precision is asked for.
+#: The precisions by name.
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -20,8 +20,8 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device, the precision that autocast computes in, and the order of a picture's
-    numbers in memory.
+    """A device, the precision that autocast computes in, and the memory format: the
+    order of an image's values in memory.
     """
 
     device: torch.device
@@ -46,11 +46,11 @@ class Runtime:
 
     @property
     def param_dtype(self) -> torch.dtype:
-        """What weights and pictures are stored as; autocast changes copies of them."""
+        """The type of parameters and images; autocast converts copies of them."""
         return torch.float64 if self.precision == torch.float64 else torch.float32
 
     def prepare(self, net: nn.Module) -> nn.Module:
-        """`net` itself, moved onto the device and into the memory format."""
+        """`net` itself, moved to the device and into the memory format."""
         return net.to(self.device, self.param_dtype).to(
             memory_format=self.memory_format
         )
@@ -68,23 +68,23 @@ class Runtime:
         )
 
     def to_device(self, x: torch.Tensor) -> torch.Tensor:
-        """A batch of pictures, on the device and in the memory format."""
+        """A batch of images, on the device and in the memory format."""
         return x.to(self.device, self.param_dtype, memory_format=self.memory_format)
 
 
 def runtime(
     device: str | torch.device | None = None, precision: str | None = None
 ) -> Runtime:
-    """The fastest runtime of this machine, apart from what is asked for.
+    """The fastest runtime of this machine, unless the arguments choose another.
 
     `device` is ``"cuda"``, ``"mps"`` or ``"cpu"``, in this order of preference;
     `precision` is ``"float32"``, ``"bfloat16"``, which is preferred where the processor
-    multiplies it, or ``"float64"``, for comparisons. The environment variables
-    COURSE_DEVICE and COURSE_PRECISION ask for the same where an argument does not. The
-    memory format is channels-last, which was measured to be faster for every network
-    of the course (``make bench``).
+    multiplies it, or ``"float64"``, for comparisons. Where an argument is not given,
+    the environment variables COURSE_DEVICE and COURSE_PRECISION are read. The memory
+    format is channels-last, which was measured to be faster for every network of the
+    course (``make bench``).
 
-    Raises: ValueError if the device is not there or the precision has no such name.
+    Raises: ValueError if the device is not available or the precision is unknown.
     """
     asked = device or os.environ.get("COURSE_DEVICE") or _device()
     try:
@@ -123,10 +123,10 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if (
         device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512"
-    ):  # heeds ATEN_CPU_CAPABILITY
+    ):  # respects ATEN_CPU_CAPABILITY
         return False
     has = torch.cpu.get_capabilities()
-    # The second question heeds ONEDNN_MAX_CPU_ISA, but says yes to emulation too.
+    # The second check respects ONEDNN_MAX_CPU_ISA, but is true for emulation, too.
     return (
         bool(has.get("amx_bf16") or has.get("avx512_bf16"))
         and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,4 +1,4 @@
-"""What a training run is told: one object that cannot change, checked when it is made.
+"""The settings of a training run: one object that cannot change, checked when made.
 
 settings = Settings(epochs=4, lr=0.1)
 history = fit(net, data, settings)
@@ -25,41 +25,42 @@ SEEDS = 2**32
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How `fit` trains: SGD with momentum and one cycle of the learning rate.
+    """How `fit` trains: SGD with momentum and a one-cycle learning-rate schedule.
 
-    Scalars of NumPy and PyTorch are taken, and become Python's own numbers.
+    Scalars of NumPy and PyTorch are accepted, and become Python's own numbers.
 
     Raises: ValueError for a value that a field cannot have.
     """
 
-    #: How often all training images are gone through, at least 1.
+    #: How often training goes through all training images, at least 1.
     epochs: int
 
-    #: The highest learning rate, which the cycle reaches after a fifth of the steps and
-    #: leaves again (Smith and Topin 2017, arXiv:1708.07120); above 0.
+    #: The highest learning rate, which the schedule reaches after a fifth of the steps;
+    #: then it decreases to almost 0 (Smith and Topin 2017, arXiv:1708.07120); above 0.
     lr: float = 0.1
 
-    #: Images a step, of all processes together, at least 1. 128 as in He et al. 2015,
+    #: Images per step, of all processes together, at least 1. 128 as in He et al. 2015,
     #: arXiv:1512.03385, section 4.2.
     batch_size: int = 128
 
-    #: Nesterov's momentum, which moves against the learning rate, from 0.05 above this
-    #: to 0.05 below and back (Smith 2018, arXiv:1803.09820); 0 or in [0.05, 0.95).
+    #: Nesterov momentum. It falls while the learning rate rises and rises while that
+    #: falls, from 0.05 above this to 0.05 below and back (Smith 2018,
+    #: arXiv:1803.09820); 0 or in [0.05, 0.95).
     momentum: float = 0.9
 
-    #: What is added to each gradient, in units of its weight (Krizhevsky et al. 2012,
-    #: section 5); at least 0.
+    #: Weight decay: so many times each weight is added to its gradient (Krizhevsky et
+    #: al. 2012, section 5); at least 0.
     weight_decay: float = 5e-4
 
-    #: The share of each label that is spread over all classes, in [0, 1] (Szegedy et
-    #: al. 2015, arXiv:1512.00567, section 7).
+    #: Label smoothing: the share of the target probability that is spread evenly over
+    #: all classes, in [0, 1] (Szegedy et al. 2015, arXiv:1512.00567, section 7).
     label_smoothing: float = 0.1
 
-    #: Whether training images are moved and mirrored at random: see the split's
-    #: ``batches``.
+    #: Data augmentation: whether training images are shifted and flipped at random, see
+    #: the split's ``batches``.
     augment: bool = False
 
-    #: The side in pixels that images are resized to, at least 1; None: as they come.
+    #: The height and width that images are resized to, at least 1; None: not resized.
     size: int | None = None
 
     #: Fixes the order of the images, their augmentation, and dropout; in [0, 2**32).
@@ -77,7 +78,7 @@ class Settings:
             object.__setattr__(self, field.name, kind(value))
 
 
-#: Field -> its type, what its value has to be, and the same as a test of a number.
+#: Field -> its type, what its value has to be, and the same as a predicate.
 _RULES: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
     "epochs": (int, "a whole number of at least 1", lambda x: x >= 1),
     "lr": (float, "a finite number above 0", lambda x: x > 0),
@@ -106,8 +107,8 @@ def _is_a(kind: type[Any], value: Any) -> bool:
 
 
 def takes_settings(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """`function`, whose third argument is `settings`; called in another way, it says
-    how to write them.
+    """`function`, whose third argument is `settings`; if called in another way, its
+    error says how to write them.
 
     Raises: TypeError, when called without a `Settings`, or with its fields one by one.
     """
@@ -123,7 +124,7 @@ def takes_settings(function: Callable[Given, Result]) -> Callable[Given, Result]
             written = ", ".join(f"{key}={value!r}" for key, value in asked.items())
             raise TypeError(
                 f"{function.__name__} takes its settings as one object, Settings("
-                f"{written}), after the net and the data; got {got!r}"
+                f"{written}), after the network and the data; got {got!r}"
             )
         return function(*args, **kwargs)
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 PARAMETERS, MACS = 128 * 577, 128 * 576 * 784
 VGG_16 = 138_357_544
-MAPS = 32 * 64 * 56 * 56 * 4
+ACTIVATIONS = 32 * 64 * 56 * 56 * 4
 
 
 def side(size, kernel_size, stride, padding):
@@ -72,7 +72,7 @@ def without_steps_behind_forks(parts):
     return field
 
 
-def profiler(groups=True, once=True, works_once=False, flops=1):
+def profiler(groups=True, once=True, computes_once=False, flops=1):
     """The profiler, with or without its mistakes."""
 
     def profile(net, x):
@@ -82,12 +82,12 @@ def profiler(groups=True, once=True, works_once=False, flops=1):
             nonlocal parameters, macs
             if not (once and layer in known):
                 parameters += sum(p.numel() for p in layer.parameters())
-            if works_once and layer in known:
+            if computes_once and layer in known:
                 return
             known.add(layer)
             if isinstance(layer, nn.Conv2d):
-                seen = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
-                macs += output.numel() * seen // (layer.groups if groups else 1)
+                size = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
+                macs += output.numel() * size // (layer.groups if groups else 1)
             if isinstance(layer, nn.Linear):
                 macs += output.numel() * layer.in_features
 
@@ -102,61 +102,61 @@ def profiler(groups=True, once=True, works_once=False, flops=1):
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "comparison.bills": [
+    "comparison.three_costs": [
         (lambda: (PARAMETERS, MACS, MACS), "two operations"),
         (lambda: (PARAMETERS, 2 * MACS, MACS), "two operations"),
         (lambda: (PARAMETERS - 128, MACS, 2 * MACS), "bias, too"),
-        (lambda: (PARAMETERS, MACS + 128 * 784, 2 * (MACS + 128 * 784)), "bias out"),
+        (lambda: (PARAMETERS, MACS + 128 * 784, 2 * (MACS + 128 * 784)), "of the bias"),
         (lambda: (PARAMETERS, 4 * MACS, 8 * MACS), "What does the stride do"),
-        (lambda: (PARAMETERS, 128 * 576, 256 * 576), "as many places"),
-        (lambda: (128 * 10, 128 * 9 * 784, 256 * 9 * 784), "all input maps"),
+        (lambda: (PARAMETERS, 128 * 576, 256 * 576), "for each pixel"),
+        (lambda: (128 * 10, 128 * 9 * 784, 256 * 9 * 784), "all input channels"),
         (lambda: (PARAMETERS, MACS), "is not right"),
     ],
     "comparison.bytes_of_weights": [
         (lambda: (32 * VGG_16, 16 * VGG_16, 96 * VGG_16), "eight bits"),
-        (lambda: (4 * VGG_16, 2 * VGG_16, 4 * VGG_16), "two more numbers"),
-        (lambda: (4 * VGG_16, 2 * VGG_16, 8 * VGG_16), "two more numbers"),
-        (lambda: (4 * VGG_16, 2 * VGG_16, 16 * VGG_16), "Adam's"),
+        (lambda: (4 * VGG_16, 2 * VGG_16, 4 * VGG_16), "two more values"),
+        (lambda: (4 * VGG_16, 2 * VGG_16, 8 * VGG_16), "two more values"),
+        (lambda: (4 * VGG_16, 2 * VGG_16, 16 * VGG_16), "Adam stores"),
         (lambda: (8 * VGG_16, 4 * VGG_16, 24 * VGG_16), "four bytes"),
         (lambda: (4 * VGG_16, 2 * VGG_16, 6 * VGG_16), "in float32"),
     ],
     "comparison.conv_macs": [
         (ungrouped, "its own group"),
         (grouped_twice, "still as many"),
-        (at_the_input, "places of the output"),
-        (lambda *a: 2 * grouped(*a), "two for a MAC"),
+        (at_the_input, "position of the output"),
+        (lambda *a: 2 * grouped(*a), "two per MAC"),
         (lambda *a: grouped(*a) // a[2], "a height and a width"),
-        (lambda i, o, k, n, s, p, g: i // g * o * k**2, "at every place"),
+        (lambda i, o, k, n, s, p, g: i // g * o * k**2, "at every position"),
         (
             lambda i, o, k, n, s, p, g: grouped(i, o, k, n, s, 0, g),
-            "more places",
+            "adds positions",
         ),
     ],
     "comparison.saved_by_a_block": [
-        (lambda: (MAPS // 16, MAPS // 8), "32 pictures"),
-        (lambda: (MAPS // 2, MAPS), "four bytes"),
-        (lambda: (4 * MAPS, 6 * MAPS), "Not every output"),
-        (lambda: (3 * MAPS, 5 * MAPS), "there once"),
-        (lambda: (2 * MAPS, 2 * MAPS), "keeps what it was given"),
-        (lambda: (2 * MAPS, 6 * MAPS), "Nobody needs"),
+        (lambda: (ACTIVATIONS // 16, ACTIVATIONS // 8), "32 images"),
+        (lambda: (ACTIVATIONS // 2, ACTIVATIONS), "four bytes"),
+        (lambda: (4 * ACTIVATIONS, 6 * ACTIVATIONS), "Not every output"),
+        (lambda: (3 * ACTIVATIONS, 5 * ACTIVATIONS), "one tensor"),
+        (lambda: (2 * ACTIVATIONS, 2 * ACTIVATIONS), "needs its input"),
+        (lambda: (2 * ACTIVATIONS, 6 * ACTIVATIONS), "Nothing needs"),
     ],
-    "comparison.seen": [
-        (lambda parts: through(parts, one_by_one), "side by side"),
+    "comparison.field_through_branches": [
+        (lambda parts: through(parts, one_by_one), "parallel"),
         (lambda parts: through(parts, lambda part: part[0]), "first branch"),
         (lambda parts: through(parts, lambda part: part[-1]), "last branch"),
         (
             lambda parts: through(parts, lambda part: min(part, key=width)),
             "any of its branches",
         ),
-        (without_steps, "over several pixels"),
+        (without_steps, "several pixels apart"),
         (without_steps_behind_forks, "expected"),
     ],
     "comparison.profile": [
         (profiler(groups=False, once=False), "own group"),
         (profiler(groups=False), "own group"),
-        (profiler(once=False), "there once"),
-        (profiler(works_once=True), "works twice"),
-        (profiler(flops=2), "two for a MAC"),
+        (profiler(once=False), "exists once"),
+        (profiler(computes_once=True), "computes twice"),
+        (profiler(flops=2), "two per MAC"),
     ],
 }
 
@@ -194,7 +194,7 @@ def saved(*between):
 
 
 def backwards(parts):
-    """From the unit to the picture."""
+    """From the unit to the image."""
     field = 1
     for part in reversed(parts):
         fields = []
@@ -216,12 +216,12 @@ def by_torch(net, x):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "comparison.bills": [built],
+    "comparison.three_costs": [built],
     "comparison.bytes_of_weights": [
         lambda: [VGG_16 * bits // 8 for bits in (32, 16, 3 * 32)]
     ],
     "comparison.conv_macs": [spread_out],
     "comparison.saved_by_a_block": [lambda: (saved(), saved(nn.BatchNorm2d(64)))],
-    "comparison.seen": [backwards],
+    "comparison.field_through_branches": [backwards],
     "comparison.profile": [by_torch, profiler()],
 }

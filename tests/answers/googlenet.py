@@ -25,9 +25,9 @@ def unreduced(channels, reduced, out):
     return nn.Sequential(nn.Conv2d(channels, out, 5, padding=2), nn.ReLU())
 
 
-ONES, THIN, PROJECT = 480 * 192, 480 * 112, 480 * 64
+ONES, REDUCE, PROJECT = 480 * 192, 480 * 112, 480 * 64
 THREE, FIVE = 9 * 96 * 208, 25 * 16 * 48
-COUNT = ONES + THIN + PROJECT + THREE + FIVE
+COUNT = ONES + REDUCE + PROJECT + THREE + FIVE
 NAIVE = 480 * (192 + 9 * 208 + 25 * 48)
 
 
@@ -90,7 +90,7 @@ class Module(nn.Module):
     ):
         super().__init__()
         one, reduce_3, three, reduce_5, large, project = row
-        # Not in the order of the views, and named after nothing.
+        # Not in the order of the branches, and named after nothing.
         self.f = nn.Conv2d(channels, project, 1)
         self.e = nn.Conv2d(reduce_5, large, five, padding=padding)
         self.d = nn.Conv2d(channels, reduce_5, 1)
@@ -101,13 +101,13 @@ class Module(nn.Module):
         self.reduced, self.last, self.order, self.dim = reduced, last, order, dim
 
     def forward(self, x):
-        views = [
+        branches = [
             self.a(x),
             self.c(self.reduced(self.b(x))),
             self.e(self.reduced(self.d(x))),
             self.f(self.pool(x)),
         ]
-        return self.last(torch.cat([views[i] for i in self.order], dim=self.dim))
+        return self.last(torch.cat([branches[i] for i in self.order], dim=self.dim))
 
 
 def module(**options):
@@ -117,59 +117,59 @@ def module(**options):
 class Naive(nn.Module):
     def __init__(self, channels, row):
         super().__init__()
-        self.views = nn.ModuleList(
+        self.branches = nn.ModuleList(
             nn.Conv2d(channels, out, size, padding=size // 2)
             for out, size in ((row[0], 1), (row[2], 3), (row[4], 5))
         )
 
     def forward(self, x):
-        views = [view(x).relu() for view in self.views]
-        return torch.cat([*views, F.max_pool2d(x, 3, 1, 1)], dim=1)
+        branches = [branch(x).relu() for branch in self.branches]
+        return torch.cat([*branches, F.max_pool2d(x, 3, 1, 1)], dim=1)
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "googlenet.third_view": [
-        (third(3, 1), "how many the paper's"),
-        (third(7, 3), "how many the paper's"),
-        (third(5, 1), "larger border"),
+    "googlenet.third_branch": [
+        (third(3, 1), "what is the paper's"),
+        (third(7, 3), "what is the paper's"),
+        (third(5, 1), "more padding"),
         (third(between=nn.Identity), "Keep both ReLUs"),
         (third(last=nn.Identity), "Keep both ReLUs"),
         (unreduced, "affordable"),
     ],
-    "googlenet.price_of_4a": [
+    "googlenet.cost_of_4a": [
         (lambda: (COUNT + 624, COUNT * 196, NAIVE, 928), "Leave the biases out"),
-        (lambda: (COUNT - PROJECT, 0, NAIVE, 928), "the maximum pass through"),
-        (lambda: (THREE + FIVE, 0, NAIVE, 928), "1x1 have weights, too"),
-        (lambda: (COUNT - THIN, 0, NAIVE, 928), "1x1 have weights, too"),
+        (lambda: (COUNT - PROJECT, 0, NAIVE, 928), "follows the max pooling"),
+        (lambda: (THREE + FIVE, 0, NAIVE, 928), "have weights, too"),
+        (lambda: (COUNT - REDUCE, 0, NAIVE, 928), "have weights, too"),
         (lambda: (COUNT, COUNT, NAIVE, 928), "at every position"),
         (lambda: (COUNT, COUNT * 144, NAIVE, 928), "at each pixel"),
         (lambda: (COUNT, COUNT * 196, NAIVE + PROJECT, 928), "projection is gone"),
         (
             lambda: (COUNT, COUNT * 196, ONES + THREE + FIVE, 928),
-            "read all 480 channels",
+            "all 480 input channels",
         ),
-        (lambda: (COUNT, COUNT * 196, NAIVE, 512), "thins out the maximum"),
-        (lambda: (COUNT, COUNT * 196, NAIVE, 448), "is a view, too"),
+        (lambda: (COUNT, COUNT * 196, NAIVE, 512), "reduces the pooled channels"),
+        (lambda: (COUNT, COUNT * 196, NAIVE, 448), "is a branch, too"),
         (lambda: COUNT, "a tuple is wanted"),
         (lambda: (COUNT, NAIVE), "is not right"),
     ],
     "googlenet.near_and_far": [
         (lambda: (13, 17, 17, 53), "strides"),
-        (lambda: (27, 43, 75, 379), "through 1x1 and through 5x5"),
-        (lambda: (59, 27, 715, 75), "sees least"),
-        (lambda: (27, 59, 27, 667), "Each maximum"),
-        (lambda: (27, 59, 51, 691), "maxima are 3x3"),
+        (lambda: (27, 43, 75, 379), "through 1x1 or through 5x5"),
+        (lambda: (59, 27, 715, 75), "smaller field"),
+        (lambda: (27, 59, 27, 667), "a kernel size, too"),
+        (lambda: (27, 59, 51, 691), "pooling layers are 3x3"),
         (lambda: (27, 59, 75, 224), "no borders"),
         (lambda: (27, 59, 75, 700), "too small"),
     ],
     "googlenet.loss_with_heads": [
         (mixed_logits, "Add losses, not logits"),
-        (lambda net, x, y: losses(net, x, y, 1), "a head count"),
+        (lambda net, x, y: losses(net, x, y, 1), "weight of a head"),
         (lambda net, x, y: losses(net, x, y, 0.15), "not both together"),
         (losses, "raised"),
-        (without_heads, "heads count, too"),
-        (always_in_training, "nothing is left of the heads"),
+        (without_heads, "heads are added"),
+        (always_in_training, "own loss counts"),
         (left_in_training, "which mode it is in"),
         (one_head, "two heads"),
         (no_gradient, "no gradient"),
@@ -179,21 +179,21 @@ WRONG = {
         (lambda a, b: 25 * a * b // (9 * (a + b)), "nothing is saved"),
         (lambda a, b: 25 * a * b / (9 * (a + b)), "whole"),
         (lambda a, b: -(-25 * a * b // (9 * (a + b))), "have more weights"),
-        (lambda a, b: 25 * a // 18, "as many channels come out"),
-        (lambda a, b: 25 * b // 9, "what is between"),
-        (lambda a, b: 5 * a * b // (3 * (a + b)), "25 places"),
+        (lambda a, b: 25 * a // 18, "equally many channels"),
+        (lambda a, b: 25 * b // 9, "channels between them"),
+        (lambda a, b: 5 * a * b // (3 * (a + b)), "25 weights"),
     ],
     "googlenet.inception": [
-        (module(five=3, padding=1), "One of the windows is 5x5"),
-        (module(padding=1), "keeps the size"),
-        (module(pool=nn.MaxPool2d(3, 1)), "keeps the size"),
-        (module(pool=nn.MaxPool2d(3, 2, 1)), "keeps the size"),
-        (module(pool=nn.AvgPool2d(3, 1, 1)), "not the mean"),
-        (module(dim=2), "join as channels"),
+        (module(five=3, padding=1), "One of the kernels is 5x5"),
+        (module(padding=1), "keeps height and width"),
+        (module(pool=nn.MaxPool2d(3, 1)), "keeps height and width"),
+        (module(pool=nn.MaxPool2d(3, 2, 1)), "keeps height and width"),
+        (module(pool=nn.AvgPool2d(3, 1, 1)), "not average pooling"),
+        (module(dim=2), "concatenate channels"),
         (module(order=(0, 2, 1, 3)), "order of Table 1"),
-        (module(reduced=nn.Identity()), "has a ReLU"),
-        (module(last=nn.Identity()), "has a ReLU"),
-        (module(pool=nn.Identity()), "of which view"),
+        (module(reduced=nn.Identity()), "followed by a ReLU"),
+        (module(last=nn.Identity()), "followed by a ReLU"),
+        (module(pool=nn.Identity()), "of which branch"),
         (Naive, "Where are the 1x1"),
     ],
 }
@@ -203,10 +203,10 @@ class Third(nn.Module):
     def __init__(self, channels, reduced, out):
         super().__init__()
         self.large = nn.Conv2d(reduced, out, 5, padding="same")
-        self.thin = nn.Conv2d(channels, reduced, 1)
+        self.reduce = nn.Conv2d(channels, reduced, 1)
 
     def forward(self, x):
-        return self.large(self.thin(x).clamp(min=0)).clamp(min=0)
+        return self.large(self.reduce(x).clamp(min=0)).clamp(min=0)
 
 
 def counted():
@@ -225,17 +225,17 @@ def counted():
         naive = [nn.Conv2d(480, *each) for each in ((192, 1), (208, 3), (48, 5))]
     count = sum(layer.weight.numel() for layer in layers)
     bare = sum(layer.weight.numel() for layer in naive)
-    views = sum(layer.out_channels for layer in naive)
-    return [count, 14 * count * 14, bare, 480 + views]
+    channels = sum(layer.out_channels for layer in naive)
+    return [count, 14 * count * 14, bare, 480 + channels]
 
 
 def measured():
     stem = [(7, 2), (3, 2), (1, 1), (3, 1), (3, 2)]
     found = []
-    for window in (1, 5):
-        deep = [*stem, *[(window, 1)] * 2, (3, 2), *[(window, 1)] * 5, (3, 2)]
-        found.append(receptive_field([*stem, (window, 1)])[0])
-        found.append(receptive_field(deep + [(window, 1)] * 2)[0])
+    for kernel in (1, 5):
+        deep = [*stem, *[(kernel, 1)] * 2, (3, 2), *[(kernel, 1)] * 5, (3, 2)]
+        found.append(receptive_field([*stem, (kernel, 1)])[0])
+        found.append(receptive_field(deep + [(kernel, 1)] * 2)[0])
     return found[0], found[2], found[1], found[3]
 
 
@@ -261,8 +261,8 @@ def one_after_the_other(a, b):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "googlenet.third_view": [Third],
-    "googlenet.price_of_4a": [counted],
+    "googlenet.third_branch": [Third],
+    "googlenet.cost_of_4a": [counted],
     "googlenet.near_and_far": [measured],
     "googlenet.loss_with_heads": [in_either_mode, stacked],
     "googlenet.most_between": [one_after_the_other],

@@ -24,22 +24,23 @@ Part: TypeAlias = tuple[int, int] | list[Branch]
 
 
 @exercise(
-    "comparison.bills",
+    "comparison.three_costs",
     kind="predict",
     goal="tell parameters, MACs and FLOPs apart",
     minutes=5,
-    first_hint="How many weights has one kernel, and at how many places is it used?",
+    first_hint="How many weights does one kernel have, and at how many positions is it"
+    " used?",
 )
-def bills(answer: Answer) -> None:
+def three_costs(answer: Answer) -> None:
     """Counted from the layer itself."""
     with torch.device("meta"):
         layer = nn.Conv2d(64, 128, 3, stride=2, padding=1)
     size = count_parameters(layer)
     macs = summarize(layer, (64, 56, 56)).macs
     with_bias = macs + 128 * 28 * 28
-    used = "A kernel is used at as many places as there are pixels in an output map."
+    used = "A kernel is used once for each pixel of its output channel."
     half = "A MAC is one multiplication and one addition: two operations."
-    bias = "Leave the bias out of the operations."
+    bias = "Do not count the additions of the bias."
     answer.expect(
         (size, macs, 2 * macs),
         tolerance=0,
@@ -47,12 +48,15 @@ def bills(answer: Answer) -> None:
             ((size, macs, macs), half),
             ((size, 2 * macs, macs), half),
             ((size, macs, macs / 2), half),
-            ((size - 128, macs, 2 * macs), "Each output map has a bias, too."),
+            ((size - 128, macs, 2 * macs), "Each output channel has a bias, too."),
             ((size, with_bias, 2 * with_bias), bias),
             ((size, macs, macs + with_bias), bias),
             ((size, 4 * macs, 8 * macs), f"{used} What does the stride do?"),
             ((size, size - 128, 2 * (size - 128)), used),
-            ((1280, macs // 64, macs // 32), "A kernel looks at all input maps."),
+            (
+                (1280, macs // 64, macs // 32),
+                "A kernel covers all input channels.",
+            ),
         ],
     )
 
@@ -62,8 +66,7 @@ def bills(answer: Answer) -> None:
     kind="predict",
     goal="turn a number of parameters into bytes",
     minutes=5,
-    first_hint="The name says how many bits a number has. And how many bytes are"
-    " these?",
+    first_hint="The name says how many bits a value has. How many bytes is that?",
 )
 def bytes_of_weights(answer: Answer) -> None:
     """From the parameters of VGG-16 and the sizes of PyTorch's types."""
@@ -71,16 +74,19 @@ def bytes_of_weights(answer: Answer) -> None:
         count = count_parameters(VGG(16))
     single = count * torch.float32.itemsize
     half = count * torch.bfloat16.itemsize
-    beside = "SGD with momentum has two more numbers for each parameter. Which ones?"
+    values = "SGD with momentum stores two more values per parameter. Which ones?"
     answer.expect(
         (single, half, 3 * single),
         tolerance=0,
         mistakes=[
             ((8 * single, 8 * half, 24 * single), "A byte has eight bits."),
-            ((single, half, single), beside),
-            ((single, half, 2 * single), beside),
-            ((single, half, 3 * half), "The net is trained in float32."),
-            ((single, half, 4 * single), "Two moments are Adam's; momentum is one."),
+            ((single, half, single), values),
+            ((single, half, 2 * single), values),
+            ((single, half, 3 * half), "The network is trained in float32."),
+            (
+                (single, half, 4 * single),
+                "Adam stores two moments, SGD only one.",
+            ),
             ((single, single, 3 * single), "bfloat16 has half as many bits."),
             ((2 * single, single, 6 * single), "A float32 has 32 bits: four bytes."),
             ((count, count // 2, 3 * count), "A float32 has more than one byte."),
@@ -95,7 +101,7 @@ Conv: TypeAlias = tuple[int, int, int, int, int, int, int]
 @exercise(
     "comparison.conv_macs",
     kind="implement",
-    goal="count the operations of any convolution",
+    goal="count the MACs of any convolution",
     minutes=10,
     first_hint="Begin with one group: MACs of one output pixel, then of all of them.",
 )
@@ -120,7 +126,7 @@ def conv_macs(answer: Answer) -> None:
         answer.expect(
             want,
             *conv,
-            on=f"{in_channels} to {out_channels} maps of {size} pixels in {groups}"
+            on=f"{in_channels} to {out_channels} channels of {size} pixels in {groups}"
             f" groups, kernel {kernel_size}, stride {stride}, padding {padding}",
             mistakes=_conv_macs_mistakes(want, layer.weight.numel(), conv),
         )
@@ -142,14 +148,14 @@ def _conv_macs_mistakes(want: int, weights: int, conv: Conv) -> Mistakes:
     side = output_size(size, kernel_size, stride, padding)
     unpadded = output_size(size, kernel_size, stride)
     return [
-        (want * groups, "An output sees the inputs of its own group alone."),
+        (want * groups, "An output depends on the input channels of its own group."),
         (want / groups, "There are still as many outputs as without groups."),
-        (weights * size**2, "It works at the places of the output."),
+        (weights * size**2, "It is used once per position of the output."),
         (want // kernel_size, "The kernel has a height and a width."),
         (want // side, "The output has rows and columns."),
-        (weights, "Each weight is used at every place."),
-        (2 * want, "These are FLOPs, two for a MAC."),
-        (weights * unpadded**2, "Padding makes more places."),
+        (weights, "Each weight is used at every position."),
+        (2 * want, "These are FLOPs, two per MAC."),
+        (weights * unpadded**2, "Padding adds positions."),
         (want + out_channels * side**2, "There is no bias."),
     ]
 
@@ -157,48 +163,48 @@ def _conv_macs_mistakes(want: int, weights: int, conv: Conv) -> Mistakes:
 @exercise(
     "comparison.saved_by_a_block",
     kind="predict",
-    goal="see what training keeps in memory",
+    goal="know what autograd saves for the backward pass",
     minutes=10,
-    first_hint="Write down for each of the four layers what it keeps. Which are the"
-    " same?",
+    first_hint="Write down what is saved for each of the four layers. Which tensors are"
+    " the same?",
 )
 def saved_by_a_block(answer: Answer) -> None:
     """By the library's count of what autograd saves."""
 
-    def kept(*between: nn.Module) -> int:
+    def saved(*between: nn.Module) -> int:
         layers = (nn.Conv2d(64, 64, 3, padding=1), *between, nn.ReLU())
         return summarize(nn.Sequential(*layers, *layers), (64, 56, 56)).saved_bytes or 0
 
     with torch.device("meta"):
-        plain = 32 * kept()
-        normal = 32 * kept(nn.BatchNorm2d(64))
+        plain = 32 * saved()
+        normalized = 32 * saved(nn.BatchNorm2d(64))
     one = plain // 2  # output of a layer
-    needed = "Not every output is kept. Who needs a convolution's?"
-    shared = "What one puts out and the next is given is there once."
+    needed = "Not every output is saved. What needs the output of a convolution?"
+    shared = "The output of one layer and the input of the next are one tensor."
     answer.expect(
-        (plain, normal),
+        (plain, normalized),
         mistakes=[
-            ((plain // 32, normal // 32), "A mini-batch has 32 pictures."),
-            ((plain // 4, normal // 4), "A number in float32 has four bytes."),
-            ((plain * 8, normal * 8), "A byte has eight bits."),
+            ((plain // 32, normalized // 32), "A mini-batch has 32 images."),
+            ((plain // 4, normalized // 4), "A float32 value has four bytes."),
+            ((plain * 8, normalized * 8), "A byte has eight bits."),
             ((4 * one, 6 * one), needed),
             ((3 * one, 5 * one), shared),
-            ((plain, 6 * one), "Nobody needs what batch normalization puts out."),
-            ((plain, plain), "Batch normalization keeps what it was given."),
-            ((one, 3 * one), "The second ReLU keeps its output, too."),
+            ((plain, 6 * one), "Nothing needs the output of batch normalization."),
+            ((plain, plain), "Batch normalization needs its input for backward."),
+            ((one, 3 * one), "The output of the second ReLU is saved, too."),
         ],
     )
 
 
 @exercise(
-    "comparison.seen",
+    "comparison.field_through_branches",
     kind="implement",
     goal="follow the receptive field through forks and joins",
     minutes=15,
-    first_hint="Begin with plain layers, one behind the other. Then take a fork with"
+    first_hint="Begin with layers in a row. Then take a fork with"
     " two branches of one layer each.",
 )
-def seen(answer: Answer) -> None:
+def field_through_branches(answer: Answer) -> None:
     """Against the widest of all chains through the branches, by the library."""
     inception: Part = [[(1, 1)], [(1, 1), (3, 1)], [(1, 1), (5, 1)], [(3, 1), (1, 1)]]
     shortcut: Part = [[(3, 2), (3, 1)], [(1, 2)]]
@@ -218,15 +224,15 @@ def seen(answer: Answer) -> None:
             max(_width(list(itertools.chain(*chain))) for chain in chains),
             parts,
             on=f"parts {parts}",
-            mistakes=_seen_mistakes(forks),
+            mistakes=_field_mistakes(forks),
         )
 
 
-def _seen_mistakes(forks: list[list[Branch]]) -> Mistakes:
+def _field_mistakes(forks: list[list[Branch]]) -> Mistakes:
     everything = list(itertools.chain(*itertools.chain(*forks)))
     flat = [[[(size, 1) for size, _ in branch] for branch in fork] for fork in forks]
     return [
-        (_width(everything), "Branches lie side by side."),
+        (_width(everything), "Branches are parallel, not one after the other."),
         (
             _through(forks, lambda fork: fork[0]),
             "The first branch is not the only one.",
@@ -237,12 +243,12 @@ def _seen_mistakes(forks: list[list[Branch]]) -> Mistakes:
         ),
         (
             _through(forks, lambda fork: min(fork, key=_width)),
-            "A unit sees what any of its branches sees.",
+            "A unit depends on what any of its branches depends on.",
         ),
         (
             _through(flat, lambda fork: max(fork, key=_width)),
-            "Behind a stride, a step from one unit to the next is a step over several"
-            " pixels; that is so behind a fork, too.",
+            "After a stride, neighboring units are several pixels apart; that is so"
+            " after a fork, too.",
         ),
     ]
 
@@ -276,23 +282,23 @@ def _draw_part(draw: random.Random) -> Part:
     kind="repair",
     goal="know what counts once and what counts at every use",
     minutes=15,
-    first_hint="Which of the two numbers should grow if a layer is used twice?",
+    first_hint="Which of the two counts should grow if a layer is used twice?",
 )
 def profile(answer: Answer) -> None:
-    """Against the library's, on nets with groups, a shared layer, and both."""
+    """Against the library's, on networks with groups, a shared layer, and both."""
     shared = nn.Conv2d(4, 4, 3, padding=1)
     grouped = nn.Conv2d(4, 4, 3, groups=2)
     last = nn.Linear(4, 4)
     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
-    nets = {
-        "a net with groups": nn.Sequential(nn.Conv2d(4, 4, 1), grouped, *head),
-        "a net with a layer in two places": nn.Sequential(
+    networks = {
+        "a network with groups": nn.Sequential(nn.Conv2d(4, 4, 1), grouped, *head),
+        "a network that uses a layer twice": nn.Sequential(
             shared, nn.ReLU(), shared, *head, last
         ),
-        "a net with both": nn.Sequential(shared, grouped, shared, grouped, *head),
-        "a net without either": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
+        "a network with both": nn.Sequential(shared, grouped, shared, grouped, *head),
+        "a plain network": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
     }
-    for name, net in nets.items():
+    for name, net in networks.items():
         summary = summarize(net, (4, 12, 10))
         x = torch.randn(1, 4, 12, 10)
         answer.expect(
@@ -310,16 +316,16 @@ def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistak
     often, forgotten = _profile(net, x, once=False, groups=False)
     _, once = _profile(net, x, once=True, groups=True)
     _, both = _profile(net, x, once=True, groups=False)
-    kept = "A layer that is used twice is there once: count its parameters once."
-    works = "A layer that is used twice works twice."
-    group = "An output sees the inputs of its own group alone."
+    shared = "A layer that is used twice exists once: count its parameters once."
+    used = "A layer that is used twice computes twice."
+    group = "An output depends on the input channels of its own group."
     return [
         ((size, forgotten), group),
-        ((often, macs), kept),
-        ((often, forgotten), f"{group} And: {kept}"),
-        ((size, once), works),
-        ((size, both), works),
-        ((size, 2 * macs), "These are FLOPs, two for a MAC."),
+        ((often, macs), shared),
+        ((often, forgotten), f"{group} And: {shared}"),
+        ((size, once), used),
+        ((size, both), used),
+        ((size, 2 * macs), "These are FLOPs, two per MAC."),
     ]
 
 

@@ -19,16 +19,16 @@ from course_lib.convolution import receptive_field
 from course_lib.googlenet import TABLE_1, Inception, InceptionChannels, Outputs
 
 #: The channels of an Inception module, in the order of Table 1: 1x1, 3x3 reduce, 3x3,
-#: 5x5 reduce, 5x5, pool proj. Its convolutions have the same numbers, from 0.
+#: 5x5 reduce, 5x5, pool proj. Its convolutions are numbered in this order, from 0.
 Widths: TypeAlias = Sequence[int]
 
-#: Options of `_Views`: what is wrong with it.
+#: Options of `_Branches`: what is wrong with it.
 Change: TypeAlias = dict[str, Any]
 
 
-class _Views(nn.Module):
+class _Branches(nn.Module):
     """An Inception module that may have mistakes: `linear` are the convolutions that
-    lack their ReLU, `tight` is what the padding of the largest window lacks.
+    lack their ReLU, `tight` is what the padding of the largest kernel lacks.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class _Views(nn.Module):
             layer = nn.Conv2d(before, widths[number], size, padding=padding)
             return [layer] if number in linear else [layer, nn.ReLU()]
 
-        def window(number: int, size: int) -> list[nn.Module]:
+        def reduced(number: int, size: int) -> list[nn.Module]:
             if not reduce:
                 return conv(number, channels, size)
             return [
@@ -59,16 +59,16 @@ class _Views(nn.Module):
                 *conv(number, widths[number - 1], size),
             ]
 
-        maximum: list[nn.Module] = [pool(3, 1, padding=1)]
+        pooled: list[nn.Module] = [pool(3, 1, padding=1)]
         if project:
-            maximum += conv(5, channels)
-        views = [conv(0, channels), window(2, 3), window(4, large), maximum]
-        self.views = nn.ModuleList(nn.Sequential(*views[i]) for i in order)
+            pooled += conv(5, channels)
+        branches = [conv(0, channels), reduced(2, 3), reduced(4, large), pooled]
+        self.branches = nn.ModuleList(nn.Sequential(*branches[i]) for i in order)
         he_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Concatenate the views of `x`."""
-        return torch.cat([view(x) for view in self.views], dim=1)
+        """Concatenate the outputs of the branches."""
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
 class Asked(NamedTuple):
@@ -94,21 +94,21 @@ def _each(answer: Answer, asked: list[Asked]) -> None:
 
 
 @exercise(
-    "googlenet.third_view",
+    "googlenet.third_branch",
     kind="repair",
     goal="find a mistake that no shape shows",
     minutes=5,
     first_hint="Put the code beside figure 2(b), layer by layer.",
 )
-def third_view(answer: Answer) -> None:
+def third_branch(answer: Answer) -> None:
     """Against the branch of a module."""
-    large = "How many pixels does its largest window see, and how many the paper's?"
+    large = "What is its largest kernel size, and what is the paper's?"
     relus = "Keep both ReLUs."
     changes: list[tuple[Change, str]] = [
         ({"large": 3}, large),
         ({"large": 7}, large),
-        ({"tight": 1}, "A larger window needs a larger border."),
-        ({"reduce": False}, "The 1x1 makes a large window affordable: keep it."),
+        ({"tight": 1}, "A larger kernel needs more padding."),
+        ({"reduce": False}, "The 1x1 makes a large kernel affordable: keep it."),
         ({"linear": (3,)}, relus),
         ({"linear": (4,)}, relus),
         ({"linear": (3, 4)}, relus),
@@ -116,23 +116,23 @@ def third_view(answer: Answer) -> None:
     for channels, reduced, out in ((6, 2, 3), (4, 3, 5)):
         widths = (1, 1, 1, reduced, out, 1)
         x = torch.randn(2, channels, 9, 8)
-        want = _Views(channels, widths).views[2]
+        want = _Branches(channels, widths).branches[2]
         mistakes = [
-            (_Views(channels, widths, **change).views[2], hint)
+            (_Branches(channels, widths, **change).branches[2], hint)
             for change, hint in changes
         ]
         same_function(answer(channels, reduced, out), want, x, mistakes=mistakes)
 
 
 @exercise(
-    "googlenet.price_of_4a",
+    "googlenet.cost_of_4a",
     kind="predict",
     goal="see what a 1x1 convolution saves, twice",
     minutes=10,
-    first_hint="List the six convolutions: the kernel, and the channels in and out of"
-    " each.",
+    first_hint="List the six convolutions: the kernel size, and the input and output"
+    " channels of each.",
 )
-def price_of_4a(answer: Answer) -> None:
+def cost_of_4a(answer: Answer) -> None:
     """Counted from the library's module."""
     with torch.device("meta"):
         module = Inception(480, TABLE_1["4a"])
@@ -143,7 +143,7 @@ def price_of_4a(answer: Answer) -> None:
         if isinstance(layer, nn.Conv2d)
     ]
     naive = sum(conv.weight.numel() for conv in bare)
-    views = sum(conv.out_channels for conv in bare)
+    channels = sum(conv.out_channels for conv in bare)
     _each(
         answer,
         [
@@ -153,9 +153,9 @@ def price_of_4a(answer: Answer) -> None:
                 _weights_mistakes(*weights),
             ),
             Asked(
-                "its multiplications",
+                "its MACs",
                 sum(weights) * 14**2,
-                _multiplications_mistakes(sum(weights)),
+                _macs_mistakes(sum(weights)),
             ),
             Asked(
                 "the weights without reductions and projection",
@@ -163,11 +163,11 @@ def price_of_4a(answer: Answer) -> None:
                 _naive_mistakes(naive, *weights),
             ),
             Asked(
-                "the channels that it hands on",
-                views + 480,
+                "its output channels then",
+                channels + 480,
                 [
-                    (views + 64, "What thins out the maximum now?"),
-                    (views, "The maximum is a view, too."),
+                    (channels + 64, "What reduces the pooled channels now?"),
+                    (channels, "The max pooling is a branch, too."),
                 ],
             ),
         ],
@@ -175,49 +175,55 @@ def price_of_4a(answer: Answer) -> None:
 
 
 def _weights_mistakes(
-    one: int, thin_3: int, three: int, thin_5: int, five: int, project: int
+    one: int, reduce_3: int, three: int, reduce_5: int, five: int, project: int
 ) -> list[tuple[int, str]]:
     """Of the weights of the six convolutions."""
-    count = one + thin_3 + three + thin_5 + five + project
+    count = one + reduce_3 + three + reduce_5 + five + project
     biases = sum(TABLE_1["4a"])
-    thin = thin_3 + thin_5
-    ones = "All 1x1 have weights, too."
+    reduce = reduce_3 + reduce_5
+    ones = "All 1x1 convolutions have weights, too."
     return [
         (count + biases, "Leave the biases out."),
-        (count - project, "What does the maximum pass through?"),
-        (count - thin, ones),
-        (count - thin - project, ones),
+        (count - project, "What follows the max pooling?"),
+        (count - reduce, ones),
+        (count - reduce - project, ones),
         (three + five, ones),
     ]
 
 
-def _multiplications_mistakes(weights: int) -> list[tuple[int, str]]:
-    places = "A weight is used at every position."
+def _macs_mistakes(weights: int) -> list[tuple[int, str]]:
+    positions = "A weight is used at every position."
     return [
-        (weights, places),
-        (weights * 14, places),
-        (weights * 12**2, "With padding, a window fits at each pixel."),
-        (weights * 14**2 * 2, "Additions do not count here."),
+        (weights, positions),
+        (weights * 14, positions),
+        (weights * 12**2, "With padding, a kernel fits at each pixel."),
+        (weights * 14**2 * 2, "A MAC is one multiplication and one addition."),
     ]
 
 
 def _naive_mistakes(
-    naive: int, one: int, thin_3: int, three: int, thin_5: int, five: int, project: int
+    naive: int,
+    one: int,
+    reduce_3: int,
+    three: int,
+    reduce_5: int,
+    five: int,
+    project: int,
 ) -> list[tuple[int, str]]:
     return [
         (naive + project, "The projection is gone, too."),
-        (naive + thin_3 + thin_5, "The reductions are gone, too."),
-        (one + three + five, "Now the windows read all 480 channels."),
+        (naive + reduce_3 + reduce_5, "The reductions are gone, too."),
+        (one + three + five, "Now every kernel has all 480 input channels."),
     ]
 
 
 @exercise(
     "googlenet.near_and_far",
     kind="predict",
-    goal="follow the receptive field along two ways through one net",
+    goal="follow the receptive field along two paths through one network",
     minutes=10,
-    first_hint="How many pixels do two neighbors in front of 3a see, and how far"
-    " apart?",
+    first_hint="How wide is the receptive field of a unit in the input of 3a, and how"
+    " many pixels apart are those of two neighbors?",
 )
 def near_and_far(answer: Answer) -> None:
     """By the library's `receptive_field`."""
@@ -225,31 +231,31 @@ def near_and_far(answer: Answer) -> None:
         answer,
         [
             Asked(
-                f"{last}, {way} way",
-                _field(window, last),
+                f"{last}, {size} receptive field",
+                _field(kernel, last),
                 [
-                    (_field(window, last, strides=False), "What did the strides do?"),
-                    (_field(window, last, pool=1), "Each maximum has a window, too."),
-                    (_field(window, last, pool=2), "The maxima are 3x3."),
-                    (_field(3, last), "The two ways lead through 1x1 and through 5x5."),
-                    (_field(6 - window, last), "Which of the two ways sees least?"),
-                    (224, "Count as if the picture had no borders."),
+                    (_field(kernel, last, strides=False), "What did the strides do?"),
+                    (_field(kernel, last, pool=1), "Pooling has a kernel size, too."),
+                    (_field(kernel, last, pool=2), "The pooling layers are 3x3."),
+                    (_field(3, last), "The two paths lead through 1x1 or through 5x5."),
+                    (_field(6 - kernel, last), "Which path has the smaller field?"),
+                    (224, "Count as if the image had no borders."),
                 ],
             )
             for last in ("3a", "5b")
-            for way, window in (("nearest", 1), ("farthest", 5))
+            for size, kernel in (("smallest", 1), ("largest", 5))
         ],
     )
 
 
-def _field(window: int, last: str, *, strides: bool = True, pool: int = 3) -> int:
-    """Of the way through one window of each module, up to the last."""
+def _field(kernel: int, last: str, *, strides: bool = True, pool: int = 3) -> int:
+    """Of the path through one kernel of each module, up to the last."""
     layers = [(7, 2), (3, 2), (1, 1), (3, 1), (3, 2)]
     modules = list(TABLE_1)
     for name in modules[: modules.index(last) + 1]:
         if name in ("4a", "5a"):
             layers.append((pool, 2))
-        layers.append((window, 1))
+        layers.append((kernel, 1))
     return receptive_field([(k, s if strides else 1) for k, s in layers])[0]
 
 
@@ -281,7 +287,7 @@ class _Heads(nn.Module):
     first_hint="In which of the two modes does the first line work?",
 )
 def loss_with_heads(answer: Answer) -> None:
-    """With a net of three linear classifiers, in both modes."""
+    """With a network of three linear classifiers, in both modes."""
     for training in (True, False):
         net = _Heads([], [])
         mode = "training" if training else "evaluation"
@@ -296,23 +302,23 @@ def loss_with_heads(answer: Answer) -> None:
             own + 0.3 * (one + two) if training else own,
             on=f"in {mode} mode",
             mistakes=[
-                (mixed, "Add losses, not logits: each classifier answers for itself."),
+                (mixed, "Add losses, not logits: each classifier has its own loss."),
                 *_loss_mistakes(own, two, one),
             ],
         )
         if not got.requires_grad:
             raise WrongAnswer(
-                "the loss has no gradient", "What cut it off from the net?"
+                "the loss has no gradient", "What detached it from the network?"
             )
         if set(net.modes) != {training} or net.copies[0].training != training:
             raise WrongAnswer(
-                f"it does not leave the net in {mode} mode",
-                "Ask the net which mode it is in: `net.training`.",
+                f"it does not leave the network in {mode} mode",
+                "`net.training` says which mode it is in.",
             )
 
 
 def _batch_that_tells_heads_apart(net: _Heads) -> tuple[Tensor, Tensor]:
-    """Pictures and labels for which the heads have different losses: otherwise mistakes
+    """Images and labels for which the heads have different losses: otherwise mistakes
     would look alike.
     """
     two = one = torch.zeros(())
@@ -324,29 +330,32 @@ def _batch_that_tells_heads_apart(net: _Heads) -> tuple[Tensor, Tensor]:
 
 
 def _loss_mistakes(own: Tensor, two: Tensor, one: Tensor) -> Mistakes:
-    counts = "How much does a head count?"
+    weight = "What is the weight of a head's loss?"
     heads = "There are two heads."
     return [
-        (own, "In training, the heads count, too."),
-        (own + 0.3 * (one + two), "In evaluation, nothing is left of the heads."),
-        (own + one + two, counts),
-        ((own + one + two) / 3, counts),
-        (own + 0.15 * (one + two), "Each head counts 0.3, not both together."),
+        (own, "In training, the losses of the heads are added."),
+        (
+            own + 0.3 * (one + two),
+            "In evaluation mode, only the network's own loss counts.",
+        ),
+        (own + one + two, weight),
+        ((own + one + two) / 3, weight),
+        (own + 0.15 * (one + two), "Each head has the weight 0.3, not both together."),
         (own + 0.3 * one, heads),
         (own + 0.3 * two, heads),
-        (0.3 * (own + one + two), "The loss of the net itself counts in full."),
+        (0.3 * (own + one + two), "The loss of the network itself has the weight 1."),
     ]
 
 
 @exercise(
     "googlenet.most_between",
     kind="implement",
-    goal="know when two small windows are cheaper than a large one",
+    goal="know when two small kernels are cheaper than a large one",
     minutes=10,
-    first_hint="How many weights have two 3x3 with m channels between them?",
+    first_hint="How many weights do two 3x3 have with m channels between them?",
 )
 def most_between(answer: Answer) -> None:
-    """By trying every number, on channels of Table 1 and on drawn ones."""
+    """By trying every number, on channels of Table 1 and on random ones."""
     cases = [(16, 32), (18, 18), (48, 128), (1, 1)]
     cases += [(random.randint(2, 64), random.randint(2, 64)) for _ in range(10)]
     for before, after in cases:
@@ -360,7 +369,7 @@ def most_between(answer: Answer) -> None:
             on=f"{before} channels in and {after} out",
             mistakes=[
                 (large // each, "With just as many weights, nothing is saved."),
-                (large / each, "A number of channels is whole."),
+                (large / each, "A number of channels is a whole number."),
                 (most + 1, "With so many between, two 3x3 have more weights."),
                 *_most_between_mistakes(before, after),
             ],
@@ -369,8 +378,8 @@ def most_between(answer: Answer) -> None:
 
 def _most_between_mistakes(before: int, after: int) -> Mistakes:
     large = 25 * before * after
-    equal = "That is so where as many channels come out as go in."
-    both = "Both 3x3 have to do with what is between."
+    equal = "That is so where input and output have equally many channels."
+    both = "The weights of both 3x3 depend on the channels between them."
     return [
         (25 * before // 18, equal),
         (25 * after // 18, equal),
@@ -378,7 +387,7 @@ def _most_between_mistakes(before: int, after: int) -> Mistakes:
         (large // (9 * after), both),
         (
             5 * before * after // (3 * (before + after)),
-            "A 5x5 has 25 places, a 3x3 nine.",
+            "A 5x5 kernel has 25 weights per input channel, a 3x3 has 9.",
         ),
     ]
 
@@ -388,7 +397,8 @@ def _most_between_mistakes(before: int, after: int) -> Mistakes:
     kind="implement",
     goal="build a block that forks and joins",
     minutes=20,
-    first_hint="Write one view after the other, each as large as the input. Then join.",
+    first_hint="Write one branch after the other; each keeps height and width. Then"
+    " concatenate.",
 )
 def inception(answer: Answer) -> None:
     """Against the library's module, with channels that are all different."""
@@ -396,7 +406,7 @@ def inception(answer: Answer) -> None:
         want = Inception(channels, InceptionChannels(*widths))
         x = torch.randn(2, channels, 6, 7)
         mistakes = [
-            (_Views(channels, widths, **change), hint)
+            (_Branches(channels, widths, **change), hint)
             for change, hint in _inception_changes()
         ]
         try:
@@ -404,22 +414,22 @@ def inception(answer: Answer) -> None:
         except WrongAnswer as wrong:
             hint = wrong.hint
             if "cannot take" in wrong.message or "expected shape" in wrong.message:
-                hint = "Each view keeps the size of the maps; they join as channels."
+                hint = "Each branch keeps height and width; concatenate channels."
             elif "values" in wrong.message and not hint:
-                hint = "The second number of the place is a channel: of which view?"
+                hint = "The second index is a channel: of which branch?"
             raise WrongAnswer(wrong.message, hint) from None
 
 
 def _inception_changes() -> list[tuple[Change, str]]:
-    thin = "Where are the 1x1 before the windows and behind the maximum?"
-    relu = "Each of the six convolutions has a ReLU behind it."
-    order = "They lie in the order of Table 1: 1x1, 3x3, 5x5, maximum."
+    ones = "Where are the 1x1 before the large kernels and after the pooling?"
+    relu = "Each of the six convolutions is followed by a ReLU."
+    order = "Concatenate in the order of Table 1: 1x1, 3x3, 5x5, pooling."
     return [
-        ({"pool": nn.AvgPool2d}, "Take the maximum, not the mean."),
-        ({"large": 3}, "One of the windows is 5x5."),
-        ({"reduce": False}, thin),
-        ({"project": False}, thin),
-        ({"reduce": False, "project": False}, thin),
+        ({"pool": nn.AvgPool2d}, "Use max pooling, not average pooling."),
+        ({"large": 3}, "One of the kernels is 5x5."),
+        ({"reduce": False}, ones),
+        ({"project": False}, ones),
+        ({"reduce": False, "project": False}, ones),
         ({"linear": (1, 3)}, relu),
         ({"linear": (0, 2, 4, 5)}, relu),
         ({"linear": (5,)}, relu),
