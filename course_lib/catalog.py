@@ -109,7 +109,7 @@ class CatalogEntry:
 
     def imagenet_accuracy(self) -> float | None:
         """Top-1 accuracy on ImageNet in percent, with one center crop per image, as
-        torchvision measured it for ``IMAGENET1K_V1``; None where it has no such weights.
+        torchvision measured it for ``IMAGENET1K_V1``, or None if there is none.
         """
         name = self.accuracy or self.torchvision
         if name is None:
