@@ -46,12 +46,12 @@ class Family:
     url: str
     #: Mean and standard deviation of the images for torchvision's weights.
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
-    #: Whether all channels are numbers of a table, so that they can be halved.
+    #: Whether a table has all numbers of channels, so that they can be halved.
     scalable: bool = True
 
     @property
     def name(self) -> str:
-        """That of its class."""
+        """The name of its class."""
         return self.network.__name__
 
 
@@ -59,23 +59,23 @@ class Family:
 class CatalogEntry:
     """One network of the course."""
 
-    #: What it is a member of.
+    #: The family that it belongs to.
     family: Family
     #: The key in the table of the family.
     variant: int | str
-    #: What it was made for, a key of `SIZES`.
+    #: The data set that it was made for, a key of `SIZES`.
     data: str
     #: Height and width of its images in pixels, where `SIZES` does not say so.
     size: int | None = None
-    #: What else it is built with, such as ``batch_norm=True``.
+    #: Other arguments that it is built with, such as ``batch_norm=True``.
     options: Mapping[str, Any] = field(default_factory=dict)
     #: The network of torchvision that has equal logits with equal weights.
     torchvision: str | None = None
     #: The network of torchvision whose accuracy stands for it, if it is another one.
     accuracy: str | None = None
-    #: Whether the table and the charts of the comparison have it.
+    #: Whether the table and the charts of the comparison contain it.
     compared: bool = False
-    #: Whether the explorer has it.
+    #: Whether the explorer contains it.
     explored: bool = True
     #: How it is trained on Fashion-MNIST: "quick" in the executed chapter, "laptop" for
     #: the recorded accuracies, "gpu" for readers who have one.
@@ -94,7 +94,7 @@ class CatalogEntry:
 
     @property
     def num_classes(self) -> int:
-        """How many classes it tells apart."""
+        """How many classes it distinguishes."""
         return DATA[self.data][0]
 
     @property
@@ -108,8 +108,8 @@ class CatalogEntry:
         return self.family.url
 
     def imagenet_accuracy(self) -> float | None:
-        """Top-1 accuracy on ImageNet in percent, one crop in the middle of each image,
-        as torchvision measured it with its first weights; None where it has none.
+        """Top-1 accuracy on ImageNet in percent, with one center crop per image, as
+        torchvision measured it for ``IMAGENET1K_V1``, or None if there is none.
         """
         name = self.accuracy or self.torchvision
         if name is None:
@@ -125,7 +125,7 @@ LENETS = Family(
     year=1998,
     authors="LeCun, Bottou, Bengio and Haffner",
     url="https://doi.org/10.1109/5.726791",
-    scalable=False,  # Table I and the codes of the output come with the widths
+    scalable=False,  # Table I and the codes of the output belong to these widths
 )
 ALEXNETS = Family(
     AlexNet,
@@ -156,8 +156,8 @@ GOOGLENETS = Family(
     year=2014,
     authors="Szegedy et al.",
     url="https://arxiv.org/abs/1409.4842",
-    # torchvision's weights come from TensorFlow, and its net changes normalized images
-    # into these first (``transform_input``); ours does not.
+    # torchvision's weights come from TensorFlow, and its network first changes its
+    # normalized images into these (``transform_input``); ours does not.
     normalization=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 )
 RESNETS = Family(

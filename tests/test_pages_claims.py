@@ -28,8 +28,8 @@ COMPUTED = [claim for claim in EVERYTHING if claim.expression]
 
 @pytest.fixture(scope="module", autouse=True)
 def _once():
-    """A network is built once, and looked through once for each size: many claims are
-    about the same, and none changes it.
+    """A network is built once, and summarized once for each size: many claims are about
+    the same network, and none changes it.
     """
     with pytest.MonkeyPatch.context() as patch:
         summarize = cache(expressions.summarize)

@@ -28,11 +28,12 @@ NETS = {
     if entry.compared and (accuracy := entry.imagenet_accuracy())
 }
 
-#: Family -> the color of its bubbles, as drawings have it.
+#: Family -> the style of its bubbles: the color of the drawings that is nearest to the
+#: family's color in the chart of the comparison chapter.
 COLORS = dict(
     zip(
         dict.fromkeys(entry.family.name for entry, _ in NETS.values()),
-        ("full", "pool", "norm", "conv", "join", "drop"),
+        ("conv", "pool", "norm", "full", "act", "join"),
         strict=False,
     )
 )
@@ -48,9 +49,9 @@ SIDES = {
     "ResNet-152": "above",
 }
 ALT = (
-    "ImageNet accuracy against operations, each network a bubble as large as its"
-    " parameters. The ResNets and GoogLeNet lie above AlexNet and to the left of the"
-    " VGGs, whose bubbles are by far the largest."
+    "Top-1 accuracy on ImageNet against MACs, each network a bubble whose area is its"
+    " number of parameters. The ResNets and GoogLeNet lie above AlexNet and to the left"
+    " of the VGGs, whose bubbles are by far the largest."
 )
 LEFT, RIGHT = math.log10(0.55), math.log10(32)  # GMAC
 BOTTOM, TOP = 54, 81  # percent
@@ -58,7 +59,7 @@ BOTTOM, TOP = 54, 81  # percent
 
 @cache
 def costs(name: str) -> tuple[float, float]:
-    """Operations and parameters, both in thousand millions."""
+    """MACs and parameters, both in billions."""
     entry, _ = NETS[name]
     with torch.device("meta"):
         summary = summarize(entry.build(), entry.input_size)
@@ -68,7 +69,7 @@ def costs(name: str) -> tuple[float, float]:
 def bubbles(width: float, height: float) -> tuple[Element, ...]:
     """The chart, its axes `width` by `height`."""
 
-    def place(gmac: float, accuracy: float) -> tuple[float, float]:
+    def position(gmac: float, accuracy: float) -> tuple[float, float]:
         return (
             (math.log10(gmac) - LEFT) / (RIGHT - LEFT) * width,
             (TOP - accuracy) / (TOP - BOTTOM) * height,
@@ -76,22 +77,22 @@ def bubbles(width: float, height: float) -> tuple[Element, ...]:
 
     marks: list[Element] = []
     for percent in range(55, TOP, 5):
-        _, y = place(1, percent)
+        _, y = position(1, percent)
         marks.append(Line(((0, y), (width, y)), head=False, style="panel"))
         marks.append(Label(-6, y, f"{percent}%", 11, "label", "end"))
     for tick in (1, 2, 5, 10, 20):
-        x, _ = place(tick, TOP)
+        x, _ = position(tick, TOP)
         marks.append(Line(((x, height), (x, height + 4)), head=False))
         marks.append(Label(x, height + 14, f"{tick}", 11, "label"))
     marks.append(Line(((0, height), (width, height)), head=False))
-    axis = "thousand million operations for one picture"
+    axis = "multiply-accumulates (MACs) per image, billions"
     marks.append(Label(width / 2, height + 32, axis, 11.5, "label"))
-    marks.append(Label(-34, -8, "ImageNet accuracy", 11.5, "label", "start"))
+    marks.append(Label(-34, -8, "ImageNet top-1 accuracy", 11.5, "label", "start"))
     names: list[Element] = []
     scale = 60 + width / 30
     for name in sorted(NETS, key=lambda name: -costs(name)[1]):
         gmac, parameters = costs(name)
-        x, y = place(gmac, NETS[name][1])
+        x, y = position(gmac, NETS[name][1])
         radius = scale * math.sqrt(parameters)
         marks.append(Circle(x, y, radius, COLORS[NETS[name][0].family.name]))
         names.append(beside(x, y, radius, name))
@@ -113,7 +114,7 @@ def beside(x: float, y: float, radius: float, name: str) -> Label:
 def drawings() -> dict[str, Drawing]:
     """Each drawing by its name."""
     block = Residual(basic_block(64, 64, stride=1))
-    title = "Accuracy and operations"
+    title = "Accuracy and MACs"
     wide, narrow = (
         svg(bubbles(*size), title, ALT, legend=False)
         for size in ((590, 300), (280, 300))

@@ -1,8 +1,7 @@
 """All networks on one sheet: when, why, what, how, and what it costs.
 
-The costs are computed, for one picture of the size that the paper's net was made for;
-the rest is in `course_lib.catalog`, from the papers that each row cites. Chapter: Cheat
-sheet.
+The costs are computed, for one image of the size that the paper's network was made for;
+the rest is in `IDEAS`, from the papers that each row cites. Chapter: Cheat sheet.
 """
 
 from __future__ import annotations
@@ -42,54 +41,54 @@ IDEAS = {
     "LeNet": Idea(
         example="LeNet-5",
         why="Recognize digits without features made by hand",
-        what="Convolution and subsampling in turn: the same small kernels everywhere,"
-        " smaller maps, more of them",
-        how="Gradient descent, image by image; tanh; codes of the digits as targets",
+        what="Convolution and subsampling in turn: kernels shared by all positions,"
+        " feature maps smaller and more numerous",
+        how="SGD, image by image; tanh; codes of the digits as targets",
     ),
     "AlexNet": Idea(
         example="AlexNet",
         why="A thousand classes, more than a million photographs",
-        what="ReLU, dropout, overlapping pooling, response normalization; two towers"
-        " for two GPUs",
-        how="SGD with momentum and weight decay, the rate cut by hand; random crops,"
-        " reflections and colors",
+        what="ReLU, dropout, overlapping pooling, local response normalization; grouped"
+        " convolutions on two GPUs",
+        how="SGD with momentum and weight decay, learning rate cut by hand; augmented"
+        " by crops, reflections, colors",
     ),
     "ZFNet": Idea(
         example="ZFNet",
-        why="See what the layers of AlexNet respond to",
-        what="A net run backwards shows it; smaller kernels and strides at the"
-        " beginning repair what is seen",
-        how="As AlexNet, on one GPU, without towers",
+        why="Understand what the layers of AlexNet respond to",
+        what="A deconvnet visualizes it; smaller kernels and strides in the first"
+        " layers correct what it revealed",
+        how="As AlexNet, on one GPU, without groups",
     ),
     "VGG": Idea(
         example="VGG-16",
         why="What depth alone does",
-        what="Nothing but 3x3: two see as much as a 5x5, and cost less; half the size,"
-        " twice the channels",
-        how="As AlexNet; the deeper nets begin with layers of a shallow one;"
-        " photographs at several scales",
+        what="3x3 only: two have the receptive field of a 5x5 and cost less; half the"
+        " size, twice the channels",
+        how="As AlexNet; deeper networks initialized with layers of a shallow one;"
+        " images at several scales",
     ),
     "NiN": Idea(
         example="NiN",
-        why="Better features at each pixel, and no full layers that overfit",
-        what="1x1 convolutions: a perceptron at every pixel; the mean of the last maps"
-        " is the answer",
+        why="Better local features, and no fully connected layers that overfit",
+        what="1x1 convolutions: an MLP at every position; global average pooling gives"
+        " the class scores",
         how="As AlexNet, with dropout between the blocks",
     ),
     "GoogLeNet": Idea(
         example="GoogLeNet",
-        why="Accuracy within a budget of operations",
-        what="Windows of several sizes side by side, thinned out by 1x1; the mean"
-        " instead of full layers",
-        how="SGD with momentum on many machines; two auxiliary classifiers, which are"
-        " thrown away",
+        why="Accuracy within a budget of computation",
+        what="Parallel kernels of several sizes, channels first reduced by 1x1; global"
+        " average pooling",
+        how="Asynchronous SGD with momentum; two auxiliary classifiers, removed after"
+        " training",
     ),
     "ResNet": Idea(
         example="ResNet-50",
-        why="Deeper nets became worse, even in training",
-        what="Layers learn what to add to their input; batch normalization after every"
-        " convolution; 1x1 around the 3x3",
-        how="SGD with momentum and weight decay, the rate cut at plateaus; He's"
+        why="Deeper networks had a higher error, even in training",
+        what="Skip connections: layers learn a residual; batch normalization after"
+        " every convolution; bottlenecks",
+        how="SGD with momentum and weight decay, learning rate cut at plateaus; He"
         " initialization; no dropout",
     ),
 }
@@ -142,15 +141,15 @@ class CheatSheet:
 
 
 def _costs(summary: Summary) -> list[str]:
-    """What a net costs, in words."""
+    """What a network costs, in words."""
     assert summary.saved_bytes is not None
     fields = [row.field for row in summary.stages if row.field]
-    seen = [field.size[0] for field in fields if field.stride[0]][-1]
+    side = [field.size[0] for field in fields if field.stride[0]][-1]
     return [
         f"{_short(summary.parameters)} parameters",
         f"{_short(summary.macs)} MACs",
-        f"{_short(summary.saved_bytes)}B kept in training",
-        f"sees {seen} pixels, of {summary.input_size[-1]}",
+        f"{_short(summary.saved_bytes)}B saved for backward",
+        f"receptive field {side}, image {summary.input_size[-1]}",
     ]
 
 
@@ -161,7 +160,7 @@ def _short(number: int) -> str:
 
 
 def blocks() -> Drawing:
-    """The ideas side by side, each for 192 maps of 28 by 28 pixels."""
+    """The ideas side by side, each for 192 feature maps of 28 by 28 pixels."""
     with torch.device("meta"):
         ideas = {
             "VGG block": vgg_block(2, 192, 192),

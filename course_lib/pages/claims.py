@@ -2,8 +2,8 @@
 
 ``book/claims.yml`` has every checkable claim of four articles, and a second part with
 errors of widely used code, books and papers. Each claim has a verdict, and either an
-expression that computes it (`course_lib.pages.expressions`) or the place where it can
-be read. Chapter: The ledger.
+expression that computes it (`course_lib.pages.expressions`) or a citation. Chapter: The
+ledger.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from course_lib.pages.expressions import (
     evaluate_expression as evaluate_expression,
 )
 
-#: Where the ledger is: in an installed package, and in the repository.
+#: The file of the ledger: in an installed package, and in the repository.
 FILES = (
     Path(__file__).parents[1] / "_book" / "claims.yml",
     Path(__file__).parents[2] / "book" / "claims.yml",
@@ -38,10 +38,10 @@ NETS = (*FAMILIES, "basics")
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim, its verdict, and what that rests on.
+    """One claim, its verdict, and the evidence.
 
-    Raises: ValueError for a verdict, net or check that is not known, or if the claim is
-        neither computed nor cited.
+    Raises: ValueError for a verdict, network or check that is not known, or if the
+        claim is neither computed nor cited.
     """
 
     #: Its number in the ledger, "E1" in the second part.
@@ -58,15 +58,15 @@ class Claim:
     why: str
     #: How that was checked, of `MARKS`.
     checked: list[str]
-    #: Where in the source it stands; None if that has no lines.
+    #: The line of the source; None if the source has no lines.
     line: int | None = None
     #: The number in it, as it is written there.
     value: str = ""
-    #: What computes it, for `evaluate_expression`.
+    #: The Python that computes it, for `evaluate_expression`.
     expression: str = ""
-    #: What the expression comes to.
+    #: The value of the expression.
     computed: Any = None
-    #: What is cited, a key of `Ledger.references` -> the place in it.
+    #: What is cited, a key of `Ledger.references` -> section, table or figure.
     citation: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,8 +94,8 @@ class Claim:
 class Ledger:
     """Claims, and the labels of what they come from and of what they cite.
 
-    In a notebook it shows as cards to filter by network and verdict, which takes no
-    JavaScript.
+    In a notebook it is shown as cards, which can be filtered by network and verdict
+    without JavaScript.
     """
 
     #: The part of the ledger, and what was asked for.
@@ -127,7 +127,7 @@ class Ledger:
         verdict: str | None = None,
         source: str | None = None,
     ) -> Ledger:
-        """Those about that `net`, of that `verdict`, from that `source`.
+        """The claims about that `net`, of that `verdict`, from that `source`.
 
         Raises: ValueError for another word, and if there are none.
         """
@@ -173,11 +173,11 @@ class Ledger:
         return "\n".join(parts)
 
     def _card(self, claim: Claim) -> str:
-        place = self.sources[claim.source]["label"]
-        place += f", line {claim.line}" if claim.line else ""
+        source = self.sources[claim.source]["label"]
+        source += f", line {claim.line}" if claim.line else ""
         head = (
             f"<b>{claim.id}</b> <b class='verdict'>{claim.verdict}</b>"
-            f" {', '.join(claim.nets)}; {escape(place)}"
+            f" {', '.join(claim.nets)}; {escape(source)}"
         )
         proof = "; ".join(
             f"<a href='{self.references[key]['url']}'>"

@@ -1,8 +1,8 @@
 """Expressions over this library, such as ``count_parameters(AlexNet("paper"))``: what
 the ledger computes its claims with.
 
-They come from a file, so their syntax and names are restricted. That keeps slips out;
-it is no wall against somebody who wants to break out. Chapter: The ledger.
+They come from a file, so their syntax and names are restricted. That catches mistakes;
+it is no protection against malicious code. Chapter: The ledger.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from course_lib.normalization import local_response_norm
 from course_lib.resnet import basic_block, bottleneck, make_shortcut
 from course_lib.summary import count_parameters, summarize
 
-#: (C, H, W); an integer is the side of a color picture.
+#: (C, H, W); an integer is the side of a color image.
 Size = int | tuple[int, ...]
 
 
 class Cost(NamedTuple):
-    """What layers cost together; activations are the numbers that they put out."""
+    """What layers cost together; `activations` is the number of values they output."""
 
     parameters: int
     macs: int
@@ -70,7 +70,7 @@ def cost(net: nn.Module, size: Size, *kinds: str) -> Cost:
 
 def kernels(net: nn.Module, kind: str = "") -> list[tuple[int, int]]:
     """Kernel size and stride of each convolution and pooling of `net` that has `kind`
-    in the name of its class: what `receptive_field` wants of a chain.
+    in the name of its class: the argument of `receptive_field`.
     """
     found = (m for m in net.modules() if hasattr(m, "kernel_size"))
     return [
@@ -85,7 +85,7 @@ def _first(pair: Any) -> int:
 
 
 def values(*numbers: float) -> Tensor:
-    """The numbers as maps of one pixel. Shape: -> (1, len(numbers), 1, 1)."""
+    """The numbers as feature maps of 1x1 pixel. Shape: -> (1, len(numbers), 1, 1)."""
     return torch.tensor(numbers, dtype=torch.float, device="cpu")[None, :, None, None]
 
 
@@ -125,7 +125,7 @@ SYNTAX = (
 
 def evaluate_expression(expression: str) -> Any:
     """The value of an expression over `COURSE` and `PYTHON`, its tuples as lists.
-    Networks are built on the meta device, without numbers.
+    Networks are built on the meta device, without values.
 
     Raises: ValueError for syntax or a name that it may not have.
     """
@@ -150,7 +150,7 @@ def evaluate_expression(expression: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Lists in the place of tuples, as YAML has them."""
+    """Lists instead of tuples, as in YAML."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
