@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks import d2l_here
-from benchmarks.d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
+from benchmarks.d2l_here import EPOCHS, FAMILIES, IMAGES, Stretch
 from benchmarks.measure import Result, main, side_by_side, take_turns
 from benchmarks.training import EFFORTS, Effort
 from course_lib import fashion_mnist, fit
@@ -51,7 +51,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     def theirs() -> float:
         stretch = Stretch(loader, effort.warm_up, effort.steps)
         step = d2l_here.train(net, stretch, family.lr) / effort.steps
-        return step * EPOCHS * math.ceil(PICTURES / family.batch_size)
+        return step * EPOCHS * math.ceil(IMAGES / family.batch_size)
 
     def ours() -> float:
         seed = len(accuracies)

@@ -1,8 +1,9 @@
 """What NiN ends with, and how fast it can learn, over seeds.
 
-"heads": one body, batch-normalized, with five heads. "rates": the net of the paper, the
-same without its last ReLU, and with batch normalization, each at three learning rates.
-"best": the same nets for longer, each at the rate that suits it.
+"heads": the same convolutional blocks, batch-normalized, with five heads. "rates": the
+network of the paper, the same without its last ReLU, and with batch normalization, each
+at three learning rates. "best": the same networks for more epochs, each at its best
+rate.
 
     python -m experiments.nin
 """
@@ -17,19 +18,20 @@ from course_lib.blocks import linear_relu_dropout
 from experiments.record import Experiment, Row, main
 
 
-def full(features: int, *before: nn.Module) -> nn.Sequential:
-    """A head that ends with a full layer, as AlexNet's and VGG's do."""
+def fully_connected(features: int, *before: nn.Module) -> nn.Sequential:
+    """A head that ends with a fully connected layer, as AlexNet's and VGG's do."""
     return nn.Sequential(nn.Flatten(), *before, nn.Linear(features, 10))
 
 
-#: Head -> how it is built for so many numbers in the last maps.
+#: Head -> how it is built for so many activations in the last feature maps. The names
+#: are keys of recorded rows.
 HEADS: dict[str, Callable[[int], nn.Module]] = {
     "mean": lambda _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     "maximum": lambda _: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
-    "one full layer": full,
-    "dropout, one full layer": lambda maps: full(maps, nn.Dropout(0.5)),
-    "three full layers": lambda maps: full(
-        256, linear_relu_dropout(maps, 256), linear_relu_dropout(256, 256)
+    "one full layer": fully_connected,
+    "dropout, one full layer": lambda n: fully_connected(n, nn.Dropout(0.5)),
+    "three full layers": lambda n: fully_connected(
+        256, linear_relu_dropout(n, 256), linear_relu_dropout(256, 256)
     ),
 }
 
@@ -40,7 +42,7 @@ EPOCHS = {"heads": 2, "rates": 1, "best": 4}
 
 
 def build(key: Row) -> nn.Module:
-    """The net of one row."""
+    """The network of one row."""
     heads = key["part"] == "heads"
     net = NiN("small", batch_norm=heads or key["net"] == "batch norm")
     if heads:
@@ -52,7 +54,7 @@ def build(key: Row) -> nn.Module:
 
 
 def dead_classes(net: nn.Module) -> int:
-    """How many logits are zero for each of a thousand pictures."""
+    """How many classes have a logit of zero for all of a thousand images."""
     device = next(net.parameters()).device
     x, _ = next(fashion_mnist().validation.batches(1000))
     with torch.inference_mode():
@@ -60,7 +62,7 @@ def dead_classes(net: nn.Module) -> int:
 
 
 def measure(key: Row) -> Row:
-    """Train one net with one seed."""
+    """Train one network with one seed."""
     seed = int(key["seed"])
     torch.manual_seed(seed)
     net = build(key)

@@ -1,8 +1,8 @@
 """The blocks of VGG: kernels, layers and channels against each other, over seeds.
 
-Four blocks and the full layers of ``VGG("small")``; only what a block consists of
-changes. All blocks are trained with batch normalization, and the two that the paper
-compares also without, as it did.
+Four blocks and the fully connected layers of ``VGG("small")``; only what a block
+consists of changes. All blocks are trained with batch normalization, and the two that
+the paper compares also without, as it did.
 
     python -m experiments.vgg
 """
@@ -22,7 +22,7 @@ from course_lib.blocks import linear_relu_dropout
 from experiments.record import Experiment, Row, main
 
 #: Block -> kernel size, convolutions, how many times as wide, a ReLU after each or only
-#: after the last. The wider net has about as many weights as that with two 3x3.
+#: after the last. The wider network has about as many weights as that with two 3x3.
 BLOCKS = {
     "one 3x3": (3, 1, 1, True),
     "one 3x3, wider": (3, 1, 1.75, True),
@@ -37,7 +37,7 @@ RATES = {"yes": 0.1, "no": 0.05}
 
 
 def build(block: str, batch_norm: bool) -> nn.Sequential:
-    """Four blocks of one kind, and three full layers."""
+    """Four blocks of one kind, and three fully connected layers."""
     kernel_size, convs, wider, relus = BLOCKS[block]
     net, in_channels = nn.Sequential(), 1
     for width in (16, 32, 64, 128):
@@ -61,7 +61,7 @@ def build(block: str, batch_norm: bool) -> nn.Sequential:
 
 
 def measure(key: Row) -> Row:
-    """Train one net with one seed."""
+    """Train one network with one seed."""
     seed = int(key["seed"])
     torch.manual_seed(seed)
     net = build(key["block"], batch_norm=key["batch_norm"] == "yes")

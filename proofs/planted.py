@@ -95,7 +95,7 @@ FAULTS = [
         "2, nn.Dropout(0 * dropout))",
     ),
     Fault(
-        "towers that see each other",
+        "groups without a block diagonal",
         "comparison",
         "course_lib/alexnet.py",
         '"paper": AlexNetVariant(\n        _convs_of_figure_2(groups=2)',
@@ -272,14 +272,14 @@ FAULTS = [
     ),
     # Data and training.
     Fault(
-        "pictures not scaled",
+        "images not scaled",
         "normalization",
         "course_lib/data/fashion.py",
         "x = (x.float() - 255 * MEAN) / (255 * STD)",
         "x = x.float() - 255 * MEAN",
     ),
     Fault(
-        "the mean of other pictures",
+        "the mean of other images",
         "lenet",
         "course_lib/data/fashion.py",
         "MEAN, STD = 0.2858, 0.3529",
@@ -324,8 +324,8 @@ FAULTS = [
         "an axis swapped in augmentation",
         "alexnet",
         "course_lib/data/fashion.py",
-        "x[picture, rows[:, :, None], columns[:, None, :]]",
-        "x[picture, columns[:, :, None], rows[:, None, :]]",
+        "x[image, rows[:, :, None], columns[:, None, :]]",
+        "x[image, columns[:, :, None], rows[:, None, :]]",
     ),
     Fault(
         "the wrong split for evaluation",

@@ -115,7 +115,7 @@ def test_224_or_227_pixels():
 
     assert conv1("paper", 227) == conv1("torchvision", 224) == (55, 55)
     assert conv1("paper", 224) == (54, 54)
-    with pytest.raises(ValueError, match="smallest picture that works is 227x227"):
+    with pytest.raises(ValueError, match="smallest image that works is 227x227"):
         on_meta("paper")(torch.empty(1, 3, 224, 224, device="meta"))
 
 
@@ -178,14 +178,14 @@ def test_normalization_of_section_3_3():
 
 
 @pytest.mark.usefixtures("narrow")
-def test_two_towers_are_a_net_with_a_block_diagonal():
-    """With zeros between the towers, the net without groups computes the same; conv3
-    has no groups and sees both towers.
+def test_two_groups_are_a_network_with_block_diagonal_weights():
+    """With zeros between the groups, the network without groups computes the same; the
+    input of conv3, which has no groups, are the channels of both.
     """
     torch.manual_seed(0)
-    towers, merged = AlexNet("paper").eval(), AlexNet("merged").eval()
+    grouped, merged = AlexNet("paper").eval(), AlexNet("merged").eval()
     groups = {}
-    for name, layer in towers.named_children():
+    for name, layer in grouped.named_children():
         theirs = merged.get_submodule(name)
         if name.startswith("conv"):
             layer, theirs = layer[0], theirs[0]
@@ -201,7 +201,7 @@ def test_two_towers_are_a_net_with_a_block_diagonal():
     assert [name for name in groups if groups[name] == 2] == ["conv2", "conv4", "conv5"]
     x = torch.randn(2, 3, 227, 227)
     with torch.inference_mode():
-        torch.testing.assert_close(towers(x), merged(x), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(grouped(x), merged(x), rtol=1e-5, atol=1e-5)
 
 
 def kinds(net, kind):
@@ -265,8 +265,8 @@ def test_weights_begin_as_he_s():
 
 
 def test_the_paper_s_weights_are_too_small_for_the_small_net():
-    """Why: section 5's deviation of 0.01 and its ones for biases leave nothing of the
-    picture in the logits, nor of the loss in the gradient of conv1.
+    """Why: section 5's standard deviation of 0.01 and its ones for biases leave nothing
+    of the image in the logits, nor of the loss in the gradient of conv1.
     """
     torch.manual_seed(0)
     net, x = AlexNet("small").eval(), torch.randn(8, 1, 28, 28)
@@ -317,7 +317,7 @@ def test_slices_are_plain():
 
 
 def test_too_small():
-    message = f"smallest picture that works is {META['min_size'][0]}x"
+    message = f"smallest image that works is {META['min_size'][0]}x"
     with pytest.raises(ValueError, match=message):
         on_meta("torchvision")(torch.empty(1, 3, 62, 62, device="meta"))
 

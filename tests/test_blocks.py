@@ -79,17 +79,17 @@ def test_index_and_negative_index():
         (
             LeNet("modern"),
             (1, 1, 20, 28),
-            r"smallest picture that works is 28x28, the largest 31x31",
+            r"smallest image that works is 28x28, the largest 31x31",
         ),
         (
             LeNet("modern"),
             (1, 1, 32, 32),
-            r"smallest picture that works is 28x28, the largest 31x31",
+            r"smallest image that works is 28x28, the largest 31x31",
         ),
         (
             LeNet("paper"),
             (1, 1, 28, 28),
-            r"smallest picture that works is 32x32, the largest 35x35",
+            r"smallest image that works is 32x32, the largest 35x35",
         ),
         (LeNet("modern"), (1, 3, 28, 28), r"wants \(N, 1, H, W\)"),
         (LeNet("modern"), (1, 28, 28), r"wants \(N, 1, H, W\)"),

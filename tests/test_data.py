@@ -71,11 +71,11 @@ def test_mean_and_deviation(real):
 
 
 def test_a_split_says_what_it_is(sample):
-    assert repr(sample.train) == "Split(400 pictures of 28x28)"
+    assert repr(sample.train) == "Split(400 images of 28x28)"
 
 
 def test_sample_is_said_aloud_and_real(real):
-    with pytest.warns(UserWarning, match="sample of 640 pictures"):
+    with pytest.warns(UserWarning, match="sample of 640 images"):
         sample = fashion_mnist(sample=True)
     assert (len(sample.train), len(sample.validation), len(sample.test)) == (
         400,
@@ -109,7 +109,7 @@ def test_command_says_what_is_wrong(tmp_path, monkeypatch):
 # Batches
 
 
-def test_batches_are_every_picture_once(sample):
+def test_batches_are_every_image_once(sample):
     y = torch.cat([y for _, y in sample.train.batches(128, seed=3)])
     assert torch.equal(y.sort().values, sample.train.labels.sort().values)
     assert [len(y) for _, y in sample.train.batches(128)] == [100] * 4
@@ -130,8 +130,8 @@ def test_seed_and_epoch_decide(sample):
     assert not torch.equal(first(seed=1, epoch=2), first(seed=2, epoch=2))
 
 
-def test_augmentation_belongs_to_the_picture_not_the_batch(sample):
-    """However the pictures are dealt into batches, the same is done to each of them."""
+def test_augmentation_belongs_to_the_image_not_the_batch(sample):
+    """However the images are dealt into batches, the same is done to each of them."""
     small = torch.cat([x for x, _ in sample.train.batches(7, seed=5, augment=True)])
     large = torch.cat([x for x, _ in sample.train.batches(400, seed=5, augment=True)])
     assert torch.equal(small, large)

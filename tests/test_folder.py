@@ -1,4 +1,4 @@
-"""Pictures in folders: they are drawn alike, whoever reads them."""
+"""Images in folders: they are drawn alike, whoever reads them."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from course_lib.data.folder import folder
 
 
 @pytest.fixture
-def pictures(tmp_path, sample):
-    """Three classes, 16 training pictures each, of uneven size, gray and colored."""
+def images(tmp_path, sample):
+    """Three classes, 16 training images each, of uneven size, gray and colored."""
     for part, split, count in (
         ("train", sample.train, 16),
         ("val", sample.validation, 4),
@@ -27,23 +27,23 @@ def pictures(tmp_path, sample):
     return tmp_path
 
 
-def test_layout(pictures):
-    data = folder(pictures)
+def test_layout(images):
+    data = folder(images)
     assert data.classes == ("class 0", "class 1", "class 2")
     assert (len(data.train), len(data.validation)) == (48, 12)
     assert data.test == data.validation
     x, y = next(data.train.batches(5))
     assert (x.shape, x.dtype, y.dtype) == ((5, 3, 224, 224), torch.float32, torch.int64)
-    (pictures / "val").rename(pictures / "test")
+    (images / "val").rename(images / "test")
     with pytest.raises(DataError, match=r"val: .* a folder for each class"):
-        folder(pictures)
+        folder(images)
 
 
-def test_as_torchvision_prepares_them(pictures):
+def test_as_torchvision_prepares_them(images):
     """The oracle: the transforms that go with torchvision's weights."""
     from torchvision.models import ResNet18_Weights
 
-    data = folder(pictures)
+    data = folder(images)
     prepare = ResNet18_Weights.DEFAULT.transforms()
     x, _ = next(data.validation.batches(12))
     for (path, _), ours in zip(data.validation.files, x, strict=True):
@@ -52,9 +52,9 @@ def test_as_torchvision_prepares_them(pictures):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_drawn_by_seed_epoch_and_picture_alone(pictures, workers):
-    whole = list(folder(pictures).train.batches(16, seed=1, augment=True, size=16))
-    split = folder(pictures, workers=workers).train
+def test_drawn_by_seed_epoch_and_image_alone(images, workers):
+    whole = list(folder(images).train.batches(16, seed=1, augment=True, size=16))
+    split = folder(images, workers=workers).train
     parts = [
         list(split.batches(16, seed=1, augment=True, size=16, shard=(which, 2)))
         for which in (0, 1)
@@ -66,29 +66,29 @@ def test_drawn_by_seed_epoch_and_picture_alone(pictures, workers):
     assert not torch.equal(other, whole[0][0])
 
 
-def test_reading_leaves_the_callers_random_numbers(pictures):
+def test_reading_leaves_the_callers_random_numbers(images):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    next(folder(pictures).train.batches(4, seed=0, augment=True, size=16))
+    next(folder(images).train.batches(4, seed=0, augment=True, size=16))
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_fit_takes_a_folder(pictures):
+def test_fit_takes_a_folder(images):
     torch.manual_seed(0)
     net = ResNet("small", num_classes=3, in_channels=3)
-    data = folder(pictures)
+    data = folder(images)
     settings = Settings(epochs=6, lr=0.05, batch_size=16, size=28)
     history = fit(net, data, settings, progress=False)
     assert history.epochs[-1].train_loss < history.epochs[0].train_loss
 
 
-def test_fingerprint(pictures, tmp_path):
+def test_fingerprint(images, tmp_path):
     """Of names, labels and some contents, wherever the folder is."""
-    data = folder(pictures)
+    data = folder(images)
     known = {data.train.fingerprint(), data.validation.fingerprint()}
     assert len(known) == 2
-    moved = pictures.rename(tmp_path.parent / f"{tmp_path.name} moved")
+    moved = images.rename(tmp_path.parent / f"{tmp_path.name} moved")
     data = folder(moved)
     assert {data.train.fingerprint(), data.validation.fingerprint()} == known
     assert folder(moved, workers=3).train.fingerprint() in known
@@ -100,26 +100,26 @@ def test_fingerprint(pictures, tmp_path):
     assert folder(moved).train.fingerprint() not in known | {renamed}
     split = folder(moved).train
     first.unlink()
-    with pytest.raises(DataError, match=r"class 0.0\.png is not a picture"):
+    with pytest.raises(DataError, match=r"class 0.0\.png is not an image"):
         split.fingerprint()
 
 
-def test_what_is_no_picture(pictures):
-    path = pictures / "train" / "class 1" / "3.png"
-    path.write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"class 1.3\.png is not a picture"):
-        list(folder(pictures).train.batches(48, size=16))
+def test_what_is_no_image(images):
+    path = images / "train" / "class 1" / "3.png"
+    path.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"class 1.3\.png is not an image"):
+        list(folder(images).train.batches(48, size=16))
 
 
-def test_other_classes(pictures):
-    (pictures / "val" / "class 2").rename(pictures / "val" / "class 9")
+def test_other_classes(images):
+    (images / "val" / "class 2").rename(images / "val" / "class 9")
     with pytest.raises(DataError, match="train and val differ in class 2, class 9"):
-        folder(pictures)
+        folder(images)
 
 
 @pytest.mark.parametrize(
     "bad", [{"batch_size": 0}, {"size": 0}, {"shard": (2, 2)}, {"shard": (-1, 1)}]
 )
-def test_bad_arguments(pictures, bad):
+def test_bad_arguments(images, bad):
     with pytest.raises(ValueError, match="must be at least 1 and shard"):
-        next(folder(pictures).train.batches(**({"batch_size": 4} | bad)))
+        next(folder(images).train.batches(**({"batch_size": 4} | bad)))

@@ -185,8 +185,8 @@ def test_operations_equal_torchvision():
 
 
 def test_what_sets_the_paper_apart():
-    """Section 5 and Table 1: real 5x5 kernels with biases, response normalization, no
-    batch normalization, 40% and 70% dropout, 5x5/3 average pooling.
+    """Section 5 and Table 1: real 5x5 kernels with biases, local response
+    normalization, no batch normalization, 40% and 70% dropout, 5x5/3 average pooling.
     """
     with torch.device("meta"):
         layers = list(GoogLeNet("paper", aux=True).modules())
@@ -338,7 +338,7 @@ def test_bad_arguments(arguments, message):
     ("shape", "message"),
     [
         ((2, 3, 28, 28), r"it wants \(N, 1, H, W\)"),
-        ((2, 1, 3, 3), "the smallest picture that works is"),
+        ((2, 1, 3, 3), "the smallest image that works is"),
     ],
 )
 def test_bad_inputs(aux, shape, message):
@@ -357,9 +357,9 @@ def test_sizes_that_the_classifiers_take(size):
                 net(x)
 
 
-def test_response_normalization_over_five_maps():
+def test_local_response_normalization_over_five_channels():
     """Figure 3 has it before and after conv2; the paper does not say over how many
-    maps, Caffe's bvlc_googlenet has local_size 5, as AlexNet.
+    channels, Caffe's bvlc_googlenet has local_size 5, as AlexNet.
     """
     layers = GoogLeNet("paper").conv2
     norms = [layer for layer in layers if isinstance(layer, nn.LocalResponseNorm)]

@@ -24,9 +24,9 @@ def test_parameters(variant, counts):
     assert sum(counts) == {"cifar": 966_986, "imagenet": 7_595_176}[variant]
 
 
-def test_a_full_layer_would_cost_more_than_the_net():
-    """Section 3.2: what global average pooling saves, had AlexNet's first full layer
-    read the last maps.
+def test_a_fully_connected_layer_would_cost_more_than_the_network():
+    """Section 3.2: what global average pooling saves, had AlexNet's first fully
+    connected layer the last feature maps as its input.
     """
     with torch.device("meta"):
         assert not list(NiN("imagenet").head.parameters())
@@ -119,7 +119,8 @@ def test_head_is_the_mean_of_each_map():
 
 
 def test_signal_arrives():
-    """He's weights keep it; PyTorch's shrink it at every one of twelve layers."""
+    """He initialization keeps its size; PyTorch's shrinks it at each of twelve layers.
+    """
     torch.manual_seed(0)
     x, spread = torch.randn(8, 3, 224, 224), {}
     net = NiN("imagenet").eval()
@@ -175,5 +176,5 @@ def test_a_block_has_three_convolutions():
 
 
 def test_input_too_small():
-    with pytest.raises(ValueError, match="the smallest picture that works is 39x39"):
+    with pytest.raises(ValueError, match="the smallest image that works is 39x39"):
         NiN("imagenet")(torch.zeros(1, 3, 38, 38))

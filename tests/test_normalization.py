@@ -27,7 +27,7 @@ def channels(*values):
 
 
 def layers(features, **arguments):
-    """Ours and PyTorch's, for pictures and for rows, with the same random state."""
+    """Ours and PyTorch's, for images and for rows, with the same random state."""
     ours = BatchNorm2d(features, **arguments).double()
     for value in ours.state_dict().values():
         if value.is_floating_point():
@@ -85,7 +85,7 @@ def test_equals_pytorch_with_alpha_times_the_maps_of_a_window(
     )
 
 
-def test_rows_are_normalized_like_pictures():
+def test_rows_are_normalized_like_images():
     x = torch.randn(3, 7)
     y = local_response_norm(x[:, :, None, None], alpha=1.0)
     torch.testing.assert_close(local_response_norm(x, alpha=1.0), y[:, :, 0, 0])

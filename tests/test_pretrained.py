@@ -71,7 +71,7 @@ def test_logits_equal_torchvision(name):
         logits, expected = ours(x), theirs(x)
     scale = expected.abs().max()  # untrained, a deep net's logits can be huge
     torch.testing.assert_close(logits / scale, expected / scale, rtol=1e-5, atol=1e-5)
-    assert expected.std(dim=0).max() > 0.01 * scale  # what is in the pictures arrives
+    assert expected.std(dim=0).max() > 0.01 * scale  # what is in the images arrives
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -121,8 +121,8 @@ def test_auxiliary_classifiers():
     assert torch.equal(ours.aux["inception_4d"][3].weight, theirs.aux2.fc1.weight)
 
 
-def test_pictures_for_googlenet():
-    """What torchvision makes of its pictures inside the net, ours wants to be given."""
+def test_images_for_googlenet():
+    """What torchvision does to its images inside the network is done before ours."""
     theirs = empty(build, "googlenet", transform_input=True).eval()
     ours = empty(GoogLeNet, "torchvision").eval()
     load_torchvision(ours, randomize(theirs.state_dict()))
@@ -151,7 +151,7 @@ def test_pictures_for_googlenet():
         (ResNet, models.ResNet50_Weights.IMAGENET1K_V1),
     ],
 )
-def test_pictures_for_the_others(family, weights):
+def test_images_for_the_others(family, weights):
     preset = weights.transforms()
     assert NORMALIZATION[family] == (tuple(preset.mean), tuple(preset.std))
 

@@ -95,8 +95,8 @@ def test_gradients_and_statistics_equal_torchvision():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_depth_counts_layers(variant):
-    """The number in the name: convolutions of the bodies and the stem, and one full
-    layer.
+    """The number in the name: convolutions of the residual branches and the stem,
+    and one fully connected layer.
     """
     with torch.device("meta"):
         net = ResNet(variant, shortcut="none")

@@ -44,7 +44,7 @@ def parallel(tmp_path_factory):
 
 
 def test_two_processes_learn_what_one_does(parallel):
-    """Without batch norm and dropout: same pictures, same losses, to rounding."""
+    """Without batch norm and dropout: same images, same losses, to rounding."""
     one, two = (
         torch.load(parallel / f"LeNet-{processes}.pt", weights_only=True)
         for processes in (1, 2)
@@ -58,8 +58,8 @@ def test_two_processes_learn_what_one_does(parallel):
 def test_gradients_of_two_processes_in_float64(parallel):
     for rank in (0, 1):
         found = (parallel / f"difference-{rank}.json").read_text()
-        pictures, difference = json.loads(found)
-        assert pictures == 400
+        images, difference = json.loads(found)
+        assert images == 400
         assert difference < 1e-12
 
 

@@ -28,7 +28,7 @@ def test_rank_and_number_are_those_of_the_group(monkeypatch):
 
 
 def test_weights_of_unequal_parts_make_the_mean_over_all():
-    """Two processes share batches of 5, 5 and 4 pictures: 3 and 2, 3 and 2, 2 and 2."""
+    """Two processes share batches of 5, 5 and 4 images: 3 and 2, 3 and 2, 2 and 2."""
     losses = torch.rand(14, generator=torch.Generator().manual_seed(0))
     for step, batch in enumerate(losses.tensor_split(3)):
         parts = batch.tensor_split(2)

@@ -106,7 +106,7 @@ def test_preferences(monkeypatch):
     assert str(runtime()) == "mps, float32"
 
 
-def test_in_64_bits_weights_and_pictures_are_too():
+def test_in_64_bits_weights_and_images_are_too():
     here = runtime("cpu", "float64")
     net = here.prepare(torch.nn.Conv2d(1, 1, 3))
     with here.autocast():

@@ -45,7 +45,7 @@ PHRASES = {
     ),
     "puts? out|putting out": "outputs",
     "named wrong|wrongly named|names wrong|named photographs?": "misclassified",
-    "older laptop": "what was measured",
+    "older laptops?": "what was measured",
 }
 
 #: What is never right before "ise".
@@ -65,7 +65,7 @@ SPELLINGS = {
     r"analys(?:e|ed|ing)\b": "analyze",
     "centre|centring|fibre|litre": "center, centered, fiber, liter",
     "grey": "gray",
-    "(?:label|model|cancel|level|travel|signal)l(?:ed|ing)": "one l",
+    "(?:label|model|cancel|level|travel|signal)l(?:ed(?!by)|ing)": "one l",
     r"catalogue|programmes?\b|defence|offence|licence|judgement": "as in American",
 }
 
@@ -91,6 +91,8 @@ NAMES = {
 
 #: What is quoted: where, what, and why.
 QUOTED = [
+    ("experiments/alexnet.py", '"normalised responses"', "a key of recorded rows"),
+    ("experiments/degradation.py", '"plain, shorter steps"', "a key of recorded rows"),
     ("experiments/nin.py", '"one full layer"', "a key of recorded rows"),
     ("experiments/nin.py", '"dropout, one full layer"', "a key of recorded rows"),
     ("experiments/nin.py", '"three full layers"', "a key of recorded rows"),
@@ -136,7 +138,10 @@ def found(name, text):
             for phrase in quoted
         ):
             line = around.count("\n", 0, start) + 1
-            yield f"{name}:{line}: {' '.join(match[0].split())!r}; write: {instead}"
+            before = re.search(r"\w*$", around[max(start - 20, 0) : start])[0]
+            after = re.match(r"\w*", around[end:])[0]
+            word = " ".join(f"{before}{match[0]}{after}".split())
+            yield f"{name}:{line}: {word!r}; write: {instead}"
 
 
 TEXTS = {name: text for name, text in words.written() if name != HERE}

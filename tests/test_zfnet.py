@@ -175,9 +175,9 @@ def test_a_slice_is_a_plain_sequence():
 
 
 @pytest.mark.parametrize("size", [24, 33])
-def test_a_picture_that_does_not_fit(size):
+def test_an_image_that_does_not_fit(size):
     with pytest.raises(
-        ValueError, match="smallest picture that works is 25x25, the largest 32x32"
+        ValueError, match="smallest image that works is 25x25, the largest 32x32"
     ):
         ZFNet("small")(torch.zeros(1, 1, size, size))
 

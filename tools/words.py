@@ -72,7 +72,7 @@ FORMS = {
     "pass": "pass|passes",
     "price": "prices?|bills?|bought|buys?|pays?|paid",
     "sees": "sees?|seen|saw|seeing",
-    "silent": "silent|silence[sd]?|speaks?|quiet\\w*",
+    "silent": "silen(?:t|ce[sd]?)|speaks?|quiet\\w*",
     "told": "tells?|told",
 }
 
