@@ -1,4 +1,4 @@
-"""d2l as its readers run it: its loader, its loop, and the nets of its text, on the
+"""d2l as its readers run it: its loader, its loop, and the networks of its text, on the
 images that are here already.
 
 The newest release of d2l without pinned requirements, 0.17.0, is from before
@@ -29,7 +29,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class NoAnimator:
-    """In the place of d2l's `Animator`, which draws the curves anew five times an
+    """Instead of d2l's `Animator`, which draws the curves anew five times an
     epoch, with a function of IPython that is gone.
     """
 
@@ -172,7 +172,7 @@ def nin() -> nn.Sequential:
 
 
 class Inception(nn.Module):
-    """Four branches: 1x1; 1x1 and 3x3; 1x1 and 5x5; maximum and 1x1."""
+    """Four branches: 1x1; 1x1 and 3x3; 1x1 and 5x5; max pooling and 1x1."""
 
     def __init__(
         self, channels: int, one: int, three: list[int], five: list[int], pool: int
@@ -234,8 +234,9 @@ def resnet() -> nn.Sequential:
 
 
 class Family(NamedTuple):
-    """How d2l trains a net, for ten epochs: pixels, batch size, learning rate; and the
-    accuracy on the test set that it publishes, the better of versions 0.17.5 and 1.0.3.
+    """How d2l trains a network, for ten epochs: pixels, batch size, learning rate; and
+    the accuracy on the test set that it publishes, the better of versions 0.17.5 and
+    1.0.3.
     """
 
     build: Callable[[], nn.Module]

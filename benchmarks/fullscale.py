@@ -1,5 +1,5 @@
-"""Forward and backward of the nets of the papers, ours against torchvision's: the same
-weights and the same eight images of 224x224 pixels, in float32 and contiguous, and
+"""Forward and backward of the networks of the papers, ours against torchvision's: the
+same weights and the same eight images of 224x224 pixels, in float32 and contiguous, and
 in the runtime's precision and memory format.
 
     python -m benchmarks.fullscale

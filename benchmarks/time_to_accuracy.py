@@ -1,9 +1,9 @@
-"""How long until the accuracy that d2l publishes, in training time: d2l's net, loop and
-loader against our small net.
+"""How long until the accuracy that d2l publishes, in training time: d2l's network, loop
+and loader against our small network.
 
-d2l trains for ten epochs, which takes hours for most of its nets. Its time is that of a
-step, measured, times the steps of ten epochs. Ours is measured as a whole, with as few
-epochs as reach that accuracy on the test set with every seed.
+d2l trains for ten epochs, which takes hours for most of its networks. Its time is that
+of a step, measured, times the steps of ten epochs. Ours is measured as a whole, with as
+few epochs as reach that accuracy on the test set with every seed.
 
     python -m benchmarks.time_to_accuracy
 """

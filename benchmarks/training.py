@@ -1,5 +1,5 @@
-"""ImageSplit a second in training, the same net on the same input: d2l's loop with its
-loader, a plain loop as in torchvision's references, and `fit`.
+"""Images per second in training, the same network on the same input: d2l's loop with
+its loader, a plain loop as in torchvision's references, and `fit`.
 
     python -m benchmarks.training
 """

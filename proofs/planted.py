@@ -172,7 +172,7 @@ FAULTS = [
         "return 0.5 * (x[:, None, :]",
     ),
     Fault(
-        "averages for maxima",
+        "average for max pooling",
         "lenet",
         "course_lib/lenet.py",
         "pool or nn.MaxPool2d",
@@ -388,7 +388,7 @@ FAULTS = [
         "a drawing without the shortcut",
         "comparison",
         "course_lib/diagram/forks.py",
-        "        ways.append(Line((start, forked, joined, last), radius=16))\n",
+        "        lines.append(Line((start, forked, joined, last), radius=16))\n",
         "",
     ),
     Fault(

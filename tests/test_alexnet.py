@@ -43,8 +43,8 @@ def pair():
     ],
 )
 def test_parameters_of_each_stage(variant, convs, total):
-    """The totals are those of Caffe's bvlc_alexnet, of the same net without groups, and
-    of torchvision.
+    """The totals are those of Caffe's bvlc_alexnet, of the same network without groups,
+    and of torchvision.
     """
     net = on_meta(variant)
     counts = {name: count_parameters(child) for name, child in net.named_children()}
@@ -92,8 +92,8 @@ def neurons(net, size):
 
 
 def test_650_000_neurons():
-    """Section 3.5 gives 253,440 for conv1, which is no square of 96 maps; 55x55 makes
-    290,400, and with it the convolutions alone make the 650,000 of the abstract.
+    """Section 3.5 gives 253,440 for conv1, which is not 96 square feature maps; 55x55
+    makes 290,400, and with it the convolutions alone make the 650,000 of the abstract.
     """
     shapes, counts = neurons(on_meta("paper"), 227)
     assert shapes[0] == (96, 55, 55)
@@ -166,7 +166,7 @@ def test_dropout_of_the_paper_leaves_half_of_fc6_and_fc7(variant):
 
 
 def test_normalization_of_section_3_3():
-    """The formula, written out: a sum over five maps, where PyTorch takes a mean."""
+    """The formula, written out: a sum over five channels, where PyTorch takes a mean."""
     a = 10 * torch.randn(2, 9, 3, 3)
     b = torch.empty_like(a)
     for i in range(9):

@@ -111,7 +111,7 @@ def test_without_relu_and_pooling_it_is_the_gradient(first, second, size):
 @DRAWN
 @given(pooling=poolings(), size=st.tuples(st.integers(8, 12), st.integers(8, 12)))
 def test_with_pooling_it_is_the_gradient(pooling, size):
-    """Overlapping, padded, and with windows that jut out: shared maxima included."""
+    """Overlapping, padded, and with windows that reach out: shared maxima included."""
     net = nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1), pooling, nn.Conv2d(3, 2, 3, padding=1)
     ).double()
@@ -120,8 +120,8 @@ def test_with_pooling_it_is_the_gradient(pooling, size):
 
 
 def test_signals_of_windows_that_share_a_maximum_add_up():
-    """Four windows see the same maximum, four equal weights see the four windows: the
-    pixel gets four times what `F.max_unpool2d` would put there.
+    """Four windows have the same maximum, four equal weights receive the four windows:
+    the pixel gets four times what `F.max_unpool2d` would put there.
     """
     net = nn.Sequential(nn.MaxPool2d(2, stride=1), nn.Conv2d(1, 1, 2, bias=False))
     nn.init.ones_(net[1].weight)

@@ -314,9 +314,9 @@ def test_every_other_layer(name, level, direction):
 
 @cache
 def measured(name):
-    """What leaves each layer, from running it with real numbers."""
+    """The output shape of each layer, from running it with real values."""
     net, size = module(name)
-    # Whatever numbers there are: it is about shapes. LeNet's tables matter, though.
+    # Whatever values there are: it is about shapes. LeNet's tables matter, though.
     empty = copy.deepcopy(net).to_empty(device="cpu")
     net = LeNet("paper") if name == "LeNet-5" else empty
     shapes = {}
@@ -342,7 +342,7 @@ OURS = [name for name in list(MODULES)[:-6] if name not in (*LARGE, "ResNet-34 C
 
 @every_form
 @pytest.mark.parametrize("name", OURS)
-def test_shapes_on_the_edges_are_those_of_real_numbers(name, level, direction):
+def test_shapes_on_the_edges_are_those_of_real_values(name, level, direction):
     _, size = module(name)
     real = {size, *measured(name).values()}
     if name == "AlexNet":
@@ -370,7 +370,7 @@ def nodes(chain):
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in LARGE])
-def test_every_shape_of_a_plan_is_that_of_real_numbers(name):
+def test_every_shape_of_a_plan_is_that_of_real_values(name):
     shapes = measured(name)
     ops = [node for node in nodes(plan(name)) if isinstance(node, Op)]
     assert sum(op.path in shapes for op in ops) > 1
@@ -557,14 +557,14 @@ def before_and_after(net, x):
 
 
 def two_joins(net, x):
-    """Ways cross: the middle is neither in one branch nor in the other."""
+    """Paths cross: the middle is neither in one branch nor in the other."""
     a, b = net.layer(x), net.other(x)
     middle = a + b
     return torch.cat([a, middle, b, x], 1)
 
 
 def dense(net, x):
-    """Two ways to one join, from different places."""
+    """Two paths to one join, from different layers."""
     y = net.layer(x)
     return torch.cat([x, y, F.relu(y)], 1)
 
@@ -1014,7 +1014,7 @@ def test_in_a_notebook(tmp_path):
 # -- what it leaves alone, and what it refuses
 
 
-def test_leaves_the_module_and_random_numbers_as_they_were():
+def test_leaves_the_module_and_random_numbers_unchanged():
     net = GoogLeNet("small", aux=True)
     net.inception_3a.eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -23,7 +23,7 @@ WEIGHTS = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
 
 
 def pair(aux):
-    """Our net and torchvision's with the same random weights, and no dropout."""
+    """Our network and torchvision's with the same random weights, and no dropout."""
     torch.manual_seed(1)
     ours = GoogLeNet("torchvision", aux=aux)
     for layer in ours.modules():
@@ -202,7 +202,7 @@ def test_what_sets_the_paper_apart():
 
 
 def test_22_layers():
-    """Section 5 counts layers with parameters on the longest way: 22."""
+    """Section 5 counts layers with parameters on the longest path: 22."""
     with torch.device("meta"):
         net = GoogLeNet("paper")
     modules = sum(isinstance(stage, Inception) for stage in net)

@@ -29,7 +29,7 @@ NETS = {
 
 
 def build(name, **kwargs):
-    """torchvision's net, without the time that its initialization takes."""
+    """torchvision's network, without the time that its initialization takes."""
     if name == "googlenet":
         kwargs = {"init_weights": False, "aux_logits": False, **kwargs}
     if name.startswith("vgg"):
@@ -38,13 +38,15 @@ def build(name, **kwargs):
 
 
 def empty(build, *args, **kwargs):
-    """A net without the time that its initialization takes, to be filled."""
+    """A network without the time that its initialization takes, to be filled."""
     with torch.device("meta"):
         return build(*args, **kwargs).to_empty(device="cpu")
 
 
 def randomize(state):
-    """Random weights, small enough for deep nets; statistics as after some training."""
+    """Random weights, small enough for deep networks; statistics as after some
+    training.
+    """
     torch.manual_seed(0)
     for name, value in state.items():
         if value.dim() == 0:  # the number of batches
@@ -69,7 +71,7 @@ def test_logits_equal_torchvision(name):
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         logits, expected = ours(x), theirs(x)
-    scale = expected.abs().max()  # untrained, a deep net's logits can be huge
+    scale = expected.abs().max()  # untrained, a deep network's logits can be huge
     torch.testing.assert_close(logits / scale, expected / scale, rtol=1e-5, atol=1e-5)
     assert expected.std(dim=0).max() > 0.01 * scale  # what is in the images arrives
 
@@ -262,7 +264,7 @@ def test_safetensors(tmp_path, monkeypatch, state):
 
 @pytest.mark.parametrize("hash_is_right", [False, True])
 def test_download(tmp_path, monkeypatch, capsys, hash_is_right):
-    """From a file:// address: torch.hub does what it does on the net."""
+    """From a file:// address: torch.hub does what it does on the network."""
     import hashlib
 
     torch.save({"weight": torch.ones(2)}, tmp_path / "tiny.pth")

@@ -217,6 +217,16 @@ def test_sentences():
     assert words.sentence(text, 16, 19) == "Where a map is, it is."
 
 
+def test_prose():
+    code = 'maps = 1  # a map\nf("two maps", n)'
+    assert words.prose("a.py", code).split() == ["#", "a", "map", '"two', 'maps"']
+    text = f"A net.\n```{{code-cell}} ipython3\n{code}\n```\nNets\n"
+    left = words.prose("a.md", text)
+    assert left.split() == ["A", "net.", "#", "a", "map", '"two', 'maps"', "Nets"]
+    assert left.count("\n") == text.count("\n")
+    assert words.prose("a.js", "maps") == "maps"
+
+
 def test_the_command(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["words"])
     words.main()

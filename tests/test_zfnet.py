@@ -89,7 +89,7 @@ def test_dropout_is_in_layers_6_and_7(variant):
     ],
 )
 def test_small_is_what_it_says(stem, conv1, conv2):
-    """The net in a few lines of PyTorch, with the same weights: the same logits."""
+    """The network in a few lines of PyTorch, with the same weights: the same logits."""
     net = ZFNet("small", stem=stem).eval()
     plain = small_written_out(nn.Conv2d(1, 16, *conv1), nn.Conv2d(16, 48, *conv2))
     plain.load_state_dict(

@@ -2,7 +2,8 @@
 to be read one by one.
 
     python -m tools.words                 how often each occurs, and what to ask of it
-    python -m tools.words map place       every place where these do, with the sentence
+    python -m tools.words map place       where these do, each with its sentence
+    python -m tools.words --names map     the same in names of the code, too
 
 Words that are never right are the business of tests/test_words.py, which fails on them.
 """
@@ -91,6 +92,25 @@ def written(root: Path = ROOT) -> Iterator[tuple[str, str]]:
                 yield path.relative_to(root).as_posix(), path.read_text("utf-8")
 
 
+def prose(name: str, text: str) -> str:
+    """A text in which only prose is left: of Python, strings and comments. Lines stay
+    where they are.
+    """
+
+    def blank(code: str) -> str:
+        kept = (
+            r"(\"{3}[\s\S]*?\"{3}|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|#[^\n]*)"
+        )
+        parts = re.split(kept, code)
+        parts[::2] = [re.sub(r"[^\n]+", " ", part) for part in parts[::2]]
+        return "".join(parts)
+
+    if name.endswith(".md"):
+        cells = r"(?ms)^```\{code-cell.*?^```$"
+        return re.sub(cells, lambda cell: blank(cell[0]), text)
+    return blank(text) if name.endswith((".py", ".py.txt")) else text
+
+
 def printed(root: Path = ROOT) -> Iterator[tuple[str, str]]:
     """What the notebooks print, cell by cell; cells that show code of the library print
     what is written there.
@@ -110,7 +130,7 @@ def printed(root: Path = ROOT) -> Iterator[tuple[str, str]]:
 
 def sentence(text: str, start: int, end: int) -> str:
     """The sentence around a part of `text`, or the line of code, in one line."""
-    ends = r"\n\s*\n|(?<=[.!?:])\s+|\"\"\"|```"
+    ends = r"\n\s*\n|\n\s*#? {2,}|(?<=[.!?:])\s+|\"\"\"|```"
     before = re.split(ends, text[max(start - 160, 0) : start])
     after = re.split(ends, text[end : end + 160])
     return " ".join(f"{before[-1]}{text[start:end]}{after[0]}".split())
@@ -120,8 +140,12 @@ def main() -> None:
     """Print the hits of the words asked for, or the counts of all."""
     parser = argparse.ArgumentParser(prog="python -m tools.words")
     parser.add_argument("words", nargs="*", metavar="WORD", help=", ".join(ASK))
-    asked = parser.parse_args().words
-    texts = [*written()]
+    parser.add_argument("--names", action="store_true", help="of the code, too")
+    options = parser.parse_args()
+    asked = options.words
+    texts = [
+        (name, text if options.names else prose(name, text)) for name, text in written()
+    ]
     for word in asked or ASK:
         hits = [
             (name, text, hit)
