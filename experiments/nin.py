@@ -1,9 +1,9 @@
-"""What NiN ends with, and how fast it can learn, over seeds.
+"""The heads of NiN, and the learning rates at which it can be trained, over seeds.
 
-"heads": the same convolutional blocks, batch-normalized, with five heads. "rates": the
+"heads": the same convolutions, with batch normalization, and five heads. "rates": the
 network of the paper, the same without its last ReLU, and with batch normalization, each
-at three learning rates. "best": the same networks for more epochs, each at its best
-rate.
+at three learning rates. "best": the same networks with more epochs, each at the
+learning rate that suits it.
 
     python -m experiments.nin
 """
@@ -18,20 +18,19 @@ from course_lib.blocks import linear_relu_dropout
 from experiments.record import Experiment, Row, main
 
 
-def fully_connected(features: int, *before: nn.Module) -> nn.Sequential:
+def full(features: int, *before: nn.Module) -> nn.Sequential:
     """A head that ends with a fully connected layer, as AlexNet's and VGG's do."""
     return nn.Sequential(nn.Flatten(), *before, nn.Linear(features, 10))
 
 
-#: Head -> how it is built for so many activations in the last feature maps. The names
-#: are keys of recorded rows.
+#: Head -> how it is built for so many activations in the last feature maps.
 HEADS: dict[str, Callable[[int], nn.Module]] = {
     "mean": lambda _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     "maximum": lambda _: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
-    "one full layer": fully_connected,
-    "dropout, one full layer": lambda n: fully_connected(n, nn.Dropout(0.5)),
-    "three full layers": lambda n: fully_connected(
-        256, linear_relu_dropout(n, 256), linear_relu_dropout(256, 256)
+    "one full layer": full,
+    "dropout, one full layer": lambda maps: full(maps, nn.Dropout(0.5)),
+    "three full layers": lambda maps: full(
+        256, linear_relu_dropout(maps, 256), linear_relu_dropout(256, 256)
     ),
 }
 
@@ -54,7 +53,7 @@ def build(key: Row) -> nn.Module:
 
 
 def dead_classes(net: nn.Module) -> int:
-    """How many classes have a logit of zero for all of a thousand images."""
+    """How many logits are zero for each of a thousand images."""
     device = next(net.parameters()).device
     x, _ = next(fashion_mnist().validation.batches(1000))
     with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 Four blocks and the fully connected layers of ``VGG("small")``; only what a block
 consists of changes. All blocks are trained with batch normalization, and the two that
-the paper compares also without, as it did.
+the paper compares also without, as in the paper.
 
     python -m experiments.vgg
 """
@@ -32,7 +32,7 @@ BLOCKS = {
     "three 3x3": (3, 3, 1, True),
 }
 
-#: Whether the convolutions are normalized -> the highest learning rate.
+#: Whether there is batch normalization -> the highest learning rate.
 RATES = {"yes": 0.1, "no": 0.05}
 
 

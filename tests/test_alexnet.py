@@ -166,7 +166,7 @@ def test_dropout_of_the_paper_leaves_half_of_fc6_and_fc7(variant):
 
 
 def test_normalization_of_section_3_3():
-    """The formula, written out: a sum over five channels, where PyTorch takes a mean."""
+    """The formula, written out: a sum over five channels; PyTorch takes a mean."""
     a = 10 * torch.randn(2, 9, 3, 3)
     b = torch.empty_like(a)
     for i in range(9):

@@ -35,7 +35,7 @@ def test_layout(images):
     x, y = next(data.train.batches(5))
     assert (x.shape, x.dtype, y.dtype) == ((5, 3, 224, 224), torch.float32, torch.int64)
     (images / "val").rename(images / "test")
-    with pytest.raises(DataError, match=r"val: .* a folder for each class"):
+    with pytest.raises(DataError, match=r"val is not there\. .* folder for each class"):
         folder(images)
 
 
@@ -121,5 +121,5 @@ def test_other_classes(images):
     "bad", [{"batch_size": 0}, {"size": 0}, {"shard": (2, 2)}, {"shard": (-1, 1)}]
 )
 def test_bad_arguments(images, bad):
-    with pytest.raises(ValueError, match="must be at least 1 and shard"):
+    with pytest.raises(ValueError, match=r"(batch_size|size|shard) must be"):
         next(folder(images).train.batches(**({"batch_size": 4} | bad)))

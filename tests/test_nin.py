@@ -119,7 +119,7 @@ def test_head_is_the_mean_of_each_map():
 
 
 def test_signal_arrives():
-    """He initialization keeps it; PyTorch's shrinks it at every one of twelve layers."""
+    """He initialization keeps it; PyTorch's shrinks it at each of twelve layers."""
     torch.manual_seed(0)
     x, spread = torch.randn(8, 3, 224, 224), {}
     net = NiN("imagenet").eval()

@@ -16,6 +16,9 @@ GAP = r"[\s\"'#*_>|-]+"
 #: Words between two of a sentence.
 WORDS = r"(?:[\w-]+,? ){0,6}"
 
+#: Where the British spellings are listed, for the search.
+GLOSSARY = "book/glossary.md"
+
 #: What is never right (a space is a `GAP`), and what to write. A group "fine" is what
 #: makes it right.
 PHRASES = {
@@ -91,6 +94,8 @@ NAMES = {
 
 #: What is quoted: where, what, and why.
 QUOTED = [
+    ("book/degradation.md", '"plain, shorter steps"', "a key of recorded rows"),
+    ("book/normalization.md", "normalisation)", "the British spelling, for the search"),
     ("experiments/alexnet.py", '"normalised responses"', "a key of recorded rows"),
     ("experiments/degradation.py", '"plain, shorter steps"', "a key of recorded rows"),
     ("experiments/nin.py", '"one full layer"', "a key of recorded rows"),
@@ -131,6 +136,8 @@ def matches(text):
 def found(name, text):
     """The same of a file by its name, but what it quotes: where, and what to write."""
     quoted = [plain(phrase) for file, phrase, _ in QUOTED if file == name]
+    if name == GLOSSARY:
+        text = re.sub(r"\(British: [^)]*", lambda m: "\n" * m[0].count("\n"), text)
     for match, instead in matches(text):
         start, end, around = *match.span(), match.string
         if not any(
@@ -188,6 +195,14 @@ def test_what_is_found(text):
 )
 def test_what_is_not(text):
     assert not [*found("a.md", text)]
+
+
+def test_the_glossary_has_both_spellings():
+    entry = "Pooling.\n  (British: normalisation,\n  grey. Chinese: x)\n  A picture."
+    assert next(found("a.md", entry)).startswith("a.md:4: 'picture'")
+    assert len([*found("a.md", entry)]) == 3
+    (only,) = found(GLOSSARY, entry)
+    assert only.startswith(f"{GLOSSARY}:4: 'picture'")
 
 
 def test_where_it_is():
