@@ -324,8 +324,8 @@ FAULTS = [
         "an axis swapped in augmentation",
         "alexnet",
         "course_lib/data/fashion.py",
-        "x[image, rows[:, :, None], columns[:, None, :]]",
-        "x[image, columns[:, :, None], rows[:, None, :]]",
+        "x[picture, rows[:, :, None], columns[:, None, :]]",
+        "x[picture, columns[:, :, None], rows[:, None, :]]",
     ),
     Fault(
         "the wrong split for evaluation",

@@ -105,7 +105,7 @@ def prints(tree):
 def test_what_a_row_reaches(tree):
     found = Code(tree).reached("experiments.nets", "measure", ["one", "0"])
     assert {*found} == {
-        *("measure", "NETWORKS['one']", "Entry", "One", "Base", "RATE"),
+        *("measure", "NETWORKS['one']", "NetworkEntry", "One", "Base", "RATE"),
         *("fit", "weight", "unit"),
     }
     whole = Code(tree).reached("experiments.nets", "measure", ["0"])

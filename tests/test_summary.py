@@ -248,7 +248,7 @@ def test_rows_by_name():
     assert summary["c3"] is summary.stages[2]
     assert summary["c3.0"].kind == "Conv2d"
     with pytest.raises(
-        ValueError, match="no row is called 'c4'; the stages are c1, s2, c3"
+        ValueError, match="no row has the name 'c4'; the stages are c1, s2, c3"
     ):
         summary["c4"]
 

@@ -78,7 +78,7 @@ class Summary:
             if row.name == name:
                 return row
         names = ", ".join(row.name for row in self.stages)
-        raise ValueError(f"no row is called {name!r}; the stages are {names}")
+        raise ValueError(f"no row has the name {name!r}; the stages are {names}")
 
     def __repr__(self) -> str:
         return self.table()
