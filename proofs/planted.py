@@ -95,7 +95,7 @@ FAULTS = [
         "2, nn.Dropout(0 * dropout))",
     ),
     Fault(
-        "groups without a block diagonal",
+        "an AlexNet without groups",
         "comparison",
         "course_lib/alexnet.py",
         '"paper": AlexNetVariant(\n        _convs_of_figure_2(groups=2)',

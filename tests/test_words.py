@@ -34,18 +34,16 @@ PHRASES = {
     "(?:is|are|was|were) (?:told|quiet)(?P<fine> apart)?": "a gradient is large, small",
     r"silenc(?:e|es|ed|ing)": "ablate, zero out",
     r"dear(?:er|est|ly)?|thrift\w*": "expensive, efficient",
-    r"how many (?:[\w-]+ ){1,4}(?:has|had) (?:it|they|the|an?|this|each|one)": (
-        "how many ... does it have"
-    ),
+    r"how many (?:[\w-]+ ){1,4}(?:has|had) (?:it|they|the|an?|this|each|one)"
+    "|how many ha(?:s|ve) (?:it|they)": "how many ... does it have",
     "first weights|drawn weights|(?:glorot|he)'s (?:weights|rule)": (
         "initial weights, Xavier (Glorot) or He initialization"
     ),
     "(?:shorter|longer) steps?": "smaller, larger learning rate",
     "(?:upright|level) edges?": "vertical, horizontal edges",
     "frames? of zeros|rims? of zeros": "zero padding",
-    "pass(?:es)? (?:over|through) (?:all )?(?:the )?(?:training )?(?:images|data)": (
-        "epoch"
-    ),
+    "(?P<fine>one )?pass(?:es)? (?:over|through) (?:all )?(?:the )?"
+    "(?:training )?(?:images|data)": "epoch",
     "puts? out|putting out": "outputs",
     "named wrong|wrongly named|names wrong|named photographs?": "misclassified",
     "older laptops?": "what was measured",
@@ -82,7 +80,7 @@ NAMES = {
     r"BLIND\b": "OVERWRITES_INPUT",
     r"(?:class|raise|import|except) Wrong\b": "WrongAnswer",
     r"(?:def |\.)gives\(": "expect",
-    r"as_it_was\b": "preserved_state",
+    r"(?<!\w)as_it_was\b": "preserved_state",
     r"_surely\b": "_retry_through_timeout",
     r"brief\(": "short_repr",
     r"def (?:host|place|stored|agree|part|processes)\(self": (
@@ -94,6 +92,10 @@ NAMES = {
 
 #: What is quoted: where, what, and why.
 QUOTED = [
+    ("book/alexnet.md", '"normalised responses"', "a key of recorded rows"),
+    ("book/nin.md", '"one full layer"', "a key of recorded rows"),
+    ("book/nin.md", '"dropout, one full layer"', "a key of recorded rows"),
+    ("book/nin.md", '"three full layers"', "a key of recorded rows"),
     ("book/degradation.md", '"plain, shorter steps"', "a key of recorded rows"),
     ("book/normalization.md", "normalisation)", "the British spelling, for the search"),
     ("experiments/alexnet.py", '"normalised responses"', "a key of recorded rows"),
@@ -176,7 +178,7 @@ def test_printed():
         *("how many parameters has it", "a gradient that no layer is told"),
         *("The first layer hears", "dearer", "normalised", "GREY", "recolouring"),
         *("fit(net, run_on=x)", "class Row(NamedTuple):", "answer.gives(1)"),
-        "on an older laptop",
+        *("on an older laptop", "ten passes over the images"),
     ],
 )
 def test_what_is_found(text):
@@ -189,8 +191,8 @@ def test_what_is_found(text):
         *("An image.", "fully connected layers", "Local response\nnormalization"),
         *("they are told apart", "layers are told apart", "pip --quiet", "endear"),
         *("how many of the 64 have a bias", "normalized, gray", "the full set"),
-        *("class SummaryRow:", "as_it_was_before", "promise", "exercises"),
-        "optimism, a specialist, the analysis",
+        *("class SummaryRow:", "is_as_it_was", "promise", "exercises"),
+        *("optimism, a specialist, the analysis", "one pass through all\ndata"),
     ],
 )
 def test_what_is_not(text):
