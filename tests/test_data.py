@@ -131,7 +131,7 @@ def test_seed_and_epoch_decide(sample):
 
 
 def test_augmentation_belongs_to_the_image_not_the_batch(sample):
-    """However the images are dealt into batches, the same is done to each of them."""
+    """However the images are split into batches, the same is done to each of them."""
     small = torch.cat([x for x, _ in sample.train.batches(7, seed=5, augment=True)])
     large = torch.cat([x for x, _ in sample.train.batches(400, seed=5, augment=True)])
     assert torch.equal(small, large)
@@ -396,7 +396,7 @@ def test_server_hangs_up(serve, tmp_path):
     url = serve(
         lambda handler, content: handler.send(content[:1_000], length=len(content))
     )
-    with pytest.raises(DataError, match="could not be fetched"):
+    with pytest.raises(DataError, match="could not be downloaded"):
         fashion_mnist(url=url, cache=tmp_path)
     assert files(tmp_path) == set()
 

@@ -1,4 +1,4 @@
-"""Images in folders: they are drawn alike, whoever reads them."""
+"""Pictures in folders: they are drawn alike, whoever reads them."""
 
 import pytest
 import torch
