@@ -1,5 +1,5 @@
 """What ``fit(compiled=True)`` brings to a step of training, and what it costs before
-the first one: the same net with torch's compiler and without.
+the first one: the same network with torch's compiler and without.
 
     python -m benchmarks.compiled
 """

@@ -1,5 +1,5 @@
-"""d2l as its readers run it: its loader, its loop, and the nets of its text, on the
-pictures that are here already.
+"""d2l as its readers run it: its loader, its loop, and the networks of its text, on the
+images that are here already.
 
 The newest release of d2l without pinned requirements, 0.17.0, is from before
 torchvision 0.29 and IPython 9. What broke is mended, and it does not plot, so that the
@@ -29,7 +29,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class NoAnimator:
-    """In the place of d2l's `Animator`, which draws the curves anew five times an
+    """Instead of d2l's `Animator`, which draws the curves anew five times an
     epoch, with a function of IPython that is gone.
     """
 
@@ -91,7 +91,7 @@ class Stretch:
 def train(net: nn.Module, stretch: Stretch, lr: float) -> float:
     """Seconds that d2l's `train_ch6` takes for the steps of `stretch`.
 
-    It scores the net at the end, here on one picture, and not within the seconds.
+    It scores the network at the end, here on one image, and not within the seconds.
     """
     one = [(torch.zeros(1, *shape(stretch)), torch.zeros(1, dtype=torch.long))]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -100,7 +100,7 @@ def train(net: nn.Module, stretch: Stretch, lr: float) -> float:
 
 
 def shape(stretch: Stretch) -> torch.Size:
-    """The shape of one picture."""
+    """The shape of one image."""
     return stretch.loader.dataset[0][0].shape
 
 
@@ -124,7 +124,7 @@ def normalized_lenet() -> nn.Sequential:
     )
 
 
-def full_layers(features: int) -> tuple[nn.Module, ...]:
+def fc_layers(features: int) -> tuple[nn.Module, ...]:
     """What AlexNet and VGG end with."""
     return (
         *(nn.Flatten(), nn.Linear(features, 4096), nn.ReLU(), nn.Dropout(0.5)),
@@ -140,7 +140,7 @@ def alexnet() -> nn.Sequential:
         *(nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(384, 384, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        *full_layers(256 * 5 * 5),
+        *fc_layers(256 * 5 * 5),
     )
 
 
@@ -153,7 +153,7 @@ def vgg() -> nn.Sequential:
             layers += [nn.Conv2d(channels, out_channels, 3, padding=1), nn.ReLU()]
             channels = out_channels
         layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, *full_layers(channels * 7 * 7))
+    return nn.Sequential(*layers, *fc_layers(channels * 7 * 7))
 
 
 def nin() -> nn.Sequential:
@@ -172,7 +172,7 @@ def nin() -> nn.Sequential:
 
 
 class Inception(nn.Module):
-    """Four branches: 1x1; 1x1 and 3x3; 1x1 and 5x5; maximum and 1x1."""
+    """Four branches: 1x1; 1x1 and 3x3; 1x1 and 5x5; max pooling and 1x1."""
 
     def __init__(
         self, channels: int, one: int, three: list[int], five: list[int], pool: int
@@ -234,8 +234,9 @@ def resnet() -> nn.Sequential:
 
 
 class Family(NamedTuple):
-    """How d2l trains a net, for ten epochs: pixels, batch size, learning rate; and the
-    accuracy on the test set that it publishes, the better of versions 0.17.5 and 1.0.3.
+    """How d2l trains a network, for ten epochs: pixels, batch size, learning rate; and
+    the accuracy on the test set that it publishes, the better of versions 0.17.5 and
+    1.0.3.
     """
 
     build: Callable[[], nn.Module]
@@ -255,4 +256,4 @@ FAMILIES = {
     "LeNet, batch norm": Family(normalized_lenet, 28, 256, 1.0, 0.876),
     "ResNet": Family(resnet, 96, 256, 0.05, 0.903),
 }
-EPOCHS, PICTURES = 10, 60_000
+EPOCHS, IMAGES = 10, 60_000

@@ -32,7 +32,7 @@ BATCH, ROUNDS = 128, 15
 
 
 class Step:
-    """One training step of one net on one runtime, timed."""
+    """One training step of one network on one runtime, timed."""
 
     def __init__(self, build, runtime: Runtime) -> None:
         torch.manual_seed(0)

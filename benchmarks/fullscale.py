@@ -1,5 +1,5 @@
-"""Forward and backward of the nets of the papers, ours against torchvision's: the same
-weights and the same eight pictures of 224x224 pixels, in float32 and contiguous, and
+"""Forward and backward of the networks of the papers, ours against torchvision's: the
+same weights and the same eight images of 224x224 pixels, in float32 and contiguous, and
 in the runtime's precision and memory format.
 
     python -m benchmarks.fullscale
@@ -48,7 +48,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     for each, against in names.items():
         steps = [timed(partial(step, each, each.prepare(net), x, y)) for net in nets]
         seconds = take_turns(rounds, *steps, warm_up=not quick)
-        yield side_by_side(*seconds, against=against, unit="pictures/s", amount=batch)
+        yield side_by_side(*seconds, against=against, unit="images/s", amount=batch)
 
 
 def theirs(name: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Which fraction of the machine's matrix products a training step of each small net
+"""Which fraction of the machine's matrix products a training step of each small network
 reaches.
 
 The peak is the best rate of large square products in the runtime's precision, measured

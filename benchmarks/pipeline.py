@@ -1,4 +1,4 @@
-"""Pictures a second out of the input pipeline: d2l's loader with its four workers, and
+"""Images per second out of the input pipeline: d2l's loader with its four workers, and
 ours, which has none. A round is an epoch.
 
     python -m benchmarks.pipeline
@@ -20,7 +20,7 @@ CASES = {"28 pixels": (28, 5), "96 pixels": (96, 3), "224 pixels": (224, 3)}
 
 
 def measure(case: str, quick: bool) -> Iterator[Result]:
-    """Read every picture and touch every number of it."""
+    """Read every image and touch every pixel of it."""
     size, rounds = CASES[case]
     limit = 2 if quick else None
     train, (loader, _) = fashion_mnist().train, d2l_here.load(BATCH, size)
@@ -33,14 +33,14 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
         return touch(islice(loader, limit))
 
     turns = take_turns(1 if quick else rounds, timed(ours), timed(theirs))
-    pictures = (len(train), d2l_here.PICTURES)
+    images = (len(train), d2l_here.IMAGES)
     if quick:
-        pictures = (2 * BATCH, 2 * BATCH)
-    per_picture = (
+        images = (2 * BATCH, 2 * BATCH)
+    per_image = (
         [seconds / count for seconds in side]
-        for side, count in zip(turns, pictures, strict=True)
+        for side, count in zip(turns, images, strict=True)
     )
-    yield side_by_side(*per_picture, against="d2l", unit="pictures/s", amount=1)
+    yield side_by_side(*per_image, against="d2l", unit="images/s", amount=1)
 
 
 def touch(batches: Iterable[tuple[Tensor, Tensor]]) -> float:

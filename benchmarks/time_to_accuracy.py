@@ -1,9 +1,9 @@
-"""How long until the accuracy that d2l publishes, in training time: d2l's net, loop and
-loader against our small net.
+"""How long until the accuracy that d2l publishes, in training time: d2l's network, loop
+and loader against our small network.
 
-d2l trains for ten epochs, which takes hours for most of its nets. Its time is that of a
-step, measured, times the steps of ten epochs. Ours is measured as a whole, with as few
-epochs as reach that accuracy on the test set with every seed.
+d2l trains for ten epochs, which takes hours for most of its networks. Its time is that
+of a step, measured, times the steps of ten epochs. Ours is measured as a whole, with as
+few epochs as reach that accuracy on the test set with every seed.
 
     python -m benchmarks.time_to_accuracy
 """
@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks import d2l_here
-from benchmarks.d2l_here import EPOCHS, FAMILIES, PICTURES, Stretch
+from benchmarks.d2l_here import EPOCHS, FAMILIES, IMAGES, Stretch
 from benchmarks.measure import Result, main, side_by_side, take_turns
 from benchmarks.training import EFFORTS, Effort
 from course_lib import fashion_mnist, fit
@@ -51,7 +51,7 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     def theirs() -> float:
         stretch = Stretch(loader, effort.warm_up, effort.steps)
         step = d2l_here.train(net, stretch, family.lr) / effort.steps
-        return step * EPOCHS * math.ceil(PICTURES / family.batch_size)
+        return step * EPOCHS * math.ceil(IMAGES / family.batch_size)
 
     def ours() -> float:
         seed = len(accuracies)

@@ -1,5 +1,5 @@
-"""ImageSplit a second in training, the same net on the same input: d2l's loop with its
-loader, a plain loop as in torchvision's references, and `fit`.
+"""Images per second in training, the same network on the same input: d2l's loop with
+its loader, a plain loop as in torchvision's references, and `fit`.
 
     python -m benchmarks.training
 """
@@ -72,20 +72,20 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
             turns[0],
             seconds,
             against=against,
-            unit="pictures/s",
+            unit="images/s",
             amount=effort.steps * batch,
             note=f"{family.size} pixels",
         )
 
 
-def few(data: FashionMNIST, pictures: int) -> FashionMNIST:
-    """The first of the training pictures, and one to score."""
+def few(data: FashionMNIST, images: int) -> FashionMNIST:
+    """The first of the training images, and one to score."""
 
     def first(split: Split, number: int) -> Split:
         return Split(split.images[:number], split.labels[:number])
 
     return FashionMNIST(
-        first(data.train, pictures), first(data.validation, 1), first(data.test, 1), ""
+        first(data.train, images), first(data.validation, 1), first(data.test, 1), ""
     )
 
 
@@ -95,11 +95,11 @@ def usual_loader(batch_size: int, size: int) -> Iterable[Batch]:
         *([] if size == 28 else [transforms.Resize(size)]),
         *(transforms.ToTensor(), transforms.Normalize(MEAN, STD)),
     ]
-    pictures = datasets.FashionMNIST(
+    images = datasets.FashionMNIST(
         f"{d2l_here.root().name}/data", transform=transforms.Compose(steps)
     )
     workers = torch.get_num_threads()
-    return DataLoader(pictures, batch_size, shuffle=True, num_workers=workers)
+    return DataLoader(images, batch_size, shuffle=True, num_workers=workers)
 
 
 def train(net: nn.Module, batches: Iterable[Batch]) -> None:

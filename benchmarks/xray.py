@@ -20,7 +20,7 @@ SIZE, ROUNDS = (3, 224, 224), 15
 
 
 def measure(case: str, quick: bool) -> Iterator[Result]:
-    """Both describe the same net, in turns."""
+    """Both describe the same network, in turns."""
     device = CASES[case]
     with torch.device(device):
         net = ResNet(18 if quick else 152)

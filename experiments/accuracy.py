@@ -1,13 +1,13 @@
-"""Test accuracy, training time and inference time of the chapters' nets, side by side
-and over seeds.
+"""Test accuracy, training time and inference time of the chapters' networks, side
+by side and over seeds.
 
-For the processor as it is and for one limited to AVX2, as in older laptops:
+For the processor as it is, and limited to AVX2 and float32 as older processors are:
 
     python -m experiments.accuracy
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m experiments.accuracy
 
-It wants a machine that does nothing else: two threads and any other load, and the times
-grow many times over.
+It needs a machine that does nothing else: with two threads and any other load, the
+times grow many times over.
 """
 
 import os
@@ -34,8 +34,8 @@ SEEDS = 1 if LIMITED else 3
 
 
 def measure(key: Row) -> Row:
-    """Train one net with one seed; inference is the fastest of three passes over the
-    10,000 pictures for testing.
+    """Train one network with one seed; inference is the fastest of three evaluations on
+    the 10,000 test images.
     """
     entry, seed = NETWORKS[key["net"]], int(key["seed"])
     data = fashion_mnist()

@@ -1,4 +1,4 @@
-"""What AlexNet's ideas are worth to a small one: each is taken out, or put in, alone.
+"""What AlexNet's ideas are worth to a small one: each is removed, or added, alone.
 
     python -m experiments.alexnet
 
@@ -15,11 +15,12 @@ from torch import nn
 from course_lib import AlexNet, Settings, Split, evaluate, fashion_mnist, fit
 from experiments.record import Experiment, Row, main
 
-#: What `fit` is told: as in the chapter but shorter, and with nothing that regularizes.
+#: The settings: as in the chapter but shorter, and with nothing that regularizes.
 SHORT = Settings(epochs=2, lr=0.05)
 BARE = Settings(epochs=1, weight_decay=0.0, label_smoothing=0.0)
 
-#: What is changed -> how the net is built and trained.
+#: What is changed -> how the network is built and trained. The names are keys of
+#: recorded rows.
 CHANGES: dict[str, tuple[dict[str, Any], Settings]] = {
     "none": ({}, SHORT),
     "normalised responses": ({"lrn": True}, SHORT),
@@ -33,19 +34,19 @@ CHANGES: dict[str, tuple[dict[str, Any], Settings]] = {
 
 SEEDS = 3
 
-#: Batches to a point of the loss curve.
+#: Batches per point of the loss curve.
 WINDOW = 10
 
 
 def measure(key: Row) -> Row:
-    """Train the net with one change, from one seed."""
+    """Train the network with one change, from one seed."""
     options, settings = CHANGES[key["change"]]
     data, seed = fashion_mnist(), int(key["seed"])
     torch.manual_seed(seed)
     net = AlexNet("small", **options)
     history = fit(net, data, replace(settings, seed=seed), progress=False)
     assert history.test is not None
-    # As they are, neither augmented nor with dropout: what the net knows by heart.
+    # Without augmentation and dropout: what the network has memorized.
     known = Split(data.train.images[:10_000], data.train.labels[:10_000])
     losses = torch.tensor(history.losses).split(WINDOW)
     return {

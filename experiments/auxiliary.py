@@ -1,8 +1,8 @@
 """GoogLeNet's auxiliary classifiers on and off, beside the gradients they were for.
 
-All nine modules with an eighth of the channels, once through the 55,000 training
-pictures: without batch normalization, which was not known in 2014, from Glorot's
-weights, which were, and from He's; and with batch normalization.
+All nine modules with an eighth of the channels, one epoch on the 55,000 training
+images: without batch normalization, which was not known in 2014, with Xavier (Glorot)
+initialization, which was, and with He initialization; and with batch normalization.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ NINE = googlenet.VARIANTS["small"]._replace(
 
 
 class Kind(NamedTuple):
-    """How a net begins, whether it normalizes batches, and its learning rate."""
+    """How a network is initialized, whether it has batch norm; its learning rate."""
 
     glorot: bool
     batch_norm: bool
@@ -53,8 +53,8 @@ MOMENTS = {"start": slice(1), "100": slice(100, 110), "end": slice(-10, None)}
 
 
 def measure(key: Row) -> Row:
-    """Train one net with one seed. The training error is that of the trained net's own
-    output, on 10,000 of the pictures.
+    """Train one network with one seed. The training error is that of its main
+    output, on 10,000 of the images.
     """
     kind, seed = KINDS[key["net"]], int(key["seed"])
     googlenet.VARIANTS.setdefault("nine", NINE)

@@ -1,6 +1,6 @@
-"""Plain and residual nets of growing depth: training error beside norms of gradients.
+"""Plain and residual networks of growing depth: training error beside gradient norms.
 
-Every net sees the 55,000 training pictures once, with the same steps.
+Each is trained for one epoch on the 55,000 training images, in the same order.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from experiments.record import Experiment, Row, main
 
 
 class Kind(NamedTuple):
-    """Nets that are trained alike: their depths, and what sets them apart."""
+    """Networks that are trained alike: their depths, and what sets them apart."""
 
     depths: tuple[int, ...]
     shortcut: str
@@ -23,7 +23,7 @@ class Kind(NamedTuple):
 
 
 #: Shortcuts B and C at the depth that is nearest to the paper's 34; what may help a
-#: plain net at the depth that needs it most.
+#: plain network at the depth that needs it most.
 KINDS = {
     "plain": Kind((20, 32, 44), "none"),
     "shortcut A": Kind((20, 32, 44), "A"),
@@ -41,8 +41,8 @@ MOMENTS = {"start": slice(1), "100": slice(100, 110), "end": slice(-10, None)}
 
 
 def measure(key: Row) -> Row:
-    """Train one net with one seed. The training error is that of the trained net, on
-    10,000 of the pictures; "first" and "last" are convolutions.
+    """Train one network with one seed. The training error is that of the trained
+    network, on 10,000 of the images; "first" and "last" are convolutions.
     """
     kind, seed = KINDS[key["net"]], int(key["seed"])
     torch.manual_seed(seed)

@@ -93,8 +93,8 @@ class Experiment:
         todo = [key for key in self.keys if key | here not in have]
         # Now, and not after hours in which someone may have changed a file.
         stamps = [self.fingerprint(key, code) for key in todo]
-        told = tqdm(todo, desc=f"{self.table}, {here['processor']}", unit="row")
-        for key, stamp in zip(told, stamps, strict=True):
+        bar = tqdm(todo, desc=f"{self.table}, {here['processor']}", unit="row")
+        for key, stamp in zip(bar, stamps, strict=True):
             start = time.perf_counter()
             result = self.measure(key)
             seconds = {"seconds": f"{time.perf_counter() - start:.1f}"}

@@ -2,9 +2,9 @@
 
     python -m experiments.zfnet
 
-AlexNet's 11x11 pixels with a large stride, ZFNet's 7x7 with half of it: are there dead
-filters, frequencies that no filter looks at, and answers that change when the picture
-moves by a pixel?
+AlexNet's 11x11 kernels with a large stride, ZFNet's 7x7 with half of it: are there dead
+filters, frequencies that no filter responds to, and predictions that change when the
+image is shifted by a pixel?
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ TRAINING = Settings(epochs=3, lr=0.05)
 
 
 def measure(key: Row) -> Row:
-    """Train the small net with one stem, from one seed, and examine it."""
+    """Train the small network with one stem, from one seed, and examine it."""
     data, seed = fashion_mnist(), int(key["seed"])
     torch.manual_seed(seed)
     net = ZFNet("small", stem=key["stem"])
@@ -32,26 +32,26 @@ def measure(key: Row) -> Row:
     low, middle, high = frequencies(filters)
     x = normalize(data.test.images)
     with torch.inference_mode():
-        loudest = net.conv1[:2](x[:2000]).amax(dim=(0, 2, 3))
-        named, moved = (
-            torch.cat([net(part).argmax(dim=1) for part in pictures.split(1000)])
-            for pictures in (x, x.roll(1, dims=3))
+        strongest = net.conv1[:2](x[:2000]).amax(dim=(0, 2, 3))
+        predicted, shifted = (
+            torch.cat([net(part).argmax(dim=1) for part in images.split(1000)])
+            for images in (x, x.roll(1, dims=3))
         )
     norms = filters.flatten(1).norm(dim=1)
     return {
         "test_accuracy": f"{evaluate(net, data.test).accuracy:.4f}",
-        "dead": f"{(loudest == 0).sum()}",
+        "dead": f"{(strongest == 0).sum()}",
         "faintest": f"{norms.min() / norms.max():.3f}",
         "low": f"{low:.3f}",
         "middle": f"{middle:.3f}",
         "high": f"{high:.3f}",
-        "changed": f"{(named != moved).float().mean():.4f}",
+        "changed": f"{(predicted != shifted).float().mean():.4f}",
     }
 
 
 def frequencies(filters: Tensor) -> list[float]:
     """The shares of the filters' power below 1/6, from there to 1/3, and from there to
-    1/2 cycles a pixel.
+    1/2 cycles per pixel.
 
     Shape: (N, C, H, W).
     """

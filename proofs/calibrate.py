@@ -12,7 +12,7 @@ runs are five seeds, whose standard deviation may be too small by luck. What cou
 the largest that is compatible with them, with 90% confidence, 1.94 times as much. How
 often would that cry wolf? Each seed is left out once and its runs are compared with the
 band of the others; the last line says how many numbers fall outside. Cells that differ
-without a band are reported; where it is only the picture, `--write` tags them as
+without a band are reported; where it is only the image, `--write` tags them as
 measured.
 
 Afterwards: make notebooks, which keeps the outputs and takes the bands over.
@@ -161,8 +161,8 @@ def report(text: Path, write: bool) -> tuple[int, int]:
             found = left_out(printed(cell), list(outputs.values()))
             outside, numbers = outside + sum(found), numbers + len(found)
             options = {"band": json.dumps(band), "runs": str(len(every))}
-        elif all(output.startswith("image/png: the picture") for output in every):
-            print("  a picture of measurements")
+        elif all(output.startswith("image/png: the image") for output in every):
+            print("  an image of measurements")
             if "measured" in (tags := cell.metadata.get("tags", [])):
                 continue
             options = {"tags": f"[{', '.join([*tags, 'measured'])}]"}

@@ -49,8 +49,8 @@ def _data(cell: Any, mime: str, change: Callable[[str], str]) -> None:
     cell.outputs[0].data[mime] = change(cell.outputs[0].data[mime])
 
 
-def _picture(cell: Any, change: Callable[[Any], Any]) -> None:
-    """Put a changed picture in the place of the stored one."""
+def _image(cell: Any, change: Callable[[Any], Any]) -> None:
+    """Put a changed image in the place of the stored one."""
     from PIL import Image
 
     def again(content: str) -> str:
@@ -61,16 +61,16 @@ def _picture(cell: Any, change: Callable[[Any], Any]) -> None:
     _data(cell, "image/png", again)
 
 
-def _erased(picture: Any) -> Any:
-    """Without a third of its lowest row of bars: there, the picture is most colored
+def _erased(image: Any) -> Any:
+    """Without a third of its lowest row of bars: there, the image is most colored
     that is neither white nor gray.
     """
     import numpy as np
 
-    pixels = np.array(picture)
+    pixels = np.array(image)
     color = np.ptp(pixels.astype(int), axis=2) > 60
     row = color.sum(axis=1).argmax()
-    pixels[max(row - 12, 0) : row + 12, : picture.width // 3] = 255
+    pixels[max(row - 12, 0) : row + 12, : image.width // 3] = 255
     from PIL import Image
 
     return Image.fromarray(pixels)
@@ -93,9 +93,9 @@ EDITS: dict[str, Callable[[Any], Any]] = {
         "image/svg+xml",
         lambda svg: svg.replace(svg[svg.rindex("<path") : svg.rindex("</svg")], "</g>"),
     ),
-    "erase": lambda cell: _picture(cell, _erased),
-    "mirror": lambda cell: _picture(cell, lambda picture: picture.transpose(0)),
-    "shrink": lambda cell: _picture(cell, lambda picture: picture.reduce(2)),
+    "erase": lambda cell: _image(cell, _erased),
+    "mirror": lambda cell: _image(cell, lambda image: image.transpose(0)),
+    "shrink": lambda cell: _image(cell, lambda image: image.reduce(2)),
     "script": lambda cell: _data(
         cell, "text/html", lambda html: html + "<script>0</script>"
     ),

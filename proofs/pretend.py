@@ -1,11 +1,11 @@
-"""What a kernel runs first to have a graphics card that is not there.
+"""What a kernel runs first to have a GPU that is not there.
 
     PYTHONSTARTUP=proofs/pretend.py
 
 PyTorch says that there is one. Tensors that are moved to it, and what comes of them,
 say that they are there, and are computed on the processor all the same. Whoever mixes
-both places, or makes an array of what is on the card, gets the error that a card would
-give. So a notebook can be tried for what goes wrong on a card because of where things
+both places, or makes an array of what is on the GPU, gets the error that a GPU would
+give. So a notebook can be tried for what goes wrong on a GPU because of where things
 are; rounding and memory are not in it.
 """
 
@@ -176,7 +176,7 @@ def _always(answer: Any) -> Callable[..., Any]:
 
 
 def pretend() -> None:
-    """From now on, until Python ends, there is a card; it has no bfloat16."""
+    """From now on, until Python ends, there is a GPU; it has no bfloat16."""
     torch.cuda.is_available = _always(True)
     torch.cuda.device_count = _always(1)
     torch.cuda.current_device = _always(0)

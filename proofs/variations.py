@@ -62,7 +62,7 @@ VARIATIONS = {
     "AVX2": Variation(AVX2),
     "seed 11": Variation(seed=11),
     "seed 12, float32": Variation({"COURSE_PRECISION": "float32"}, 12),
-    # From book/: a card of which only the places of tensors are real.
+    # From book/: a GPU of which only the places of tensors are real.
     "a card, pretended": Variation({"PYTHONSTARTUP": "../proofs/pretend.py"}),
     "Python 3.13": Variation(python="3.13"),
     "oldest torch": Variation(

@@ -47,8 +47,8 @@ def difference(folder):
         (group.shard, group.wrap(net), group.weight),
         ((0, 1), alone, lambda *_: 1),
     ):
-        pictures = type(data)(data.images[:399], data.labels[:399])
-        x, y = next(pictures.batches(133, seed=1, shard=part))
+        images = type(data)(data.images[:399], data.labels[:399])
+        x, y = next(images.batches(133, seed=1, shard=part))
         (weight(len(y), 399, 3, 0) * F.cross_entropy(model(x.double()), y)).backward()
     found = max(
         (a.grad - b.grad).abs().max().item()

@@ -43,8 +43,8 @@ def pair():
     ],
 )
 def test_parameters_of_each_stage(variant, convs, total):
-    """The totals are those of Caffe's bvlc_alexnet, of the same net without groups, and
-    of torchvision.
+    """The totals are those of Caffe's bvlc_alexnet, of the same network without groups,
+    and of torchvision.
     """
     net = on_meta(variant)
     counts = {name: count_parameters(child) for name, child in net.named_children()}
@@ -92,8 +92,8 @@ def neurons(net, size):
 
 
 def test_650_000_neurons():
-    """Section 3.5 gives 253,440 for conv1, which is no square of 96 maps; 55x55 makes
-    290,400, and with it the convolutions alone make the 650,000 of the abstract.
+    """Section 3.5 gives 253,440 for conv1, which is not 96 square feature maps; 55x55
+    makes 290,400, and with it the convolutions alone make the 650,000 of the abstract.
     """
     shapes, counts = neurons(on_meta("paper"), 227)
     assert shapes[0] == (96, 55, 55)
@@ -166,7 +166,7 @@ def test_dropout_of_the_paper_leaves_half_of_fc6_and_fc7(variant):
 
 
 def test_normalization_of_section_3_3():
-    """The formula, written out: a sum over five maps, where PyTorch takes a mean."""
+    """The formula, written out: a sum over five channels; PyTorch takes a mean."""
     a = 10 * torch.randn(2, 9, 3, 3)
     b = torch.empty_like(a)
     for i in range(9):
@@ -178,14 +178,14 @@ def test_normalization_of_section_3_3():
 
 
 @pytest.mark.usefixtures("narrow")
-def test_two_towers_are_a_net_with_a_block_diagonal():
-    """With zeros between the towers, the net without groups computes the same; conv3
-    has no groups and sees both towers.
+def test_two_groups_are_a_network_with_block_diagonal_weights():
+    """With zeros between the groups, the network without groups computes the same; the
+    input of conv3, which has no groups, are the channels of both.
     """
     torch.manual_seed(0)
-    towers, merged = AlexNet("paper").eval(), AlexNet("merged").eval()
+    grouped, merged = AlexNet("paper").eval(), AlexNet("merged").eval()
     groups = {}
-    for name, layer in towers.named_children():
+    for name, layer in grouped.named_children():
         theirs = merged.get_submodule(name)
         if name.startswith("conv"):
             layer, theirs = layer[0], theirs[0]
@@ -201,7 +201,7 @@ def test_two_towers_are_a_net_with_a_block_diagonal():
     assert [name for name in groups if groups[name] == 2] == ["conv2", "conv4", "conv5"]
     x = torch.randn(2, 3, 227, 227)
     with torch.inference_mode():
-        torch.testing.assert_close(towers(x), merged(x), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(grouped(x), merged(x), rtol=1e-5, atol=1e-5)
 
 
 def kinds(net, kind):
@@ -265,8 +265,8 @@ def test_weights_begin_as_he_s():
 
 
 def test_the_paper_s_weights_are_too_small_for_the_small_net():
-    """Why: section 5's deviation of 0.01 and its ones for biases leave nothing of the
-    picture in the logits, nor of the loss in the gradient of conv1.
+    """Why: section 5's standard deviation of 0.01 and its ones for biases leave nothing
+    of the image in the logits, nor of the loss in the gradient of conv1.
     """
     torch.manual_seed(0)
     net, x = AlexNet("small").eval(), torch.randn(8, 1, 28, 28)

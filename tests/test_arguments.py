@@ -52,7 +52,7 @@ def test_no_classes():
 LEDGER = claims.load_claims()
 SUMMARY = course_lib.summarize(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 8, 8))
 LENET = course_lib.LeNet("small")
-PICTURE = torch.zeros(1, 1, 28, 28)
+IMAGE = torch.zeros(1, 1, 28, 28)
 
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
@@ -60,7 +60,7 @@ CHOICES = {
     "arguments.data_shape.data": (lambda x: data_shape(x, None, None), "cifar"),
     "blocks.he_init.mode": (lambda x: course_lib.he_init(LENET, x), "fan_in"),
     "deconvnet.deconvnet.layer": (
-        lambda x: course_lib.deconvnet(LENET, PICTURE, x),
+        lambda x: course_lib.deconvnet(LENET, IMAGE, x),
         "f6",
     ),
     "diagram.draw.level": (

@@ -26,7 +26,7 @@ SCRIPTS = sorted(
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:using the sample of 640 pictures"),
+    pytest.mark.filterwarnings("ignore:using the sample of 640 images"),
 ]
 
 
@@ -216,7 +216,7 @@ def test_d2l_nets_have_their_published_parameters(d2l_here, family, parameters):
         assert count_parameters(d2l_here.FAMILIES[family].build()) == parameters
 
 
-def test_d2l_nets_take_their_pictures(d2l_here):
+def test_d2l_nets_take_their_images(d2l_here):
     for family in d2l_here.FAMILIES.values():
         with torch.device("meta"):
             net = family.build()
@@ -240,12 +240,12 @@ def test_a_stretch_times_its_steps_and_their_batches(d2l_here, monkeypatch):
     assert stretch.seconds == 33.0
 
 
-def test_d2ls_loop_trains_and_its_loader_gives_our_pictures(d2l_here, real):
+def test_d2ls_loop_trains_and_its_loader_gives_our_images(d2l_here, real):
     loader, test = d2l_here.load(8, 28)
     assert loader.num_workers == 4
-    assert len(loader.dataset) == d2l_here.PICTURES
-    pictures = torch.cat([real.train.images, real.validation.images])
-    assert torch.equal(loader.dataset.data, pictures[:, 0])
+    assert len(loader.dataset) == d2l_here.IMAGES
+    images = torch.cat([real.train.images, real.validation.images])
+    assert torch.equal(loader.dataset.data, images[:, 0])
     assert torch.equal(test.dataset.targets, real.test.labels)
     net = d2l_here.lenet()
     stretch = d2l_here.Stretch(loader, 0, 2)

@@ -40,13 +40,13 @@ def both_ways(numbers):
 @st.composite
 def convolutions(draw):
     """Shapes of x and weight and the arguments, the kernel in places as large as the
-    padded picture.
+    padded image.
     """
     kernel, padding = draw(pairs(1, 4)), draw(pairs(0, 3))
     dilation, stride = draw(pairs(1, 3)), draw(pairs(1, 3))
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
     more = draw(pairs(0, 5))
-    picture = [
+    image = [
         max(span - 2 * pad, 1) + extra
         for span, pad, extra in zip(spans, padding, more, strict=True)
     ]
@@ -54,7 +54,7 @@ def convolutions(draw):
     arguments = {"stride": stride, "padding": padding, "dilation": dilation}
     arguments = {name: both_ways(value) for name, value in arguments.items()}
     return (
-        (draw(st.integers(1, 2)), groups * inside, *picture),
+        (draw(st.integers(1, 2)), groups * inside, *image),
         (groups * outside, inside, *kernel),
         arguments | {"groups": groups},
     )
@@ -65,12 +65,12 @@ def poolings(draw):
     """The shape of x and the arguments, padding up to half of the kernel."""
     kernel, stride = draw(pairs(1, 5)), draw(st.none() | pairs(1, 4))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
-    picture = [
+    image = [
         max(k - 2 * p, 1) + draw(st.integers(0, 6))
         for k, p in zip(kernel, padding, strict=True)
     ]
     stride = stride and both_ways(stride)
-    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *picture)
+    shape = (draw(st.integers(1, 2)), draw(st.integers(1, 3)), *image)
     return shape, (both_ways(kernel), stride, both_ways(padding))
 
 
@@ -214,8 +214,8 @@ def test_output_size_of_a_convolution(size, kernel_size, stride, padding, dilati
     st.integers(1, 3),
     st.booleans(),
 )
-@example(5, 2, 3, 1, 1, True)  # the last window would start behind the picture
-@example(2, 3, 3, 0, 1, True)  # a window larger than the picture
+@example(5, 2, 3, 1, 1, True)  # the last window would start behind the image
+@example(2, 3, 3, 0, 1, True)  # a window larger than the image
 def test_output_size_of_pooling(size, kernel, stride, padding, dilation, ceil_mode):
     arguments = kernel, stride, min(padding, kernel // 2), dilation, ceil_mode
     layer = nn.MaxPool2d(*arguments[:4], ceil_mode=ceil_mode)

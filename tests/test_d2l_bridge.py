@@ -50,7 +50,7 @@ def test_it_is_the_release_that_is_proven():
 
 
 def test_its_training_loop_takes_our_data(d2l, net, sample, capsys):
-    """How many pictures the net gets right, d2l counts as we do."""
+    """How many images are classified correctly, d2l counts as we do."""
     weights = [p.detach().clone() for p in net.parameters()]
     train, test = iterators(sample, 64)
     d2l.train_ch6(net, train, test, 2, 0.1, "cpu")
@@ -65,7 +65,7 @@ def test_its_training_loop_takes_our_data(d2l, net, sample, capsys):
     assert d2l.evaluate_accuracy_gpu(net, test) == pytest.approx(ours)
 
 
-def test_an_epoch_is_every_picture_once_and_shuffled_anew(sample):
+def test_an_epoch_is_every_image_once_and_shuffled_anew(sample):
     train, test = iterators(sample, 64)
     assert (len(train), len(test)) == (7, 3)
     first, second = (torch.cat([y for _, y in train]) for _ in range(2))
@@ -75,7 +75,7 @@ def test_an_epoch_is_every_picture_once_and_shuffled_anew(sample):
     assert len(list(train)) == len(train)
 
 
-def test_pictures_are_resized(sample):
+def test_images_are_resized(sample):
     x, _ = next(iter(Batches(sample.test, 8, size=32)))
     assert x.shape == (8, 1, 32, 32)
 

@@ -14,7 +14,7 @@ DRAWN = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def projection(net, x, channel=None):
-    """The strongest activation of the output of `net`, for one picture, times its
+    """The strongest activation of the output of `net`, for one image, times its
     gradient: by autograd.
     """
     x = x.clone().requires_grad_()
@@ -111,7 +111,7 @@ def test_without_relu_and_pooling_it_is_the_gradient(first, second, size):
 @DRAWN
 @given(pooling=poolings(), size=st.tuples(st.integers(8, 12), st.integers(8, 12)))
 def test_with_pooling_it_is_the_gradient(pooling, size):
-    """Overlapping, padded, and with windows that jut out: shared maxima included."""
+    """Overlapping, padded, and with windows that reach out: shared maxima included."""
     net = nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1), pooling, nn.Conv2d(3, 2, 3, padding=1)
     ).double()
@@ -120,8 +120,8 @@ def test_with_pooling_it_is_the_gradient(pooling, size):
 
 
 def test_signals_of_windows_that_share_a_maximum_add_up():
-    """Four windows see the same maximum, four equal weights see the four windows: the
-    pixel gets four times what `F.max_unpool2d` would put there.
+    """Four windows have the same maximum, four equal weights receive the four windows:
+    the pixel gets four times what `F.max_unpool2d` would put there.
     """
     net = nn.Sequential(nn.MaxPool2d(2, stride=1), nn.Conv2d(1, 1, 2, bias=False))
     nn.init.ones_(net[1].weight)
@@ -205,9 +205,9 @@ def test_a_module_used_twice():
     torch.testing.assert_close(deconvnet(net, x, "3"), expected)
 
 
-def test_each_picture_has_its_own_activation():
+def test_each_image_has_its_own_activation():
     net, x = ZFNet("small"), torch.randn(4, 1, 28, 28)
-    apart = torch.cat([deconvnet(net, picture[None], "conv4") for picture in x])
+    apart = torch.cat([deconvnet(net, image[None], "conv4") for image in x])
     torch.testing.assert_close(deconvnet(net, x, "conv4"), apart)
 
 
@@ -303,7 +303,7 @@ def test_low_exactly_where_the_square_covers_the_pixel(row, column, stride):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, -1.0])
-def test_equals_one_picture_at_a_time(value):
+def test_equals_one_image_at_a_time(value):
     torch.manual_seed(0)
     net, x = ZFNet("small", num_classes=4, in_channels=2), torch.rand(2, 28, 28)
     result = occlusion(net, x, 2, size=6, stride=9, value=value)
@@ -320,7 +320,7 @@ def test_equals_one_picture_at_a_time(value):
 @pytest.mark.parametrize(
     ("batch_size", "batches"), [(100, [48]), (20, [20, 20, 8]), (48, [48])]
 )
-def test_pictures_go_through_the_net_in_batches(batch_size, batches):
+def test_images_go_through_the_net_in_batches(batch_size, batches):
     net = OnePixel(4, 4)
     x = torch.ones(1, 1, 8, 10)
     result = occlusion(net, x, 0, size=3, stride=1, batch_size=batch_size)
@@ -328,7 +328,7 @@ def test_pictures_go_through_the_net_in_batches(batch_size, batches):
     assert torch.equal(result, occlusion(OnePixel(4, 4), x, 0, size=3, stride=1))
 
 
-def test_a_square_as_large_as_the_picture():
+def test_a_square_as_large_as_the_image():
     x = torch.ones(1, 8, 8)
     result = occlusion(OnePixel(4, 4), x, 1, size=8, stride=1, value=1)
     torch.testing.assert_close(result, torch.sigmoid(torch.tensor([[10.0]])))
@@ -344,8 +344,8 @@ def test_a_square_as_large_as_the_picture():
         ({"size": 0}, "size must be from 1 to 8.*got 0"),
         ({"stride": 0}, "stride must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"x": torch.ones(2, 1, 8, 10)}, r"one picture.*got \(2, 1, 8, 10\)"),
-        ({"x": torch.ones(8, 10)}, r"one picture.*got \(8, 10\)"),
+        ({"x": torch.ones(2, 1, 8, 10)}, r"one image.*got \(2, 1, 8, 10\)"),
+        ({"x": torch.ones(8, 10)}, r"one image.*got \(8, 10\)"),
     ],
 )
 def test_what_occlusion_cannot_do(arguments, message):

@@ -118,7 +118,7 @@ def test_identity_noise_and_what_is_left_alone():
 
 
 def test_trains_on_from_the_identity(sample):
-    """What it is for: 44 plain layers learn, where drawn weights do not yet."""
+    """What it is for: 44 plain layers learn, where random weights do not yet."""
     losses, settings = [], Settings(epochs=2, batch_size=32, lr=0.05)
     for init in (identity_init, lambda _: None):
         net = plain(depth=44)

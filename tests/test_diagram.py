@@ -268,9 +268,9 @@ def convolutions(net):
     """The same from the live modules. Two groups are two boxes."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
-            towers = layer.groups if layer.groups == 2 else 1
-            channels = layer.out_channels // towers
-            yield from [(layer.kernel_size, channels, layer.stride[0])] * towers
+            groups = layer.groups if layer.groups == 2 else 1
+            channels = layer.out_channels // groups
+            yield from [(layer.kernel_size, channels, layer.stride[0])] * groups
         elif isinstance(layer, PartialConv2d):
             yield tuple(layer.weight.shape[1:]), layer.out_channels, 1
 
@@ -302,21 +302,21 @@ def test_every_other_layer(name, level, direction):
         for kind, text in boxes
         if kind == "pool" and text[0].isdigit() and "subsampling" not in text
     )
-    towers = 2 if name == "AlexNet" else 1  # that of conv5 is in both
+    groups = 2 if name == "AlexNet" else 1  # that of conv5 is in both
     expected = Counter(
         (layer.kernel_size, layer.stride)
         for path, layer in net.named_modules()
         if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d)
-        for _ in range(towers if path.startswith("conv5") else 1)
+        for _ in range(groups if path.startswith("conv5") else 1)
     )
     assert pools == expected
 
 
 @cache
 def measured(name):
-    """What leaves each layer, from running it with real numbers."""
+    """The output shape of each layer, from running it with real values."""
     net, size = module(name)
-    # Whatever numbers there are: it is about shapes. LeNet's tables matter, though.
+    # Whatever values there are: it is about shapes. LeNet's tables matter, though.
     empty = copy.deepcopy(net).to_empty(device="cpu")
     net = LeNet("paper") if name == "LeNet-5" else empty
     shapes = {}
@@ -342,7 +342,7 @@ OURS = [name for name in list(MODULES)[:-6] if name not in (*LARGE, "ResNet-34 C
 
 @every_form
 @pytest.mark.parametrize("name", OURS)
-def test_shapes_on_the_edges_are_those_of_real_numbers(name, level, direction):
+def test_shapes_on_the_edges_are_those_of_real_values(name, level, direction):
     _, size = module(name)
     real = {size, *measured(name).values()}
     if name == "AlexNet":
@@ -370,7 +370,7 @@ def nodes(chain):
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in LARGE])
-def test_every_shape_of_a_plan_is_that_of_real_numbers(name):
+def test_every_shape_of_a_plan_is_that_of_real_values(name):
     shapes = measured(name)
     ops = [node for node in nodes(plan(name)) if isinstance(node, Op)]
     assert sum(op.path in shapes for op in ops) > 1
@@ -405,7 +405,7 @@ def test_lenet_of_1998_is_drawn_with_its_parts():
     assert drawn("LeNet-5").alt.count("scaled tanh") == 6
 
 
-def test_towers_of_alexnet():
+def test_groups_of_alexnet():
     svg = drawn("AlexNet", "blocks", "down").svg
     root = parse(svg)
     stages = {
@@ -420,13 +420,13 @@ def test_towers_of_alexnet():
         left, right = stages[f"conv{number}"]
         assert left.top == right.top
         assert left.right < right.left
-    (whole,) = stages["conv3"]  # it sees both
+    (whole,) = stages["conv3"]  # its input is of both
     assert (whole.left, whole.right) == pytest.approx((left.left, right.right), abs=0.2)
     one, other = stages["conv4"], stages["conv5"]
-    assert [tower.left for tower in one] == [tower.left for tower in other]
+    assert [box.left for box in one] == [box.left for box in other]
 
 
-def test_merged_alexnet_has_no_towers():
+def test_merged_alexnet_has_no_groups():
     svg = drawn("AlexNet merged", "blocks", "down").svg
     assert len([kind for kind, _ in layers(svg) if kind == "conv"]) == 5
 
@@ -466,9 +466,10 @@ def test_equal_blocks_are_folded(depth, counts, level, direction):
 
 @pytest.mark.parametrize("direction", ["right", "down"])
 def test_shortcuts(direction):
+    stride = ", /2" if direction == "down" else "stride 2"
     around = {
         "residual": "identity",
-        "shortcut A": f"64 zero maps{', /2' if direction == 'down' else 'stride 2'}",
+        "shortcut A": f"64 zero channels{stride}",
         "shortcut B": f"1{TIMES}1 conv",
         "shortcut C": f"1{TIMES}1 conv",
     }
@@ -556,14 +557,14 @@ def before_and_after(net, x):
 
 
 def two_joins(net, x):
-    """Ways cross: the middle is neither in one branch nor in the other."""
+    """Paths cross: the middle is neither in one branch nor in the other."""
     a, b = net.layer(x), net.other(x)
     middle = a + b
     return torch.cat([a, middle, b, x], 1)
 
 
 def dense(net, x):
-    """Two ways to one join, from different places."""
+    """Two paths to one join, from different layers."""
     y = net.layer(x)
     return torch.cat([x, y, F.relu(y)], 1)
 
@@ -663,7 +664,7 @@ def test_other_layers():
     assert draw(net, (4, 8, 8), direction="down").alt.replace(TIMES, "x") == (
         "Input 4x8x8; 2x2 transposed conv, 6, /2, PReLU;"
         " 3x3 depthwise conv, 6, dilation 2; 3x1 conv, 12, /2x1, 2 groups;"
-        " maximum to 1x3, sigmoid, Softmax; output 12x1x3."
+        " max pool to 1x3, sigmoid, Softmax; output 12x1x3."
     )
 
 
@@ -797,7 +798,7 @@ def test_letters_are_not_wider_than_they_are_taken_for():
     for text in (
         f"3{TIMES}3 conv",
         "inception_3a",
-        "average",
+        "average pool",
         "max pool",
         "fully connected",
     ):
@@ -1013,7 +1014,7 @@ def test_in_a_notebook(tmp_path):
 # -- what it leaves alone, and what it refuses
 
 
-def test_leaves_the_module_and_random_numbers_as_they_were():
+def test_leaves_the_module_and_random_numbers_unchanged():
     net = GoogLeNet("small", aux=True)
     net.inception_3a.eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}

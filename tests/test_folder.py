@@ -1,4 +1,4 @@
-"""Pictures in folders: they are drawn alike, whoever reads them."""
+"""Images in folders: they are drawn alike, whoever reads them."""
 
 import pytest
 import torch

@@ -23,7 +23,7 @@ WEIGHTS = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
 
 
 def pair(aux):
-    """Our net and torchvision's with the same random weights, and no dropout."""
+    """Our network and torchvision's with the same random weights, and no dropout."""
     torch.manual_seed(1)
     ours = GoogLeNet("torchvision", aux=aux)
     for layer in ours.modules():
@@ -185,8 +185,8 @@ def test_operations_equal_torchvision():
 
 
 def test_what_sets_the_paper_apart():
-    """Section 5 and Table 1: real 5x5 kernels with biases, response normalization, no
-    batch normalization, 40% and 70% dropout, 5x5/3 average pooling.
+    """Section 5 and Table 1: real 5x5 kernels with biases, local response
+    normalization, no batch normalization, 40% and 70% dropout, 5x5/3 average pooling.
     """
     with torch.device("meta"):
         layers = list(GoogLeNet("paper", aux=True).modules())
@@ -202,7 +202,7 @@ def test_what_sets_the_paper_apart():
 
 
 def test_22_layers():
-    """Section 5 counts layers with parameters on the longest way: 22."""
+    """Section 5 counts layers with parameters on the longest path: 22."""
     with torch.device("meta"):
         net = GoogLeNet("paper")
     modules = sum(isinstance(stage, Inception) for stage in net)
@@ -357,9 +357,9 @@ def test_sizes_that_the_classifiers_take(size):
                 net(x)
 
 
-def test_response_normalization_over_five_maps():
+def test_local_response_normalization_over_five_channels():
     """Figure 3 has it before and after conv2; the paper does not say over how many
-    maps, Caffe's bvlc_googlenet has local_size 5, as AlexNet.
+    channels, Caffe's bvlc_googlenet has local_size 5, as AlexNet.
     """
     layers = GoogLeNet("paper").conv2
     norms = [layer for layer in layers if isinstance(layer, nn.LocalResponseNorm)]

@@ -1,5 +1,5 @@
-"""What runs on a graphics card: parts that are done once, in time, whatever fails; on a
-card that is pretended, or with work that is none.
+"""What runs on a GPU: parts that are done once, in time, whatever fails; on a
+GPU that is pretended, or with work that is none.
 """
 
 import csv
@@ -220,7 +220,7 @@ def test_notebooks_go_together_and_the_rest_alone(tool, tmp_path, monkeypatch):
 def test_no_card(tool, monkeypatch, capsys):
     monkeypatch.setattr(gpu_parts, "card", lambda: None)
     assert tool() == 2
-    assert "there is no graphics card here" in capsys.readouterr().err
+    assert "there is no GPU here" in capsys.readouterr().err
     assert not tool.out.exists()
 
 

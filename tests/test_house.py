@@ -180,7 +180,7 @@ def test_code_cell(cell):
         if "image/png" in data:
             image = cell.metadata.get("mystnb", {}).get("image", {})
             assert image.get("alt"), (
-                f"{cell.id}: a picture needs an alt text, `:mystnb:`, `:  image:`,"
+                f"{cell.id}: an image needs an alt text, `:mystnb:`, `:  image:`,"
                 " `:    alt: ...` above its code"
             )
 

@@ -1,4 +1,4 @@
-"""What `make nbval` asks of a graphics card, as far as can be seen without one."""
+"""What `make nbval` asks of a GPU, as far as can be seen without one."""
 
 import runpy
 import subprocess

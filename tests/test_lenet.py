@@ -96,8 +96,8 @@ def test_modern_by_default_has_relu_and_maximum():
 
 
 def test_table_1():
-    """Six maps see three neighbors, nine see four, one sees all; the row sums are the
-    paper's ten of sixteen.
+    """Six feature maps read three neighbors, nine read four, one reads all; row sums
+    are paper's ten of sixteen.
     """
     assert [len(inputs) for inputs in C3_TABLE] == [3] * 6 + [4] * 9 + [6]
     assert len({frozenset(inputs) for inputs in C3_TABLE}) == 16

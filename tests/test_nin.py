@@ -24,9 +24,9 @@ def test_parameters(variant, counts):
     assert sum(counts) == {"cifar": 966_986, "imagenet": 7_595_176}[variant]
 
 
-def test_a_full_layer_would_cost_more_than_the_net():
-    """Section 3.2: what global average pooling saves, had AlexNet's first full layer
-    read the last maps.
+def test_a_fully_connected_layer_would_cost_more_than_the_network():
+    """Section 3.2: what global average pooling saves, had AlexNet's first fully
+    connected layer the last feature maps as its input.
     """
     with torch.device("meta"):
         assert not list(NiN("imagenet").head.parameters())
@@ -60,7 +60,7 @@ def test_a_full_layer_would_cost_more_than_the_net():
     ],
 )
 def test_stage_sizes(variant, size, shapes):
-    """Caffe rounds the size of a pooled map up: 32 -> 16, not 15."""
+    """Caffe rounds the size of a pooled feature map up: 32 -> 16, not 15."""
     with torch.device("meta"):
         stages = summarize(NiN(variant), size).stages
     classes = 1000 if variant == "imagenet" else 10
@@ -119,7 +119,7 @@ def test_head_is_the_mean_of_each_map():
 
 
 def test_signal_arrives():
-    """He's weights keep it; PyTorch's shrink it at every one of twelve layers."""
+    """He initialization keeps it; PyTorch's shrinks it at each of twelve layers."""
     torch.manual_seed(0)
     x, spread = torch.randn(8, 3, 224, 224), {}
     net = NiN("imagenet").eval()

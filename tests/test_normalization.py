@@ -27,7 +27,7 @@ def channels(*values):
 
 
 def layers(features, **arguments):
-    """Ours and PyTorch's, for pictures and for rows, with the same random state."""
+    """Ours and PyTorch's, for images and for rows, with the same random state."""
     ours = BatchNorm2d(features, **arguments).double()
     for value in ours.state_dict().values():
         if value.is_floating_point():
@@ -42,7 +42,7 @@ def layers(features, **arguments):
 
 
 def test_example_by_the_formula():
-    """(k, n, alpha, beta) = (0, 2, 1, 1): each map over the squares of three."""
+    """(k, n, alpha, beta) = (0, 2, 1, 1): each channel over the squares of three."""
     y = local_response_norm(channels(1, 2, 3, 4), size=2, alpha=1, beta=1, k=0)
     expected = channels(1 / 5, 2 / 14, 3 / 29, 4 / 25)
     torch.testing.assert_close(y, expected)
@@ -51,7 +51,7 @@ def test_example_by_the_formula():
 
 def test_pytorch_has_another_window_and_the_mean():
     """The paper sums, Caffe and PyTorch average: PyTorch's pull request 4667, Caffe's
-    issue 1453. For size=2 PyTorch's window is the map and the one before.
+    issue 1453. For size=2 PyTorch's window is the channel and the one before.
     """
     x = channels(1, 2, 3, 4)
     shifted = F.local_response_norm(x, 2, alpha=1, beta=1, k=0)
@@ -85,7 +85,7 @@ def test_equals_pytorch_with_alpha_times_the_maps_of_a_window(
     )
 
 
-def test_rows_are_normalized_like_pictures():
+def test_rows_are_normalized_like_images():
     x = torch.randn(3, 7)
     y = local_response_norm(x[:, :, None, None], alpha=1.0)
     torch.testing.assert_close(local_response_norm(x, alpha=1.0), y[:, :, 0, 0])
@@ -115,7 +115,7 @@ def test_gradient_of_local_response_norm():
 
 @pytest.mark.parametrize("beta", [0.5, 0.75, 1.0, 1.5])
 def test_nothing_over_nothing_is_nothing(beta):
-    """Three dead maps beside each other, as a ReLU leaves them, and k = 0."""
+    """Three dead channels beside each other, as a ReLU leaves them, and k = 0."""
     x = channels(0, 0, 0, 2).requires_grad_()
     y = local_response_norm(x, size=2, alpha=1, beta=beta, k=0)
     torch.testing.assert_close(y, channels(0, 0, 0, 2 / 4**beta))

@@ -103,7 +103,7 @@ def test_fields_are_documented():
     assert fields["saved_bytes"].options["type"] == "int | None"
     assert (
         fields["saved_bytes"].doc
-        == "What training keeps of it, in bytes; None if unknown."
+        == "What autograd saves of it for backward, in bytes; None if unknown."
     )
     assert ":type: int | None" in entry.markdown()
 

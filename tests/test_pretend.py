@@ -1,6 +1,6 @@
-"""The card that is not there gives the errors of one that is, and nothing else.
+"""The GPU that is not there gives the errors of one that is, and nothing else.
 
-In a process of its own: once there is a card, it stays until Python ends.
+In a process of its own: once there is a GPU, it stays until Python ends.
 """
 
 import json
@@ -169,7 +169,7 @@ def test_a_step_is_the_same_as_on_the_processor(said):
 
 
 def test_hooks_see_the_card(said):
-    """What they note is on the card, and no one may plot it there."""
+    """What they note is on the GPU, and no one may plot it there."""
     places, error, gradients, without = said[HOOKS]
     assert places == "{'cuda'}"
     assert error.startswith("can't convert cuda:0 device type tensor to numpy")

@@ -29,7 +29,7 @@ NETS = {
 
 
 def build(name, **kwargs):
-    """torchvision's net, without the time that its initialization takes."""
+    """torchvision's network, without the time that its initialization takes."""
     if name == "googlenet":
         kwargs = {"init_weights": False, "aux_logits": False, **kwargs}
     if name.startswith("vgg"):
@@ -38,13 +38,15 @@ def build(name, **kwargs):
 
 
 def empty(build, *args, **kwargs):
-    """A net without the time that its initialization takes, to be filled."""
+    """A network without the time that its initialization takes, to be filled."""
     with torch.device("meta"):
         return build(*args, **kwargs).to_empty(device="cpu")
 
 
 def randomize(state):
-    """Random weights, small enough for deep nets; statistics as after some training."""
+    """Random weights, small enough for deep networks; statistics as after some
+    training.
+    """
     torch.manual_seed(0)
     for name, value in state.items():
         if value.dim() == 0:  # the number of batches
@@ -69,9 +71,9 @@ def test_logits_equal_torchvision(name):
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         logits, expected = ours(x), theirs(x)
-    scale = expected.abs().max()  # untrained, a deep net's logits can be huge
+    scale = expected.abs().max()  # untrained, a deep network's logits can be huge
     torch.testing.assert_close(logits / scale, expected / scale, rtol=1e-5, atol=1e-5)
-    assert expected.std(dim=0).max() > 0.01 * scale  # what is in the pictures arrives
+    assert expected.std(dim=0).max() > 0.01 * scale  # what is in the images arrives
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -121,8 +123,8 @@ def test_auxiliary_classifiers():
     assert torch.equal(ours.aux["inception_4d"][3].weight, theirs.aux2.fc1.weight)
 
 
-def test_pictures_for_googlenet():
-    """What torchvision makes of its pictures inside the net, ours wants to be given."""
+def test_images_for_googlenet():
+    """What torchvision does to its images inside the network is done before ours."""
     theirs = empty(build, "googlenet", transform_input=True).eval()
     ours = empty(GoogLeNet, "torchvision").eval()
     load_torchvision(ours, randomize(theirs.state_dict()))
@@ -151,7 +153,7 @@ def test_pictures_for_googlenet():
         (ResNet, models.ResNet50_Weights.IMAGENET1K_V1),
     ],
 )
-def test_pictures_for_the_others(family, weights):
+def test_images_for_the_others(family, weights):
     preset = weights.transforms()
     assert NORMALIZATION[family] == (tuple(preset.mean), tuple(preset.std))
 
@@ -262,7 +264,7 @@ def test_safetensors(tmp_path, monkeypatch, state):
 
 @pytest.mark.parametrize("hash_is_right", [False, True])
 def test_download(tmp_path, monkeypatch, capsys, hash_is_right):
-    """From a file:// address: torch.hub does what it does on the net."""
+    """From a file:// address: torch.hub does what it does on the network."""
     import hashlib
 
     torch.save({"weight": torch.ones(2)}, tmp_path / "tiny.pth")

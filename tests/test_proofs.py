@@ -213,7 +213,7 @@ def test_bands():
 TEXT = """```{code-cell} ipython3
 :mystnb:
 :  image:
-:    alt: A picture
+:    alt: An image
 :band: 0.5
 
 x = 1
@@ -251,7 +251,7 @@ def test_the_variations_have_other_seeds_than_the_bands():
     assert lenet == [("lenet", "AVX2")]
 
 
-def test_what_the_runs_say_of_silenced_branches():
+def test_what_the_runs_say_of_ablated_branches():
     """Ten runs printed what the GoogLeNet chapter shows: none is noted as different."""
     text = ROOT / "book/googlenet.md"
     cells = nbformat.read(text.with_suffix(".ipynb"), as_version=4).cells
@@ -266,7 +266,7 @@ def test_what_the_runs_say_of_silenced_branches():
 
 def test_options():
     new = with_options(TEXT, "x = 1", {"band": "[0, 1]", "runs": "10"})
-    assert ":    alt: A picture\n:band: [0, 1]\n:runs: 10\n\nx = 1\n```" in new
+    assert ":    alt: An image\n:band: [0, 1]\n:runs: 10\n\nx = 1\n```" in new
     assert ":band: 0.5" not in new
     new = with_options(TEXT, "y = 1", {"tags": "[measured]"})
     assert "```{code-cell} ipython3\n:tags: [measured]\n\ny = 1\n```" in new

@@ -1,6 +1,6 @@
 """Every number in the prose was computed by a cell of the same notebook, or is cited.
 
-Names are no claims: of networks and layers, of kernels and pictures (3x3, 28 by 28), of
+Names are no claims: of networks and layers, of kernels and images (3x3, 28 by 28), of
 years, sections, tables and figures. Code and formulas are not prose.
 """
 
@@ -63,7 +63,7 @@ def claims(markdown):
 
 
 def outputs(notebook):
-    """All that the cells of a notebook put out as text."""
+    """All outputs of the cells of a notebook that are text."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             yield output.get("text", "")
@@ -110,7 +110,7 @@ def notebook(prose, output="61,706 parameters, 0.904 and 28.0%"):
     "prose",
     [
         "It has 61,706 parameters, and 28.0% of them matter. It gets 0.904 right.",
-        "ResNet-50 of 2015 has a 7x7/2 in conv1, for pictures of 224 by 224 pixels.",
+        "ResNet-50 of 2015 has a 7x7/2 in conv1, for images of 224 by 224 pixels.",
         "The paper says 27.94% ([He et al. 2015](https://arxiv.org/abs/1), Table 2).",
         "See figures 2 and 3, section 4.1, Table 2(b), and `fc6` with `n = 12`.",
         "1. How many?\n2. With $n = 12$, fewer.\n\n$$ 3 + 4 $$",

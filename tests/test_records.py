@@ -34,13 +34,13 @@ def __getattr__(name):
 from types import MappingProxyType
 from course_lib.one import One
 from course_lib.two import Two
-class Entry:
+class NetworkEntry:
     """How to build one."""
     def __init__(self, build, lr):
         self.build, self.lr = build, lr
 NETWORKS = MappingProxyType({
-    "one": Entry(lambda: One(), lr=0.1),
-    "two": Entry(lambda: Two(), lr=0.2),
+    "one": NetworkEntry(lambda: One(), lr=0.1),
+    "two": NetworkEntry(lambda: Two(), lr=0.2),
 })
 ''',
     "course_lib/one.py": "from .base import Base\nclass One(Base):\n    size = 1\n",
@@ -105,7 +105,7 @@ def prints(tree):
 def test_what_a_row_reaches(tree):
     found = Code(tree).reached("experiments.nets", "measure", ["one", "0"])
     assert {*found} == {
-        *("measure", "NETWORKS['one']", "Entry", "One", "Base", "RATE"),
+        *("measure", "NETWORKS['one']", "NetworkEntry", "One", "Base", "RATE"),
         *("fit", "weight", "unit"),
     }
     whole = Code(tree).reached("experiments.nets", "measure", ["0"])
@@ -121,7 +121,7 @@ def test_what_a_row_reaches(tree):
         ("course_lib/base.py", "  # always", ""),
         ("course_lib/base.py", "What is left to learn.", "The loss."),
         ("course_lib/base.py", "self.size * RATE", "(\n            self.size*RATE\n)"),
-        ("course_lib/catalog.py", '"one": Entry(', "'one': Entry(\n"),
+        ("course_lib/catalog.py", '"one": NetworkEntry(', "'one': NetworkEntry(\n"),
         ("course_lib/catalog.py", '"""The networks."""', ""),
         ("course_lib/loop.py", "steps=4", "steps=0x4"),
         ("course_lib/two.py", "from .base", "from course_lib.base"),
@@ -182,7 +182,7 @@ def test_a_new_network_leaves_all_rows_fresh(tree):
         "from types",
         "from .three import Three\nfrom types",
     )
-    entry = '    "three": Entry(Three, lr=0.3),\n})'
+    entry = '    "three": NetworkEntry(Three, lr=0.3),\n})'
     edit(tree, "course_lib/catalog.py", "})", entry)
     assert prints(tree) == before
 

@@ -95,8 +95,8 @@ def test_gradients_and_statistics_equal_torchvision():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_depth_counts_layers(variant):
-    """The number in the name: convolutions of the bodies and the stem, and one full
-    layer.
+    """The number in the name: convolutions of the residual branches and the stem,
+    and one fully connected layer.
     """
     with torch.device("meta"):
         net = ResNet(variant, shortcut="none")
@@ -124,7 +124,7 @@ def test_stride_of_the_original():
 )
 def test_receptive_field_of_the_longest_way(variant, stride_in, field):
     """Araujo, Norris and Sim (2019) give 435 for ResNet-18 and 483 for ResNet-50, which
-    is the original's, with the stride in the first 1x1; torchvision's sees less.
+    is the original's, with the stride in the first 1x1; torchvision's is smaller.
     """
     with torch.device("meta"):
         net = ResNet(variant, stride_in=stride_in)
@@ -190,13 +190,13 @@ def test_shortcut_a_cannot_shrink():
 
 @pytest.mark.parametrize("kind", ["A", "B", "C"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_shortcut_fits_its_body(kind, stride):
+def test_shortcut_fits_its_residual_branch(kind, stride):
     body = bottleneck(32, 16, stride)
     y = Residual(body, make_shortcut(kind, 32, 64, stride))(torch.randn(2, 32, 7, 7))
     assert y.shape == (2, 64, -(-7 // stride), -(-7 // stride))
 
 
-def test_a_zero_body_passes_a_positive_input_through():
+def test_a_zero_residual_branch_passes_a_positive_input_through():
     block = Residual(basic_block(8, 8, 1))
     nn.init.zeros_(block.body[-1][1].weight)
     x = torch.rand(2, 8, 5, 5)
@@ -212,7 +212,9 @@ def test_residual_refuses_to_broadcast():
 
 
 def test_a_plain_net_has_no_way_around():
-    """Zero bodies stop everything in a plain net and nothing in a residual one."""
+    """Zero residual branches stop everything in a plain network and nothing in a
+    residual one.
+    """
     for kind, passes in (("A", True), ("none", False)):
         net = ResNet("small-20", shortcut=kind)
         for layer in net.conv2_x.modules():

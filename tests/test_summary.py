@@ -1,4 +1,4 @@
-"""Shapes, parameters, operations and memory, against torchvision's own figures, torch's
+"""Shapes, parameters, MACs and memory, against torchvision's own figures, torch's
 counter, and sums by hand. Receptive fields have a file of their own.
 """
 
@@ -54,12 +54,12 @@ THEIRS = [
 
 
 def on_meta(name):
-    """A net of torchvision, as its weights want it."""
+    """A network of torchvision, as its weights need it."""
     build = torchvision.models.get_model_builder(name)
-    # Both would draw their weights from a truncated normal distribution, for seconds.
+    # Both would initialize from a truncated normal distribution, for seconds.
     quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if name.startswith("regnet"):
-        return build().to("meta")  # draws numbers while it is built
+        return build().to("meta")  # initializes weights while it is built
     with torch.device("meta"):
         return build(**quick)
 
@@ -84,13 +84,13 @@ def test_equals_the_metadata_of_torchvisions_weights(name):
     net = on_meta(name)
     # The figure of GoogLeNet leaves out the auxiliary classifiers, that of Inception v3
     # does not: torchvision removes the first when it loads the weights.
-    aside = (
+    auxiliary = (
         count_parameters(nn.ModuleList([net.aux1, net.aux2]))
         if name == "googlenet"
         else 0
     )
     summary = summarize(net, (3, size, size))
-    assert summary.parameters - aside == weights.meta["num_params"]
+    assert summary.parameters - auxiliary == weights.meta["num_params"]
     assert round(summary.macs / 1e9, 3) == weights.meta["_ops"]
     assert sum(row.parameters for row in summary.layers) == summary.parameters
     assert sum(row.parameters for row in summary.stages) == summary.parameters
@@ -120,7 +120,7 @@ def test_ours_cost_what_torchvisions_cost(name, ours):
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "densenet121", "googlenet"])
-def test_operations_are_those_of_torchs_counter(name):
+def test_macs_are_those_of_torchs_counter(name):
     net = on_meta(name).eval()
     with FlopCounterMode(display=False) as counter:
         net(torch.empty(1, 3, 224, 224, device="meta"))
@@ -133,12 +133,12 @@ def test_table():
 
 LAYERS = """\
 Sequential
-layer  kind               output shape  parameters  MACs  output  saved  field  stride  center
+layer  type               output shape  parameters  MACs  activations  memory  receptive field  stride  center
 input                     1 x 5 x 7
-0      Conv2d             2 x 3 x 5             20   270   120 B  120 B      3       1       1
-1      ReLU               2 x 3 x 5              0     0     0 B    0 B      3       1       1
-2      AdaptiveAvgPool2d  2 x 2 x 2              0     0    32 B    0 B  4 x 5  varies  varies
-total                                           20   270   152 B  120 B"""  # noqa: E501
+0      Conv2d             2 x 3 x 5             20   270        120 B   120 B                3       1       1
+1      ReLU               2 x 3 x 5              0     0          0 B     0 B                3       1       1
+2      AdaptiveAvgPool2d  2 x 2 x 2              0     0         32 B     0 B            4 x 5  varies  varies
+total                                           20   270        152 B   120 B"""  # noqa: E501
 
 
 def test_table_of_layers():
@@ -234,7 +234,7 @@ def test_plot():
     _, (layers, stages) = plt.subplots(1, 2)
     summary.plot(layers, "macs")
     summary.plot(stages, "saved_bytes", "stages")
-    # Flatten has nothing to show; the others have parameters, operations or memory.
+    # Flatten has nothing to show; the others have parameters, MACs or memory.
     assert len(layers.patches) == len(summary.layers) - 1
     assert sum(bar.get_width() for bar in layers.patches) == 416_520
     assert [bar.get_width() for bar in stages.patches][:2] == [18_816, 14_112]
@@ -247,7 +247,9 @@ def test_rows_by_name():
     summary = summarize(LeNet("modern"), (1, 28, 28))
     assert summary["c3"] is summary.stages[2]
     assert summary["c3.0"].kind == "Conv2d"
-    with pytest.raises(ValueError, match="the name 'c4'; the stages are c1, s2, c3"):
+    with pytest.raises(
+        ValueError, match="no row has the name 'c4'; the stages are c1, s2, c3"
+    ):
         summary["c4"]
 
 
@@ -259,7 +261,7 @@ def test_arguments_that_are_not_among_those_that_there_are():
         summary.plot(None, "flops")
 
 
-def test_leaves_the_net_as_it_was():
+def test_leaves_the_network_unchanged():
     net = ResNet("small").train()
     net.conv2_x.eval()
     net.head[2].weight.requires_grad_(False)
@@ -287,7 +289,7 @@ def test_leaves_the_net_as_it_was():
     assert not nn.modules.module._global_forward_pre_hooks
 
 
-def test_leaves_the_net_as_it_was_after_an_error():
+def test_leaves_the_network_unchanged_after_an_error():
     net = nn.Sequential(nn.Dropout(), nn.Linear(4, 4)).train()
     with pytest.raises(ValueError, match="Sequential cannot take an input of size 3"):
         summarize(net, (3,))

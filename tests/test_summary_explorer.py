@@ -57,7 +57,7 @@ def of_summarize(net, channels, size):
             "activations": row.activations,
             "saved_bytes": row.saved_bytes,
             "shape": list(row.shape),
-            "sees": row.field.size[0],
+            "field": row.field.size[0],
             "stride": row.field.stride[0],
             "center": row.field.center[0],
             "all": row.field.covers((size, size)),

@@ -41,7 +41,7 @@ from course_lib import VGG, AlexNet, GoogLeNet, ResNet, ZFNet, summarize
 def test_published(build, layer, size, stride):
     with torch.device("meta"):
         net = build()
-    for side in (227, 331):  # it does not depend on the picture
+    for side in (227, 331):  # it does not depend on the image
         field = summarize(net, (3, side, side))[layer].field
         assert field.size == (size, size)
         assert field.stride == (stride, stride)
@@ -51,8 +51,8 @@ def test_published(build, layer, size, stride):
 
 
 def by_gradient(net, size):
-    """The place of an output in the middle, and the first and the last pixel along each
-    axis that it depends on, channels taken together.
+    """The position of an output in the middle, and the first and the last pixel along
+    each axis that it depends on, channels taken together.
     """
     net = copy.deepcopy(net).double().eval()
     for parameter in net.parameters():
@@ -66,21 +66,22 @@ def by_gradient(net, size):
                 setattr(module, name, nn.AvgPool2d(*window, child.ceil_mode))
     x = torch.ones(1, *size, dtype=torch.double, requires_grad=True)
     y = net(x)
-    place = [side // 2 for side in y.shape[2:]]
-    y[(0, slice(None), *place)].sum().backward()
-    seen = x.grad[0].sum(0).nonzero()
-    return place, seen.amin(0).tolist(), seen.amax(0).tolist()
+    position = [side // 2 for side in y.shape[2:]]
+    y[(0, slice(None), *position)].sum().backward()
+    reached = x.grad[0].sum(0).nonzero()
+    return position, reached.amin(0).tolist(), reached.amax(0).tolist()
 
 
-def by_rule(summary, place):
+def by_rule(summary, position):
     """The same from the field of the last row."""
     size, stride, center = summary.layers[-1].field
-    axes = list(zip(size, stride, center, place, strict=True))
+    axes = list(zip(size, stride, center, position, strict=True))
     first = [c - (s - 1) / 2 + step * i for s, step, c, i in axes]
     return first, [start + s - 1 for start, s in zip(first, size, strict=True)]
 
 
-#: As far as the last maps. Pictures are high enough for a whole field, and narrow.
+#: As far as the last feature maps. Images are high enough for a whole field, and
+#: narrow.
 TALL = {
     "AlexNet": (lambda: AlexNet("paper")[:5], (3, 355, 67)),
     "ZFNet": (lambda: ZFNet("paper")[:5], (3, 320, 64)),
@@ -99,15 +100,15 @@ TALL = {
 def test_networks_by_gradient(name):
     build, size = TALL[name]
     net = build()
-    place, first, last = by_gradient(net, size)
-    lo, hi = by_rule(summarize(net, size), place)
+    position, first, last = by_gradient(net, size)
+    lo, hi = by_rule(summarize(net, size), position)
     assert lo[0] >= 0
     assert hi[0] < size[1]
     assert (first[0], last[0]) == (lo[0], hi[0])
 
 
 class Both(nn.Module):
-    """Two ways, added or side by side."""
+    """Two branches, added or concatenated."""
 
     def __init__(self, one, two, add):
         super().__init__()
@@ -120,7 +121,7 @@ class Both(nn.Module):
 
 @st.composite
 def layers(draw, channels=2):
-    """A layer that halves or keeps, and its output channels."""
+    """A layer with two output channels, of any stride."""
     kernel = draw(st.sampled_from([1, 3, 5]))
     stride, dilation = draw(st.sampled_from([(1, 1), (1, 2), (2, 1), (3, 1)]))
     padding = dilation * (kernel - 1) // 2
@@ -146,8 +147,8 @@ def nets(draw):
 @given(nets())
 def test_any_chain_with_branches_by_gradient(net):
     size = (2, 900)
-    place, first, last = by_gradient(net, size)
-    lo, hi = by_rule(summarize(net, size), place)
+    position, first, last = by_gradient(net, size)
+    lo, hi = by_rule(summarize(net, size), position)
     assume(lo[0] >= 0)
     assume(hi[0] < size[1])
     assert (first, last) == (lo, hi)
@@ -168,7 +169,7 @@ class FunctionModule(nn.Module):
 
 
 def behind(function, *parts):
-    """A net that calls it with two 6x6 maps."""
+    """A network that calls it with two 6x6 feature maps."""
     return nn.Sequential(nn.Conv2d(2, 2, 3, 2), FunctionModule(function, *parts))
 
 
@@ -224,12 +225,12 @@ FOLLOWED = {
     "mean of all": [lambda x: x.mean()],
     "rows": [lambda x: x.mean(2)],
     "norm": [lambda x: F.normalize(x, dim=2)],
-    "deviation": [lambda x: x.std(3)],
+    "std": [lambda x: x.std(3)],
     "logsumexp": [lambda x: x.logsumexp((2, 3), keepdim=True)],
     "strip": [lambda x: x + x.mean(2, keepdim=True)],
     "gate": [lambda x: x * x.mean((2, 3), keepdim=True).sigmoid()],
     "softmax": [lambda x: x.softmax(3)],
-    "maxima": [lambda x: torch.cat([x.amax(1, keepdim=True), x.max(1, True)[0]], 1)],
+    "max": [lambda x: torch.cat([x.amax(1, keepdim=True), x.max(1, True)[0]], 1)],
     "layer norm": [lambda x, m: m(x), nn.LayerNorm((2, 6, 6))],
     "layer norm of channels": [lambda x, m: m(x.movedim(1, 3)), nn.LayerNorm(2)],
     "group norm": [lambda x, m: m(x), nn.GroupNorm(1, 2)],
@@ -238,12 +239,12 @@ FOLLOWED = {
         lambda x, m: m(x),
         nn.BatchNorm2d(2, track_running_stats=False),
     ],
-    "response norm": [lambda x, m: m(x), nn.LocalResponseNorm(2, alpha=1.0)],
+    "local response norm": [lambda x, m: m(x), nn.LocalResponseNorm(2, alpha=1.0)],
     "pooled to halves": [lambda x: F.adaptive_avg_pool2d(x, 3)],
     "pooled to one": [lambda x: F.adaptive_avg_pool2d(x, 1)],
     "pooled to a column": [lambda x: F.adaptive_avg_pool2d(x, (4, 1))],
     "pooled unevenly": [lambda x: F.adaptive_avg_pool2d(x, 4)],
-    "pooled unevenly, full layer": [
+    "pooled unevenly, fully connected": [
         lambda x, m: m(F.adaptive_avg_pool2d(x, (4, 3)).flatten(1)),
         nn.Linear(24, 2),
     ],
@@ -270,8 +271,8 @@ FOLLOWED = {
     "copied to new": [lambda x: written(x, x.new_ones(x.shape))],
     "in place": [lambda x: x.mul_(2).add_(x.mean((2, 3), keepdim=True))],
     "in place, the same view": [lambda x: (x.view(x.shape).sigmoid_(), x)[1]],
-    "numbers of its own": [lambda x: x + torch.arange(6.0)],
-    "written to numbers of its own": [lambda x: torch.zeros(6).copy_(x[0, 0, 0]) + 1],
+    "values of its own": [lambda x: x + torch.arange(6.0)],
+    "written to values of its own": [lambda x: torch.zeros(6).copy_(x[0, 0, 0]) + 1],
     "channels last": [
         lambda x: F.adaptive_avg_pool2d(x.to(memory_format=torch.channels_last), 1)
     ],
@@ -290,8 +291,8 @@ def test_operations_by_gradient(name):
     size, stride, center = summary.stages[1].field
     x = torch.rand(1, 2, 13, 13, dtype=torch.double)
     jacobian = torch.autograd.functional.jacobian(net, x)
-    seen = jacobian.reshape(-1, 2, 13, 13).abs().sum(1) > 0
-    boxes = [(s.nonzero().amin(0), s.nonzero().amax(0)) for s in seen if s.any()]
+    reached = jacobian.reshape(-1, 2, 13, 13).abs().sum(1) > 0
+    boxes = [(s.nonzero().amin(0), s.nonzero().amax(0)) for s in reached if s.any()]
     for axis in range(2):
         assert size[axis] == max((hi - lo + 1)[axis] for lo, hi in boxes)
         if stride[axis] is not None:
@@ -300,7 +301,7 @@ def test_operations_by_gradient(name):
 
 # --- what cannot be followed is said ---
 
-LOST = {
+UNKNOWN = {
     "roll": (lambda x: x.roll(1, 2), "roll"),
     "index": (lambda x: x[:, :, [0, 2]], "index"),
     "transposed": (
@@ -311,16 +312,16 @@ LOST = {
     "resized": (lambda x: F.interpolate(x, scale_factor=2), "upsample_nearest2d"),
     "uneven": (
         lambda x: F.avg_pool2d(F.adaptive_avg_pool2d(x, 4), 2),
-        "a window over places that are not evenly apart",
+        "a window over unevenly spaced positions",
     ),
     "uneven, reshaped": (
         lambda x: F.adaptive_avg_pool2d(x, 4).unflatten(2, (2, 2)),
         "view",
     ),
     "reshaped across": (lambda x: x.reshape(1, 2, 4, 9), "view"),
-    "seen as other numbers": (lambda x: x.view(torch.float16), "view"),
+    "viewed as another type": (lambda x: x.view(torch.float16), "view"),
     "strided": (lambda x: x.as_strided((2, 2), (1, 1)), "as_strided"),
-    "weights from the picture": (
+    "weights from the image": (
         lambda x: F.conv2d(x, x[0, :, None, :3, :3], groups=2),
         "convolution",
     ),
@@ -328,7 +329,7 @@ LOST = {
         lambda x: F.conv1d(tokens(x), x.new_ones(36, 1, 1), groups=36),
         "convolution",
     ),
-    "side by side": (lambda x: torch.cat([x, x.sigmoid()], 2), "ways that part"),
+    "side by side": (lambda x: torch.cat([x, x.sigmoid()], 2), "paths that diverge"),
     "a part written": (
         lambda x: (x[:, :, 0].add_(x.mean((2, 3))[..., None]), x)[1],
         "a view that was written to",
@@ -340,15 +341,15 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize("name", UNKNOWN)
 def test_what_cannot_be_followed(name):
-    function, reason = LOST[name]
+    function, reason = UNKNOWN[name]
     summary = summarize(behind(function), (2, 13, 13))
     assert summary.stages[0].field.size == (3, 3)
     assert summary.stages[1].field is None
     assert summary["1"].macs >= 0
     (note,) = (note for note in summary.notes if note.startswith("receptive"))
-    assert note.startswith(f"receptive field: unknown behind {reason}")
+    assert note.startswith(f"receptive field: unknown after {reason}")
     assert note.endswith(" in 1")
 
 
@@ -356,7 +357,7 @@ def test_behind_what_cannot_be_followed():
     net = nn.Sequential(*behind(lambda x: x.roll(1, 2)), nn.Flatten(), nn.Linear(72, 3))
     summary = summarize(net, (2, 13, 13))
     assert [row.field is None for row in summary.layers] == [False, True, True, True]
-    assert summary.notes == ("receptive field: unknown behind roll in 1",)
+    assert summary.notes == ("receptive field: unknown after roll in 1",)
     assert summary.table().splitlines()[4].endswith("?")
 
 
@@ -374,7 +375,7 @@ def test_fields_along_one_and_three_axes():
     )
 
 
-def test_a_picture_without_axes_has_no_field():
+def test_an_image_without_axes_has_no_field():
     summary = summarize(
         nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), (3,)
     )
@@ -386,7 +387,7 @@ def test_a_picture_without_axes_has_no_field():
 
 
 def test_one_pixel_keeps_its_stride():
-    """So that a small picture has the same fields as a large one."""
+    """So that a small image has the same fields as a large one."""
     with torch.device("meta"):
         net = ResNet(18)[:5]
     small, large = summarize(net, (3, 32, 32)), summarize(net, (3, 224, 224))
@@ -394,7 +395,7 @@ def test_one_pixel_keeps_its_stride():
     assert [r.field for r in small.layers] == [r.field for r in large.layers]
 
 
-def test_a_module_that_is_made_on_the_way_is_part_of_its_caller():
+def test_a_module_that_is_made_in_forward_is_part_of_its_caller():
     net = behind(lambda x: nn.AvgPool2d(2)(nn.Identity()(x)))
     summary = summarize(net, (2, 13, 13))
     assert [row.name for row in summary.layers] == ["0", "1"]

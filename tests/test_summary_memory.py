@@ -1,5 +1,5 @@
-"""What training keeps, and networks that others build: branches, shared and unused
-layers, attention, and ways that depend on numbers.
+"""What autograd saves for backward, and networks that others build: branches, shared
+and unused layers, attention, and paths that depend on values.
 """
 
 import pytest
@@ -34,8 +34,9 @@ MAP, POOLED, INDICES, LAST = 8 * 64 * 4, 8 * 16 * 4, 8 * 16 * 8, 4 * 16 * 4
 
 
 def test_by_hand():
-    """Normalization keeps its input and a ReLU its output, which in place is the output
-    of the normalization; pooling keeps 64-bit indices; layers with weights their input.
+    """Saved are the input of normalization, the output of a ReLU, which in place is
+    that of the normalization, 64-bit indices of pooling, the input of layers with
+    weights.
     """
     there = summarize(small(inplace=True), (3, 8, 8))
     assert column(there, "activations") == [MAP, MAP, 0, POOLED, LAST, 0, 40]
@@ -45,7 +46,7 @@ def test_by_hand():
     assert column(anew, "saved_bytes") == [MAP, 0, MAP, POOLED + INDICES, LAST, 0, 0]
 
 
-def test_what_is_frozen_keeps_less():
+def test_what_is_frozen_saves_less():
     net = small(inplace=True).requires_grad_(False)
     assert summarize(net, (3, 8, 8)).saved_bytes == 0
     net[6].requires_grad_(True)
@@ -54,7 +55,7 @@ def test_what_is_frozen_keeps_less():
     assert frozen.parameters == frozen.layers[-1].parameters == 650
 
 
-def kept_for_real(net, x):
+def saved_for_real(net, x):
     """The bytes that autograd saves on the processor, but parameters and the input."""
     sizes = {}
 
@@ -91,16 +92,16 @@ def kept_for_real(net, x):
     ],
 )
 def test_as_on_the_processor(build, size):
-    """What three more pictures add to two."""
+    """What three more images add to two."""
     torch.manual_seed(0)
     net = build()
-    more, few = (kept_for_real(net, torch.randn(n, *size)) for n in (5, 2))
+    more, few = (saved_for_real(net, torch.randn(n, *size)) for n in (5, 2))
     assert more - few == 3 * summarize(net, size).saved_bytes
 
 
 def test_the_papers_neurons():
-    """Krizhevsky et al. 2012 count 650,000 at the convolutions; 15.09 million numbers
-    leave convolutions, pooling and full layers of VGG-16.
+    """Krizhevsky et al. 2012 count 650,000 at the convolutions; 15.09 million values
+    are output by convolutions, pooling and fully connected layers of VGG-16.
     """
     with torch.device("meta"):
         alexnet = summarize(AlexNet("paper"), (3, 227, 227))
@@ -193,16 +194,16 @@ def test_shared_between_stages():
 
 def test_training_only():
     summary = summarize(GoogLeNet("small", aux=True), (1, 28, 28))
-    aside = [row for row in summary.stages if row.calls == 0]
-    assert [row.name for row in aside] == ["aux.inception_3b", "aux.inception_4a"]
-    assert all(row.parameters and row.saved_bytes and not row.macs for row in aside)
-    assert [row.shape for row in aside] == [(10,), (10,)]
+    auxiliary = [row for row in summary.stages if row.calls == 0]
+    assert [row.name for row in auxiliary] == ["aux.inception_3b", "aux.inception_4a"]
+    assert all(row.parameters and row.saved_bytes and not row.macs for row in auxiliary)
+    assert [row.shape for row in auxiliary] == [(10,), (10,)]
     names = "aux.inception_3b, aux.inception_4a"
     assert summary.notes == (f"in training only, without MACs: {names}",)
 
 
 def test_training_that_fails():
-    """The auxiliary classifiers do not take every size that the net takes."""
+    """The auxiliary classifiers do not take every size that the network takes."""
     with torch.device("meta"):
         net = GoogLeNet("paper", aux=True)
     summary = summarize(net, (3, 128, 128))
@@ -225,7 +226,7 @@ def test_a_batch_that_is_not_in_front():
 
 
 class Exit(nn.Module):
-    """Dark pictures leave early."""
+    """Dark images leave early."""
 
     def __init__(self):
         super().__init__()
@@ -240,11 +241,11 @@ class Exit(nn.Module):
         return self.quick(x) if x.mean() < 0 else self.slow(x)
 
 
-def test_a_way_that_depends_on_numbers():
+def test_a_path_that_depends_on_values():
     net = Exit()
     with pytest.raises(
         ValueError,
-        match="Exit cannot be followed without numbers: Exit calls item; give a",
+        match="Exit cannot be traced without values: Exit calls item; give a",
     ):
         summarize(net, (4,))
     bright, dark = summarize(net, torch.ones(4)), summarize(net, -torch.ones(4))
@@ -256,14 +257,12 @@ def test_a_way_that_depends_on_numbers():
 
 
 @pytest.mark.parametrize("function", [torch.nonzero, torch.unique, lambda x: x[x > 0]])
-def test_operations_whose_result_depends_on_numbers(function):
+def test_operations_whose_result_depends_on_values(function):
     class Net(nn.Module):
         def forward(self, x):
             return function(x).float()
 
-    with pytest.raises(
-        ValueError, match="Net cannot be followed without numbers: Net c"
-    ):
+    with pytest.raises(ValueError, match="Net cannot be traced without values: Net c"):
         summarize(Net(), (4,))
     assert summarize(Net(), torch.ones(4)).layers[0].calls == 1
 
@@ -277,7 +276,7 @@ def test_products_without_a_formula_are_named():
     assert note == "MACs: not counted for mv in Net"
 
 
-def test_words_instead_of_pictures():
+def test_words_instead_of_images():
     net = nn.Sequential(nn.Embedding(10, 6), nn.Flatten(), nn.Linear(42, 3))
     summary = summarize(net, torch.zeros(7, dtype=torch.long))
     assert summary.macs == 126

@@ -255,7 +255,9 @@ def test_goes_on_from_its_checkpoint_as_if_nothing_had_been(
 
 
 def test_compiled_is_what_learns(sample, monkeypatch):
-    """As an option. What torch makes of the net is trained, the net has its weights."""
+    """As an option. What torch makes of the network is trained, the network has its
+    weights.
+    """
     compiled = []
 
     def compile_(net):

@@ -173,7 +173,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("message", OTHERS)
 def test_another_net_other_data_other_settings(message, path, sample):
-    """Nothing is lost: neither the file, nor the weights of the net."""
+    """Nothing is lost: neither the file, nor the weights of the network."""
     fit(LeNet("small"), sample, SHORT, checkpoint=path, progress=False)
     content = path.read_bytes()
     other = {"net": lambda: LeNet("small"), "data": lambda data: data} | OTHERS[message]

@@ -86,7 +86,7 @@ def test_a_depth_is_a_letter(depth, letter):
     ],
 )
 def test_convolutions_of_table_1(variant, kernels):
-    """Their kernels, block by block; three full layers follow."""
+    """Their kernels, block by block; three fully connected layers follow."""
     blocks = on_meta(variant)[:-3]
     assert kernels == " ".join(
         "".join(str(layer.kernel_size[0]) for layer in convs(block)) for block in blocks

@@ -89,7 +89,7 @@ def test_dropout_is_in_layers_6_and_7(variant):
     ],
 )
 def test_small_is_what_it_says(stem, conv1, conv2):
-    """The net in a few lines of PyTorch, with the same weights: the same logits."""
+    """The network in a few lines of PyTorch, with the same weights: the same logits."""
     net = ZFNet("small", stem=stem).eval()
     plain = small_written_out(nn.Conv2d(1, 16, *conv1), nn.Conv2d(16, 48, *conv2))
     plain.load_state_dict(
@@ -175,7 +175,7 @@ def test_a_slice_is_a_plain_sequence():
 
 
 @pytest.mark.parametrize("size", [24, 33])
-def test_a_picture_that_does_not_fit(size):
+def test_an_image_that_does_not_fit(size):
     with pytest.raises(
         ValueError, match="smallest image that works is 25x25, the largest 32x32"
     ):

@@ -1,4 +1,4 @@
-"""What the course does on a graphics card, a part at a time: compare the notebooks,
+"""What the course does on a GPU, a part at a time: compare the notebooks,
 time a step of training, train the networks with their settings for a GPU.
 
     python -m tools.gpu --list                   what is done, and what is missing
@@ -6,7 +6,7 @@ time a step of training, train the networks with their settings for a GPU.
     python -m tools.gpu --out FOLDER --limit 540 row step:ResNet-18
                                                  these, in so many seconds
     python -m tools.gpu --record FOLDER          its rows into book/results/gpu.csv
-    python -m tools.gpu --prepare                .card/: what a machine with a card but
+    python -m tools.gpu --prepare                .card/: what a machine with a GPU but
                                                  without a network needs beside the tree
 
 A part is done when FOLDER or the table has a row of the code as it is. Each row is
@@ -114,7 +114,7 @@ class Results:
         self.pretend = pretend
 
     def rows(self) -> dict[str, Row]:
-        """Part -> its newest row; a pretended card and real ones know nothing of each
+        """Part -> its newest row; a pretended GPU and real ones know nothing of each
         other.
         """
         rows = TABLE.rows() + (self.table.rows() if self.table else [])
@@ -306,7 +306,7 @@ def run(
     about = Job(lambda _: gpu_parts.card(), Task("", pretend)).outcome()
     if about is None or "card" not in about:
         why = about["message"] if about else "torch.cuda.is_available() is false"
-        print(f"there is no graphics card here: {why}", file=sys.stderr)
+        print(f"there is no GPU here: {why}", file=sys.stderr)
         return 2
     about["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
     about["commit"] = commit()

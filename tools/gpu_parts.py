@@ -1,4 +1,4 @@
-"""What `tools.gpu` does on a graphics card, a part at a time: a notebook compared with
+"""What `tools.gpu` does on a GPU, a part at a time: a notebook compared with
 its stored outputs, a network trained with its settings for a GPU, a step of training
 timed.
 
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 #: Where a run of training that was stopped goes on from; nothing else is kept there.
 CHECKPOINTS = ROOT / "_build/gpu"
 
-#: What a card must not do in a notebook that is compared, as in `make nbval`.
+#: What a GPU must not do in a notebook that is compared, as in `make nbval`.
 CARD = {
     "NVIDIA_TF32_OVERRIDE": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -87,7 +87,7 @@ class Task:
 
     #: What is worked on: the notebook's path below ROOT, or the name of a recipe.
     name: str
-    #: Whether the card is pretended: two images and a single epoch are enough then.
+    #: Whether the GPU is pretended: two images and a single epoch are enough then.
     pretend: bool = False
     #: Where to go on from, and what to leave behind if it is stopped.
     checkpoint: Path | None = None
@@ -109,7 +109,7 @@ def recipes() -> dict[str, Recipe]:
 
 def names() -> dict[str, list[str]]:
     """Kind of part -> what there is of it, the most valuable first: whether the book is
-    right on a card, how fast it is there, what its networks reach.
+    right on a GPU, how fast it is there, what its networks reach.
     """
     book = ROOT / "book"
     notebooks = [*sorted(book.glob("*.ipynb")), *sorted(book.glob("solutions/*.ipynb"))]
@@ -141,7 +141,7 @@ def _notebook(name: str) -> Path:
 
 
 def card() -> Row | None:
-    """What is here: the card, its driver and the versions; None without a card."""
+    """What is here: the GPU, its driver and the versions; None without a GPU."""
     if not torch.cuda.is_available():
         return None
     here = course_lib.runtime("cuda")
@@ -241,7 +241,7 @@ def step(task: Task) -> Row:
 
 class Times(NamedTuple):
     """Of a step: its seconds in each round, and the share of them that the host needs
-    to say what is to be done. Near 1, the card waits for Python.
+    to say what is to be done. Near 1, the GPU waits for Python.
     """
 
     seconds: list[float]
@@ -308,7 +308,7 @@ def _loss(outputs: Any, y: Tensor) -> Tensor:
 
 
 def _data(task: Task) -> FashionMNIST:
-    """Fashion-MNIST; of a pretended card, its sample's first images."""
+    """Fashion-MNIST; of a pretended GPU, its sample's first images."""
     if not task.pretend:
         return course_lib.fashion_mnist()
     with warnings.catch_warnings():
@@ -319,7 +319,7 @@ def _data(task: Task) -> FashionMNIST:
 
 
 def _peak() -> str:
-    """The most memory of the card that this process has had, in GiB."""
+    """The most memory of the GPU that this process has had, in GiB."""
     return f"{torch.cuda.max_memory_allocated() / 2**30:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""What a machine with a graphics card needs beside the tree, if it reaches no network.
+"""What a machine with a GPU needs beside the tree, if it reaches no network.
 
 `python -m tools.gpu --prepare` makes ``.card/``: wheels of what such a machine lacks,
 which has PyTorch, pytest and matplotlib; the data; the commit; a script that begins.
@@ -66,7 +66,7 @@ PLATFORMS = (
 
 BEGIN = """\
 #!/usr/bin/env bash
-# On the machine with the card, from the root of the tree: bash .card/run [PART ...]
+# On the machine with the GPU, from the root of the tree: bash .card/run [PART ...]
 # The rows go to $OUT; after $LIMIT seconds it ends.
 set -eu
 python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \\

@@ -252,7 +252,7 @@ def is_setup(cell: Any) -> bool:
 
 
 def execute(notebook: Notebook, folder: Path) -> None:
-    """Run all cells in `folder`, and normalize what they put out."""
+    """Run all cells in `folder`, and normalize their outputs."""
     from nbclient import NotebookClient  # takes its time, and few want to execute
 
     client = NotebookClient(

@@ -1,4 +1,4 @@
-"""Write the sample that comes with course_lib: 64 pictures a class of Fashion-MNIST, 40
+"""Write the sample that comes with course_lib: 64 images a class of Fashion-MNIST, 40
 + 8 for training, 16 for test.
 
 python -m tools.sample
@@ -15,7 +15,7 @@ TARGET = Path(__file__).parents[1] / "course_lib/data/sample.npz"
 
 
 def first(split: Split, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first `count` pictures of each class, in the order of the split."""
+    """The first `count` images of each class, in the order of the split."""
     index = (
         torch.cat(
             [

@@ -78,7 +78,7 @@ def entries(module: str) -> list[ApiEntry]:
         found.append(_at(entry, home, module))
     given = _all(module)
     for name, origin in imports(module).items():
-        if name in given:  # a package hands on what a part of it defines
+        if name in given:  # a package exports what a part of it defines
             home = LIBRARY if public.get(name) == module else module
             found += [
                 _at(entry, home, origin)

@@ -116,7 +116,7 @@ def target(text: str, objects: Any) -> str | None:
 
 
 class Figures(SphinxPostTransform):
-    """Tell curves, whose colors dark mode may turn over, from pictures, whose it may
+    """Tell curves, whose colors dark mode may turn over, from images, whose it may
     not: there "dark" in the text means dark.
     """
 
@@ -130,9 +130,9 @@ class Figures(SphinxPostTransform):
             source = " ".join(
                 each.astext() for each in cell.findall(nodes.literal_block)
             )
-            picture = re.search(r"\b(imshow|show_images)\(", source)
+            shown = re.search(r"\b(imshow|show_images)\(", source)
             for image in cell.findall(nodes.image):
-                image["classes"] += ["dark-light", "picture" if picture else "plot"]
+                image["classes"] += ["dark-light", "images" if shown else "plot"]
 
 
 class CitePapers(SphinxPostTransform):
@@ -185,7 +185,7 @@ def describe(entry: Entry) -> str:
 
 #: What Sphinx writes, and what is better for readers.
 REPAIRS = {
-    # The size in a style cannot shrink in proportion; pictures load when they are near.
+    # The size in a style cannot shrink in proportion; images load when they are near.
     r'style="width: (\d+)px; height: (\d+)px;"': (
         r'width="\1" height="\2" loading="lazy"'
     ),

@@ -1,76 +1,76 @@
-/* The X-ray of a network for any picture, width and batch. The plans and the drawings are
+/* The X-ray of a network for any image, width and batch. The plans and the drawings are
  * in networks.js, which tools/explorer.py writes. What is counted, and how, is said in
  * course_lib/summary; tests/test_summary_explorer.py compares the two, to the integer. */
 "use strict";
 
-/** Follow a picture of `size` pixels a side through a network (`plan` in
+/** Trace an image of `size` pixels a side through a network (`plan` in
  * course_lib/summary/explorer.py says what its steps are), all channels but the classes multiplied
  * by `width`. Returns a row for each stage; memory is in bytes. Throws a RangeError if the
- * network cannot take such a picture. */
+ * network cannot take such an image. */
 function xray({ stages, classes, input }, size, width = 1) {
   let row; // of the stage that is running
 
   const scaled = (channels) => (channels === classes ? channels : channels * width);
-  const numbers = (x) => x.channels * x.places ** 2;
-  /** Memory that training keeps counts once, for the stage that made it. */
-  const keep = ({ memory }) => {
-    if (!memory.kept) memory.row.saved_bytes += memory.bytes;
-    memory.kept = true;
+  const values = (x) => x.channels * x.positions ** 2;
+  /** Memory that is saved for backward counts once, for the stage that made it. */
+  const save = ({ memory }) => {
+    if (!memory.saved) memory.row.saved_bytes += memory.bytes;
+    memory.saved = true;
   };
   /** What comes of `x` by `changes`, in memory of its own. */
-  const made = (x, changes, handedOn = true) => {
+  const made = (x, changes, isOutput = true) => {
     const y = { ...x, ...changes };
-    y.memory = { bytes: 4 * numbers(y), row, kept: false };
-    if (handedOn) row.activations += y.memory.bytes;
+    y.memory = { bytes: 4 * values(y), row, saved: false };
+    if (isOutput) row.activations += y.memory.bytes;
     return y;
   };
 
-  // What is seen: the first of the places, from `start` on, `sees` pixels, the next is
-  // `jump` behind it, and `reach` are the pixels from the first to the last.
+  // The receptive field: that of the first of the positions begins at `start` and has
+  // `field` pixels, the next is `jump` after it, `reach` is from the first to the last.
   const windows = (x, kernel, stride, padding, ceil) => {
-    const room = x.places + 2 * padding - kernel;
-    let places = (ceil ? Math.ceil(room / stride) : Math.floor(room / stride)) + 1;
-    if (ceil && (places - 1) * stride >= x.places + padding) places -= 1;
-    if (places < 1) throw new RangeError("too small");
+    const room = x.positions + 2 * padding - kernel;
+    let positions = (ceil ? Math.ceil(room / stride) : Math.floor(room / stride)) + 1;
+    if (ceil && (positions - 1) * stride >= x.positions + padding) positions -= 1;
+    if (positions < 1) throw new RangeError("too small");
     return {
-      places,
+      positions,
       start: x.start - padding * x.jump,
-      sees: x.sees + (kernel - 1) * x.jump,
+      field: x.field + (kernel - 1) * x.jump,
       jump: x.jump * stride,
-      reach: x.jump * stride * (places - 1),
+      reach: x.jump * stride * (positions - 1),
     };
   };
-  const whole = (x) => ({ places: 1, sees: x.sees + x.reach, jump: 0, reach: 0 });
-  const adapt = (x, places) => {
-    const each = x.places / places;
-    if (places === 1) return whole(x);
+  const whole = (x) => ({ positions: 1, field: x.field + x.reach, jump: 0, reach: 0 });
+  const adapt = (x, positions) => {
+    const each = x.positions / positions;
+    if (positions === 1) return whole(x);
     if (Number.isInteger(each)) return windows(x, each, each, 0);
     let more = 0;
-    for (let i = 0; i < places; i += 1) {
+    for (let i = 0; i < positions; i += 1) {
       const pixels = Math.ceil((i + 1) * each) - Math.floor(i * each);
       more = Math.max(more, (pixels - 1) * x.jump);
     }
     const reach = x.reach - more;
-    return { places, sees: x.sees + more, jump: reach ? NaN : 0, reach };
+    return { positions, field: x.field + more, jump: reach ? NaN : 0, reach };
   };
 
   const follow = (x, steps) => steps.reduce((y, [kind, ...how]) => STEPS[kind](y, ...how), x);
   const convolution = (x, channels, kernel, stride, padding, groups, parameters) => {
     const y = made(x, { ...windows(x, kernel, stride, padding), channels });
     row.parameters += parameters;
-    row.macs += (numbers(y) * x.channels * kernel ** 2) / groups;
-    keep(x);
+    row.macs += (values(y) * x.channels * kernel ** 2) / groups;
+    save(x);
     return y;
   };
   const pool = (x, ...how) => {
-    keep(x);
+    save(x);
     return made(x, windows(x, ...how));
   };
-  const join = (x, ways, channels) => {
-    const ends = ways.map((way) => follow(x, way));
+  const join = (x, branches, channels) => {
+    const ends = branches.map((branch) => follow(x, branch));
     const start = Math.min(...ends.map((end) => end.start));
-    const stop = Math.max(...ends.map((end) => end.start + end.sees));
-    return made(ends[0], { start, sees: stop - start, channels: channels(ends) });
+    const stop = Math.max(...ends.map((end) => end.start + end.field));
+    return made(ends[0], { start, field: stop - start, channels: channels(ends) });
   };
 
   const STEPS = {
@@ -81,67 +81,67 @@ function xray({ stages, classes, input }, size, width = 1) {
     },
     partial: (x, channels, kernel, kernels) =>
       convolution(x, channels, kernel, 1, 0, 1, kernels * kernel ** 2 + channels),
-    full(x, out, inputs) {
+    linear(x, out, inputs) {
       const [from, to] = [inputs * width, scaled(out)];
-      if (x.channels !== from) throw new RangeError("maps of another size");
+      if (x.channels !== from) throw new RangeError("feature maps of another size");
       row.parameters += (from + 1) * to;
       row.macs += from * to;
-      keep(x);
+      save(x);
       return made(x, { ...whole(x), channels: to });
     },
-    codes(x, channels) {
+    rbf(x, channels) {
       row.saved_bytes += 4 * channels * x.channels; // the differences
       return made(x, { ...whole(x), channels });
     },
     max(x, ...how) {
       const y = pool(x, ...how);
-      row.saved_bytes += 8 * numbers(y); // where each maximum was
+      row.saved_bytes += 8 * values(y); // where each maximum was
       return y;
     },
     avg: pool,
-    mean(x, places) {
-      if (places > 1) keep(x);
-      return made(x, adapt(x, places));
+    adaptive_avg(x, positions) {
+      if (positions > 1) save(x);
+      return made(x, adapt(x, positions));
     },
     subsample(x) {
       const y = pool(x, 2, 2, 0);
       row.parameters += 2 * y.channels;
-      row.saved_bytes += 4 * numbers(y); // the sums
+      row.saved_bytes += 4 * values(y); // the sums
       return y;
     },
     bn(x) {
       row.parameters += 2 * x.channels;
-      keep(x);
+      save(x);
       return made(x);
     },
-    lrn(x, maps) {
-      keep(x); // and the squares between zeros, what they add up to, and its power
-      row.saved_bytes += 4 * (3 * x.channels + maps - 1) * x.places ** 2;
+    lrn(x, size) {
+      save(x); // and the zero-padded squares, their sums, and those to a power
+      row.saved_bytes += 4 * (3 * x.channels + size - 1) * x.positions ** 2;
       return made(x);
     },
     "relu!"(x) {
-      keep(x);
+      save(x);
       return x;
     },
     relu(x) {
       const y = made(x);
-      keep(y);
+      save(y);
       return y;
     },
     tanh(x) {
-      row.saved_bytes += 4 * numbers(x); // before it is scaled
+      row.saved_bytes += 4 * values(x); // before it is scaled
       return made(x);
     },
-    drop(x) {
-      row.saved_bytes += 4 * numbers(x); // what is dropped
+    dropout(x) {
+      row.saved_bytes += 4 * values(x); // what is dropped
       return made(x, {}, false);
     },
-    flat: (x) => ({ ...x, channels: numbers(x), places: 1, jump: x.reach && x.jump, flat: true }),
+    flatten: (x) => ({ ...x, channels: values(x), positions: 1, jump: x.reach && x.jump, flat: true }),
     pad: (x, more, stride) =>
       made(x, { ...windows(x, 1, stride, 0), channels: x.channels + more * width }),
-    sum: (x, ...ways) => join(x, ways, (ends) => ends[0].channels),
-    cat: (x, ...ways) =>
-      join(x, ways, (ends) => ends.reduce((sum, end) => sum + end.channels, 0)),
+    sum: (x, ...branches) => join(x, branches, (ends) => ends[0].channels),
+    cat: (x, ...branches) =>
+      join(x, branches, (ends) => ends.reduce((sum, end) => sum + end.channels, 0)),
     times(x, count, steps) {
       let y = x;
       for (let i = 0; i < count; i += 1) y = follow(y, steps);
@@ -149,19 +149,19 @@ function xray({ stages, classes, input }, size, width = 1) {
     },
   };
 
-  let x = { channels: input[0], places: size, start: 0, sees: 1, jump: 1, reach: size - 1 };
-  x.memory = { kept: true };
+  let x = { channels: input[0], positions: size, start: 0, field: 1, jump: 1, reach: size - 1 };
+  x.memory = { saved: true };
   return Object.entries(stages).map(([name, steps]) => {
     row = { name, parameters: 0, macs: 0, activations: 0, saved_bytes: 0 };
     x = follow(x, steps);
-    const shape = x.flat ? [x.channels] : [x.channels, x.places, x.places];
-    const [stride, center] = [x.jump, x.start + (x.sees - 1) / 2];
-    const all = stride === 0 && Math.abs(2 * center - size + 1) <= x.sees - size;
-    return Object.assign(row, { shape, sees: x.sees, stride, center, all });
+    const shape = x.flat ? [x.channels] : [x.channels, x.positions, x.positions];
+    const [stride, center] = [x.jump, x.start + (x.field - 1) / 2];
+    const all = stride === 0 && Math.abs(2 * center - size + 1) <= x.field - size;
+    return Object.assign(row, { shape, field: x.field, stride, center, all });
   });
 }
 
-/** The smallest picture that a network takes, and the largest up to `limit`. */
+/** The smallest image that a network takes, and the largest up to `limit`. */
 xray.sizes = (network, limit = 1024) => {
   const takes = (size) => {
     try {
@@ -178,8 +178,8 @@ xray.sizes = (network, limit = 1024) => {
   return [smallest, largest];
 };
 
-/** Make the table in `place` one that readers can change. */
-xray.explore = (place, networks) => {
+/** Make the table in `container` one that readers can change. */
+xray.explore = (container, networks) => {
   const element = (name, attributes = {}, ...content) => {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -204,16 +204,16 @@ xray.explore = (place, networks) => {
     "form",
     { "aria-label": "What to compute" },
     field("Network", network),
-    field("Pixels a side", size),
+    field("Image size, pixels", size),
     field("Channels", width),
-    field("Pictures in a batch", batch),
+    field("Batch size", batch),
   );
   const drawing = element("div", { class: "drawing", tabindex: 0, role: "region" });
   const status = element("p", { role: "status" });
   const table = element("table");
   const scroll = { class: "explorer-table", tabindex: 0, role: "region" };
   scroll["aria-label"] = "Table of the stages";
-  place.replaceChildren(form, status, element("div", scroll, table), drawing);
+  container.replaceChildren(form, status, element("div", scroll, table), drawing);
 
   let chosen; // the name of a stage
   let limits = [1, 1024];
@@ -271,13 +271,13 @@ xray.explore = (place, networks) => {
 
   const show = () => {
     const picked = { ...networks[network.value], name: network.value };
-    const [pixels, pictures, factor] = [size, batch, width].map((each) => Number(each.value));
+    const [pixels, images, factor] = [size, batch, width].map((each) => Number(each.value));
     const fits = size.value && size.checkValidity() && batch.value && batch.checkValidity();
     form.classList.toggle("invalid", !fits);
     if (!fits) {
       const [from, to] = limits;
       const range = from === to ? `of ${from}` : `from ${from} to ${to}`;
-      status.textContent = `${network.value} takes pictures ${range} pixels a side, here in batches of 1 to ${batch.max}.`;
+      status.textContent = `${network.value} takes images ${range} pixels a side, here in batches of 1 to ${batch.max}.`;
       return;
     }
     const rows = xray(picked, pixels, factor);
@@ -287,10 +287,10 @@ xray.explore = (place, networks) => {
     }
     const counts = {
       Parameters: (row) => [row.parameters, ""],
-      MACs: (row) => [row.macs * pictures, ""],
-      Memory: (row) => [row.saved_bytes * pictures, "B"],
+      MACs: (row) => [row.macs * images, ""],
+      "Saved for backward": (row) => [row.saved_bytes * images, "B"],
     };
-    const titles = ["Stage", "Output", ...Object.keys(counts), "Sees, pixels"];
+    const titles = ["Stage", "Output", ...Object.keys(counts), "Receptive field, pixels"];
     const line = (row) => {
       const button = element("button", { type: "button" }, row.name);
       button.addEventListener("click", () => choose(row.name));
@@ -300,14 +300,14 @@ xray.explore = (place, networks) => {
         const title = value.toLocaleString("en");
         return element("td", row.total ? { title } : { title, style: share }, short(value, unit));
       });
-      const sees = row.total ? "" : row.all ? "all" : String(row.sees);
+      const extent = row.total ? "" : row.all ? "all" : String(row.field);
       return element(
         "tr",
         {},
         element("th", { scope: "row" }, row.total ? row.name : button),
         element("td", {}, row.shape.join("×")),
         ...cells,
-        element("td", {}, sees),
+        element("td", {}, extent),
       );
     };
     const head = titles.map((title) => element("th", { scope: "col" }, title));
@@ -317,13 +317,13 @@ xray.explore = (place, networks) => {
       element("tbody", {}, ...rows.map(line)),
       element("tfoot", {}, line(total)),
     );
-    const state = 12 * total.parameters; // three numbers of four bytes
-    const kept = total.saved_bytes * pictures;
+    const state = 12 * total.parameters; // three values of four bytes
+    const saved = total.saved_bytes * images;
     status.textContent =
       `${network.value}: ${total.parameters.toLocaleString("en")} parameters, ` +
-      `${(total.macs * pictures).toLocaleString("en")} multiply-accumulates. ` +
-      `Training takes ${short(kept + state, "B")}: ${short(kept, "B")} for what it keeps ` +
-      `of the pictures, ${short(state, "B")} for parameters, gradients and momentum.`;
+      `${(total.macs * images).toLocaleString("en")} multiply-accumulates. ` +
+      `Training takes ${short(saved + state, "B")}: ${short(saved, "B")} of activations ` +
+      `saved for backward, ${short(state, "B")} for parameters, gradients and momentum.`;
     draw(picked, rows, factor);
     mark(false);
   };
@@ -347,11 +347,11 @@ xray.explore = (place, networks) => {
 if (typeof document !== "undefined") {
   const here = document.currentScript.src;
   document.addEventListener("DOMContentLoaded", () => {
-    const place = document.querySelector(".explorer");
-    if (!place) return;
+    const container = document.querySelector(".explorer");
+    if (!container) return;
     const script = document.createElement("script");
     script.src = new URL("networks.js", here);
-    script.addEventListener("load", () => xray.explore(place, xray.networks));
+    script.addEventListener("load", () => xray.explore(container, xray.networks));
     document.head.append(script);
   });
 }

@@ -33,7 +33,7 @@ def compare(
     mistakes: Mistakes = (),
     tolerance: float = 1e-4,
 ) -> None:
-    """Compare what came with what is wanted: tensors, numbers, texts, tuples of them.
+    """Compare what came with what is wanted: tensors, numbers, strings, tuples of them.
 
     `on` says for which input, `mistakes` what known mistakes would have given, each
     with its hint. Of a `secret` value nothing is told but on which side it lies.
@@ -248,10 +248,10 @@ def _at(on: str) -> str:
 def _name(value: Any) -> str:
     """A kind of thing, in words."""
     names = {
-        "int": "a whole number",
+        "int": "an integer",
         "float": "a number",
         "bool": "True or False",
-        "str": "a text",
+        "str": "a string",
         "NoneType": "nothing",
         "Tensor": "a tensor",
         "tuple": "a tuple",

@@ -88,7 +88,7 @@ def _judge(asked: Exercise, answer: object) -> Result:
     except BaseException as error:  # whatever theirs does, we do not
         if type(error) is NotImplementedError and not error.args:  # a stub's
             return no("Not started.", asked.first_hint)
-        return no(f"Your code raised {_error(error)}{_place(error, answer)}.")
+        return no(f"Your code raised {_error(error)}{_location(error, answer)}.")
     return Result(asked.name, True, "")
 
 
@@ -97,7 +97,7 @@ def _error(error: BaseException) -> str:
     return type(error).__name__ + (f": {text[0]}" if text else "")
 
 
-def _place(error: BaseException, answer: object) -> str:
+def _location(error: BaseException, answer: object) -> str:
     """The last line of their own file or cell that the error went through."""
     file = _file(answer)
     frames = [

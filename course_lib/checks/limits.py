@@ -104,7 +104,7 @@ def _retry_through_timeout(end: Callable[[], object]) -> None:
 
 @contextmanager
 def preserved_state() -> Iterator[None]:
-    """Put back, after the body, what it may have changed for everybody: random numbers,
+    """Restore, after the body, what it may have changed for everybody: random numbers,
     the default type of tensors, whether gradients are recorded.
     """
     drawn = random.getstate()

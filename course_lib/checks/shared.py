@@ -39,7 +39,7 @@ def all_with(hint: str, values: Iterable[Any]) -> Mistakes:
 
 
 def without_each(net: nn.Sequential, kind: type[nn.Module]) -> list[nn.Module]:
-    """The net without its first layer of a kind, without its second one, and so on."""
+    """Copies of a network, each without one of its layers of a kind."""
     return [
         nn.Sequential(*(layer for layer in net if layer is not gone))
         for gone in net

@@ -1,6 +1,6 @@
 """Drawings of live modules, as a textbook would draw them.
 
-What is drawn is what runs: a module is recorded at work (`trace`), its plan is read
+What is drawn is what runs: a module is recorded as it runs (`trace`), its plan is read
 from the record (`structure`), laid out (`flow`) and written as SVG (`svg`).
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from course_lib.arguments import check_one_of
-from course_lib.diagram.alt import tell
+from course_lib.diagram.alt import alt_text
 from course_lib.diagram.flow import lay_out
 from course_lib.diagram.marks import Element, Group, Label, bounds
 from course_lib.diagram.structure import Chain, Stage, read
@@ -43,7 +43,7 @@ class Drawing:
         return f"Drawing of {self.title}"
 
     def _repr_html_(self) -> str:
-        """In line, so that words can be selected and a page can set the colors."""
+        """Inline, so that text can be selected and a page can set the colors."""
         scroll = 'class="drawing" style="overflow-x:auto"'
         if not self.narrow:
             return f"<div {scroll}>\n{self.svg}</div>\n"
@@ -76,7 +76,7 @@ def draw(
     direction: str | None = None,
     legend: bool = True,
 ) -> Drawing:
-    """Draw `module` at work on an input of `input_size` (C, H, W).
+    """Draw `module` as it runs on an input of `input_size` (C, H, W).
 
     `level` is "stages" for a card with the layers of each stage, or "blocks" for a box
     for each layer; by default, what has stages is drawn in stages. `direction` is
@@ -94,11 +94,11 @@ def draw(
     check_one_of(("stages", "blocks"), level=level)
     if direction is not None:
         check_one_of(("right", "down"), direction=direction)
-    ways = [direction] if direction else ["right", "down"] if staged else ["down"]
-    title, text = type(module).__name__, tell(chain, shape)
+    directions = ["right", "down"] if staged else ["down"]
+    title, text = type(module).__name__, alt_text(chain, shape)
     forms = [
-        lay_out(chain, shape, down=way == "down", cards=level == "stages")
-        for way in ways
+        lay_out(chain, shape, down=each == "down", cards=level == "stages")
+        for each in ([direction] if direction else directions)
     ]
     return Drawing(title, text, *(svg(form, title, text, legend) for form in forms))
 
@@ -106,7 +106,7 @@ def draw(
 def draw_side_by_side(
     modules: Mapping[str, nn.Module], input_size: tuple[int, ...]
 ) -> Drawing:
-    """Draw blocks by their titles, at work on the same input, beside each other; on
+    """Draw blocks by their titles, for the same input, beside each other; on
     phones below each other.
 
     Raises: ValueError as `draw`, and if there is no module.
@@ -118,9 +118,9 @@ def draw_side_by_side(
     texts = []
     for title, module in modules.items():
         chain, shape = _read(module, input_size)
-        texts.append(f"{title}: {tell(chain, shape)}")
-        words = Label(0, -16, title, 13, bold=True)
-        marks = words, *lay_out(chain, shape, narrow=True)
+        texts.append(f"{title}: {alt_text(chain, shape)}")
+        heading = Label(0, -16, title, 13, bold=True)
+        marks = heading, *lay_out(chain, shape, narrow=True)
         group = Group(marks, "module", title)
         area = group.bounds()
         right = bounds(beside).right + GAP if beside else 0

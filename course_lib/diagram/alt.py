@@ -1,4 +1,4 @@
-"""A drawing in words, for those who do not see it."""
+"""The alternative text of a drawing, for those who do not see it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from course_lib.diagram.structure import Chain, Node, Repeat, SideBranch, Stage
 from course_lib.diagram.tiles import shape_text
 
 
-def tell(chain: Chain, shape: Shape) -> str:
+def alt_text(chain: Chain, shape: Shape) -> str:
     """What the drawing of `chain` shows, from an input of `shape` to the output."""
     separator = ". " if any(isinstance(node, Stage) for node in chain) else "; "
     last = next(node for node in reversed(chain) if not isinstance(node, SideBranch))
@@ -22,7 +22,7 @@ def _node(node: Node) -> str:
         case Stage():
             return f"{node.name}: {_chain(node.body)}"
         case SideBranch():
-            return f"leaving there, {_chain(node.body)}"
+            return f"side branch: {_chain(node.body)}"
         case Repeat():
             return f"{node.count} times ({_chain(node.body)})"
     branches = [f"({_chain(branch) or 'input'})" for branch in node.branches]

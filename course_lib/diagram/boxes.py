@@ -72,15 +72,15 @@ def card(stage: Stage, width: float = 0) -> Group:
     """The card of `stage` around the origin: its name and its rows, at least as wide
     as `width`.
     """
-    body = _stacked(_rows(stage.body))
-    needed = max(body.width, text_width(stage.name, TEXT, bold=True))
+    content = _stacked(_rows(stage.body))
+    needed = max(content.width, text_width(stage.name, TEXT, bold=True))
     width = max(width, needed + 2 * INSET)
-    height = TITLE + body.height + INSET
+    height = TITLE + content.height + INSET
     left, top = -width / 2, -height / 2
     marks = (
         Box(0, 0, width, height, "panel", 6),
         Label(0, top + 14, stage.name, TEXT, bold=True),
-        *moved(body.draw(width - 2 * INSET), left + INSET, top + TITLE),
+        *moved(content.draw(width - 2 * INSET), left + INSET, top + TITLE),
     )
     return Group(marks, "stage", stage.name)
 
@@ -92,7 +92,7 @@ def _rows(chain: Chain) -> list[CardRow]:
         if isinstance(node, Op) and not (node.small and isinstance(before, Parallel)):
             rows.append(_cells([node]))
         elif isinstance(node, Parallel):
-            # An activation behind a join goes into its row.
+            # An activation after a join goes into its row.
             rows += _branches(node, _tag(behind))
         elif isinstance(node, Repeat):
             rows.append(_bracketed(_stacked(_rows(node.body)), node.count))
@@ -113,12 +113,12 @@ def _branches(node: Parallel, tags: tuple[Tag, ...]) -> list[CardRow]:
         rows = [row for branch in node.branches for row in _branch(branch)]
         join = Op("join", sign, node.shape, node.shape[0], tags=tags)
         return [*rows, _cells([join])]
-    body, around = sorted(node.branches, key=len, reverse=True)
-    if around:
-        last = _branch(around, f"{sign} ", tags)
+    residual, shortcut = sorted(node.branches, key=len, reverse=True)
+    if shortcut:
+        last = _branch(shortcut, f"{sign} ", tags)
     else:
         last = [_cells([Op("join", f"{sign} input", node.shape, tags=tags)])]
-    return [_arched(_stacked([*_rows(body), *last]))]
+    return [_arched(_stacked([*_rows(residual), *last]))]
 
 
 def _branch(chain: Chain, sign: str = "", tags: tuple[Tag, ...] = ()) -> list[CardRow]:
@@ -197,8 +197,8 @@ def _bracketed(row: CardRow, count: int) -> CardRow:
         points = ((x, top), (x + 4, top), (x + 4, bottom), (x, bottom))
         bracket = Line(points, head=False, radius=3)
         y, text = row.height / 2, f"{TIMES} {count}"
-        words = Label(x + 9, y, text, CELL, anchor="start", bold=True)
-        marks = *row.draw(width - BRACKET), bracket, words
+        label = Label(x + 9, y, text, CELL, anchor="start", bold=True)
+        marks = *row.draw(width - BRACKET), bracket, label
         return (Group(marks, "repeat", text),)
 
     return CardRow(row.width + BRACKET, row.height, draw)

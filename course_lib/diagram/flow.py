@@ -31,7 +31,7 @@ from course_lib.diagram.tiles import Layout, Size, Tile, end_of
 
 Sides = tuple[float, float]  # where something begins and ends across it
 
-TOWER = 16  # between two towers
+LANE_GAP = 16  # between the boxes of two groups
 PAD = 8  # inside a frame
 HEADER = 18  # what its name takes
 HANG = 34  # the width of the turn where something leaves a chain
@@ -49,7 +49,7 @@ def lay_out(
     with `cards` for stages or all that is in them, and perhaps `narrow` boxes.
     """
     flow = Flow(down, cards=cards, narrow=narrow)
-    tiles = flow.tiles(chain, shape, towers=_towers(chain))
+    tiles = flow.tiles(chain, shape, groups=_groups(chain))
     return flow.rows([end_of(shape), *tiles, end_of(())]).marks
 
 
@@ -66,49 +66,49 @@ class Flow(Layout):
         return op.pair() if self.narrow else [op.line()]
 
     def inside(
-        self, chain: Chain, shape: Shape, size: Size = (0, 0), towers: int = 1
+        self, chain: Chain, shape: Shape, size: Size = (0, 0), groups: int = 1
     ) -> Tile:
         """A chain within another, where `shape` was written already; in rows if it is
         too long for one.
         """
         flow = replace(self, limit=self.limit - 2 * PAD)
-        return flow.rows(flow.tiles(chain, shape, size, towers), shape)
+        return flow.rows(flow.tiles(chain, shape, size, groups), shape)
 
     def tiles(
-        self, chain: Chain, shape: Shape, size: Size = (0, 0), towers: int = 1
+        self, chain: Chain, shape: Shape, size: Size = (0, 0), groups: int = 1
     ) -> list[Tile]:
         """One tile for each node. Boxes are at least as long as `size`, and equally
-        broad; those that see all of several towers are as broad as these.
+        broad; those whose input is of several groups are as broad as these.
         """
-        size = size if size[1] else (0, self.size(chain, towers)[1])
+        size = size if size[1] else (0, self.size(chain, groups)[1])
         shapes = [shape, *(node.shape for node in chain)]
         steps = [*zip(chain, shapes, strict=False)]
         sides: Sides = (0, 0)
         if self.down:  # all stages are equally wide
             stages = [step for step in steps if isinstance(step[0], Stage)]
-            frames = [self._tile(*step, size, towers, sides) for step in stages]
+            frames = [self._tile(*step, size, groups, sides) for step in stages]
             sides = self.across(bounds(mark for tile in frames for mark in tile.marks))
         tiles: list[Tile] = []
         for node, given in steps:
             if isinstance(node, SideBranch):
                 tiles[-1] = self._hung(tiles[-1], node)
             else:
-                tiles.append(self._tile(node, given, size, towers, sides))
+                tiles.append(self._tile(node, given, size, groups, sides))
         return tiles
 
-    def size(self, chain: Chain, towers: int = 1) -> Size:
+    def size(self, chain: Chain, groups: int = 1) -> Size:
         """The length and breadth that suffice for all layers of a chain."""
         ops = [op for op in layers(chain) if not op.small]
-        ops = [op.lane() for op in ops] if towers > 1 else ops
+        ops = [op.lane() for op in ops] if groups > 1 else ops
         sizes = [self.at(*box_size(op, self._lines(op))) for op in ops] or [(0, 0)]
         return max(length for length, _ in sizes), max(broad for _, broad in sizes)
 
     def _tile(
-        self, node: Node, shape: Shape, size: Size, towers: int, sides: Sides
+        self, node: Node, shape: Shape, size: Size, groups: int, sides: Sides
     ) -> Tile:
         match node:
             case Op():
-                return self._box(node, size, towers)
+                return self._box(node, size, groups)
             case Parallel():
                 return fork(self, node, shape)
             case Repeat():
@@ -117,7 +117,7 @@ class Flow(Layout):
         stage = cast("Stage", node)
         if self.cards:
             return self._centered((card(stage, sides[1] - sides[0]),), stage.shape)
-        inner = self.inside(stage.body, shape, size, towers)
+        inner = self.inside(stage.body, shape, size, groups)
         return self._framed(inner, "stage", stage.name, sides)
 
     def _centered(self, marks: tuple[Element, ...], shape: Shape) -> Tile:
@@ -126,22 +126,22 @@ class Flow(Layout):
         length = end - start
         return Tile(moved(marks, *self.at(-start, 0)), length, 0, length, shape)
 
-    def _box(self, op: Op, size: Size, towers: int) -> Tile:
-        lanes = op.lanes if towers > 1 else 1
+    def _box(self, op: Op, size: Size, groups: int) -> Tile:
+        lanes = op.lanes if groups > 1 else 1
         one = op.lane() if lanes > 1 else op
         lines = self._lines(one)
         width, height = box_size(one, lines)
-        pitch = size[1] + TOWER
+        pitch = size[1] + LANE_GAP
         if not op.small:
             length = max(size[0], self.at(width, height)[0])
-            broad = size[1] if lanes > 1 else towers * pitch - TOWER
+            broad = size[1] if lanes > 1 else groups * pitch - LANE_GAP
             width, height = self.at(length, broad)
         drawn = box(one, lines, width, height)
         if lanes == 1:
             return replace(self._centered((drawn,), op.shape), small=op.small)
-        places = tuple((lane - (lanes - 1) / 2) * pitch for lane in range(lanes))
-        boxes = tuple(drawn.moved(*self.at(0, place)) for place in places)
-        return replace(self._centered(boxes, op.shape), lanes=(places, places))
+        offsets = tuple((lane - (lanes - 1) / 2) * pitch for lane in range(lanes))
+        boxes = tuple(drawn.moved(*self.at(0, offset)) for offset in offsets)
+        return replace(self._centered(boxes, op.shape), lanes=(offsets, offsets))
 
     def _framed(self, inner: Tile, style: str, name: str, sides: Sides) -> Tile:
         """A panel with a name, at least as wide as `sides` in a flow down; or a dashed
@@ -178,14 +178,14 @@ class Flow(Layout):
         axis = edge + 20 - self.across(bounds(side.marks))[0]
         turn, start = tile.length - HANG / 2, tile.length
         end = self.at(start + side.enter, axis)
-        way = self.at(turn, edge), self.at(turn, axis), end
-        marks = *tile.marks, *moved(side.marks, *self.at(start, axis)), Line(way)
+        route = self.at(turn, edge), self.at(turn, axis), end
+        marks = *tile.marks, *moved(side.marks, *self.at(start, axis)), Line(route)
         return replace(tile, marks=marks, hang=(edge + 8, start + side.length))
 
 
-def _towers(chain: Chain) -> int:
-    """In how many towers `chain` is drawn: one, unless it is layer after layer, and all
-    that is in towers is in equally many.
+def _groups(chain: Chain) -> int:
+    """In how many groups `chain` is drawn: one, unless it is layer after layer, and all
+    that is in groups is in equally many.
     """
     inner = [node for stage in chain if isinstance(stage, Stage) for node in stage.body]
     if any(isinstance(node, Parallel | Repeat) for node in (*chain, *inner)):

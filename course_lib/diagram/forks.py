@@ -1,4 +1,4 @@
-"""What stands side by side: branches that end in a join, a shortcut and its body."""
+"""Parallel branches: those that end in a join, and residual branches with shortcuts."""
 
 from __future__ import annotations
 
@@ -28,48 +28,50 @@ FORK = 8  # from where a fork is entered to where it forks
 START = FORK + EDGE  # and to what stands on the axis
 PLUS = 9  # the radius of a plus
 BAR = 22  # the breadth of the bar of a join
-BETWEEN = 12  # between two branches, and between a body and its arc
+BETWEEN = 12  # between two branches, and between a residual branch and its arc
 
 
 def fork(flow: Layout, node: Parallel, shape: Shape) -> Tile:
     """The tile of `node`, into which `shape` goes. Nothing in it goes in rows."""
     flow = replace(flow, limit=math.inf)
     if len(node.join.name) == 1 and len(node.branches) == 2:
-        body, around = sorted(node.branches, key=len, reverse=True)
-        return _shortcut(flow, body, around, shape, node.join)
+        residual, shortcut = sorted(node.branches, key=len, reverse=True)
+        return _shortcut(flow, residual, shortcut, shape, node.join)
     return _branches(flow, node, shape)
 
 
-def _shortcut(flow: Layout, body: Chain, around: Chain, shape: Shape, join: Op) -> Tile:
-    """`body` on the axis, and `around` in an arc: above, or right of a flow down."""
-    inner = flow.inside(body, shape)
+def _shortcut(
+    flow: Layout, residual: Chain, shortcut: Chain, shape: Shape, join: Op
+) -> Tile:
+    """`residual` on the axis, `shortcut` in an arc: above, or right of a flow down."""
+    inner = flow.inside(residual, shape)
     low, high = flow.across(bounds(inner.marks))
-    beside = flow.inside(around, shape) if around else end_of(shape)
+    beside = flow.inside(shortcut, shape) if shortcut else end_of(shape)
     near, far = flow.across(bounds(beside.marks))
-    room = BETWEEN if around else BETWEEN + 2
+    room = BETWEEN if shortcut else BETWEEN + 2
     arc = high + room - near if flow.down else low - room - far
-    end = START + max(inner.length + EDGE, beside.length + 24 if around else 0)
+    end = START + max(inner.length + EDGE, beside.length + 24 if shortcut else 0)
     middle, side = end + PLUS, PLUS if flow.down else -PLUS
     forked, joined = flow.at(FORK, arc), flow.at(middle, arc)
-    ways = [
+    lines = [
         Line((flow.at(0, 0), flow.at(START + inner.enter, 0)), inner.arrow),
         Line((flow.at(START + inner.leave, 0), flow.at(end, 0))),
     ]
     start, last = flow.at(FORK, 0), flow.at(middle, side)
     marks: list[Element] = [*moved(inner.marks, *flow.at(START, 0))]
-    if around:
+    if shortcut:
         begin = (FORK + middle - beside.length) / 2
         marks += moved(beside.marks, *flow.at(begin, arc))
         into, out = begin + beside.enter, begin + beside.leave
-        ways.append(Line((start, forked, flow.at(into, arc)), beside.arrow, 14))
-        ways.append(Line((flow.at(out, arc), joined, last), radius=14))
+        lines.append(Line((start, forked, flow.at(into, arc)), beside.arrow, 14))
+        lines.append(Line((flow.at(out, arc), joined, last), radius=14))
     else:
         marks += flow.label("identity", (FORK + middle) / 2, arc)
-        ways.append(Line((start, forked, joined, last), radius=16))
+        lines.append(Line((start, forked, joined, last), radius=16))
     x, y = flow.at(middle, 0)
     sign = Circle(x, y, PLUS, "join"), Label(x, y, join.name, 15)
     length = end + 2 * PLUS
-    marks += [*ways, Group(sign, "box", join.path)]
+    marks += [*lines, Group(sign, "box", join.path)]
     return Tile(tuple(marks), length, 0, length, join.shape, arrow=False)
 
 
@@ -83,30 +85,30 @@ def _branches(flow: Layout, node: Parallel, shape: Shape) -> Tile:
         for branch in node.branches
     ]
     texts = [shape_text(row.shape) for row in rows]
-    places = _places(flow, node, rows, texts, size[1])
+    offsets = _offsets(flow, node, rows, texts, size[1])
     bar = START + max(row.length for row in rows) + max(map(flow.gap, texts))
     marks: list[Element] = []
-    for row, text, place in zip(rows, texts, places, strict=True):
+    for row, text, offset in zip(rows, texts, offsets, strict=True):
         gap = flow.gap(text)
         begin = bar - gap - row.length  # short branches end where the others do
-        way = (flow.at(0, 0), flow.at(FORK, 0), flow.at(FORK, place))
-        last = flow.at(bar, place)
+        route = (flow.at(0, 0), flow.at(FORK, 0), flow.at(FORK, offset))
+        last = flow.at(bar, offset)
         if row.marks:
             into, out = begin + row.enter, begin + row.leave
-            marks.append(Line((*way, flow.at(into, place)), row.arrow))
-            marks.append(Line((flow.at(out, place), last)))
+            marks.append(Line((*route, flow.at(into, offset)), row.arrow))
+            marks.append(Line((flow.at(out, offset), last)))
         else:
-            marks.append(Line((*way, last)))
-        marks += flow.label(text, bar - gap / 2, place)
-        marks += moved(row.marks, *flow.at(begin, place))
+            marks.append(Line((*route, last)))
+        marks += flow.label(text, bar - gap / 2, offset)
+        marks += moved(row.marks, *flow.at(begin, offset))
     x, y = flow.at(bar + BAR / 2, 0)
-    width, height = flow.at(BAR, places[-1] - places[0] + max(size[1], 40))
+    width, height = flow.at(BAR, offsets[-1] - offsets[0] + max(size[1], 40))
     name = Label(x, y, node.join.name, TEXT, bold=True, upright=not flow.down)
     join = Group((Box(x, y, width, height, "join"), name), "box", node.join.path)
     return Tile((*marks, join), bar + BAR, 0, bar + BAR, node.shape, arrow=False)
 
 
-def _places(
+def _offsets(
     flow: Layout, node: Parallel, rows: list[Tile], texts: list[str], breadth: float
 ) -> list[float]:
     """Where the axes of the branches are, equally far from each other."""

@@ -1,4 +1,4 @@
-"""What a drawing consists of: boxes, words, lines, circles and groups of them, with
+"""What a drawing consists of: boxes, labels, lines, circles and groups of them, with
 their sizes. All are values, and moving them gives new ones.
 """
 

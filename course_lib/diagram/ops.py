@@ -29,9 +29,9 @@ class Op:
     kind: str
     #: What it is called, in one or more lines.
     name: str
-    #: What leaves it, without the batch.
+    #: The shape of its output, without the batch.
     shape: Shape
-    #: Channels or units that leave it; None if they are not to be written.
+    #: Its output channels or units; None if they are not to be written.
     size: int | None = None
     #: In pixels: "2", or "2x1" where the sides differ.
     stride: str = "1"
@@ -48,8 +48,8 @@ class Op:
 
     @property
     def small(self) -> bool:
-        """Whether it belongs into the box of a layer before it. Response normalization
-        does not: it looks across the towers of AlexNet.
+        """Whether it belongs into the box of a layer before it. Local response
+        normalization does not: in AlexNet it sums over channels of both groups.
         """
         tag = self.kind in ("act", "norm") and self.name != "LRN"
         return tag or self.name.startswith("dropout")
@@ -123,8 +123,8 @@ FUNCTIONS: dict[str, Tag] = {
     "imul": ("join", TIMES),
 }
 
-#: Groups of a convolution that are drawn as towers; more are only written.
-TOWERS = range(2, 5)
+#: Numbers of groups that are drawn side by side; more are only written.
+DRAWN_GROUPS = range(2, 5)
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -137,7 +137,7 @@ def is_layer(module: nn.Module) -> bool:
 
 
 def describe(target: nn.Module | str, shape: Shape, path: str = "") -> Op:
-    """The box of a layer, or of a function by its name, that gives `shape`."""
+    """The box of a layer, or of a function by its name, with its output `shape`."""
     if isinstance(target, str):
         return Op(*FUNCTIONS.get(target, ("other", target)), shape)
     op = _measured(target, shape)
@@ -150,7 +150,7 @@ def describe(target: nn.Module | str, shape: Shape, path: str = "") -> Op:
 
 
 def _measured(layer: nn.Module, shape: Shape) -> Op | None:
-    """The box of a layer that has numbers to be written, or None."""
+    """The box of a layer that has sizes to be written, or None."""
     match layer:
         case conv._ConvNd():
             return _convolution(layer, shape)
@@ -165,7 +165,7 @@ def _measured(layer: nn.Module, shape: Shape) -> Op | None:
             return Op("pool", name, shape, stride=stride)
         case pooling._AdaptiveAvgPoolNd() | pooling._AdaptiveMaxPoolNd():
             average = isinstance(layer, pooling._AdaptiveAvgPoolNd)
-            what = "average" if average else "maximum"
+            what = "average pool" if average else "max pool"
             one = max(shape[1:]) == 1
             name = f"global\n{what}" if one else f"{what}\nto {_by(shape[1:])}"
             return Op("pool", name, shape)
@@ -178,7 +178,7 @@ def _measured(layer: nn.Module, shape: Shape) -> Op | None:
         case dropout._DropoutNd():
             return Op("other", f"dropout {layer.p:g}", shape)
         case ZeroPad():
-            name, stride = f"{layer.new_channels} zero maps", str(layer.stride)
+            name, stride = f"{layer.new_channels} zero channels", str(layer.stride)
             return Op("other", name, shape, stride=stride)
     return None
 
@@ -198,12 +198,12 @@ def _convolution(layer: conv._ConvNd, shape: Shape) -> Op:
         _step(layer.stride),
         (f"dilation {dilation}",) if dilation != "1" else (),
         groups,
-        groups if groups in TOWERS else 1,
+        groups if groups in DRAWN_GROUPS else 1,
     )
 
 
 def _all(size: Any, dimensions: int) -> Shape:
-    """One number for each dimension."""
+    """One size for each dimension."""
     return size if isinstance(size, tuple) else (size,) * dimensions
 
 

@@ -1,7 +1,7 @@
-"""The plan of a module: what runs one after the other, side by side, around, and again.
+"""The plan of a module: its chains, parallel branches, shortcuts and repeated blocks.
 
-`read` takes it from a record of the module at work. A module in which data goes other
-ways stays one box with the name of its class.
+`read` takes it from a record of the module as it runs. A module in which data takes
+other paths stays one box with the name of its class.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parallel:
-    """Branches from one place that meet in `join`; an empty one is a shortcut."""
+    """Branches from one tensor that meet in `join`; an empty one is an identity
+    shortcut.
+    """
 
     branches: tuple[Chain, ...]
     join: Op
 
     @property
     def shape(self) -> Shape:
-        """What leaves it."""
+        """The shape of its output."""
         return self.join.shape
 
 
@@ -42,7 +44,7 @@ class Repeat:
 
     @property
     def shape(self) -> Shape:
-        """What leaves it."""
+        """The shape of its output."""
         return self.body[-1].shape
 
 
@@ -55,14 +57,14 @@ class Stage:
 
     @property
     def shape(self) -> Shape:
-        """What leaves it."""
+        """The shape of its output."""
         return self.body[-1].shape
 
 
 @dataclass(frozen=True)
 class SideBranch:
-    """What leaves behind the node before and does not come back, like an auxiliary
-    classifier; `shape` is what passes by.
+    """What branches off after the node before and does not come back, like an auxiliary
+    classifier; `shape` is that of the main path.
     """
 
     body: Chain
@@ -93,7 +95,7 @@ def layers(chain: Chain) -> list[Op]:
 
 
 class _TangledError(Exception):
-    """Data goes ways that are neither a chain nor branches which all meet again."""
+    """Data takes paths that are neither a chain nor branches which all meet again."""
 
 
 def _follow(call: TracedCall, *, top: bool = False) -> Chain:
@@ -114,21 +116,23 @@ def _follow(call: TracedCall, *, top: bool = False) -> Chain:
 
 class _Plan:
     """The calls that `call` made, as a chain: what its first output comes from, and
-    behind the nodes where they leave, what the others come from.
+    after the nodes where they branch off, what the others come from.
     """
 
     def __init__(self, call: TracedCall, top: bool) -> None:
         self.call, self.top = call, top
-        self.asides: dict[TracedCall, list[Chain]] = {}
+        self.side_branches: dict[TracedCall, list[Chain]] = {}
         taken = main = self._made_of(call.outputs[0])
         for goal in call.outputs[1:]:
             calls = self._made_of(goal) - taken
             starts = {source for step in calls for source in step.sources} - calls
             taken = taken | calls
             for start in starts:  # one, or placing them all will fail
-                self.asides.setdefault(start, []).append(self._all(calls, start, goal))
+                self.side_branches.setdefault(start, []).append(
+                    self._all(calls, start, goal)
+                )
         self.chain = self._all(main, call, call.outputs[0])
-        if self.asides:  # not all of them found their place
+        if self.side_branches:  # not all of them could be attached
             raise _TangledError
 
     def _made_of(self, goal: TracedCall) -> set[TracedCall]:
@@ -161,9 +165,9 @@ class _Plan:
             raise _TangledError
         return chain
 
-    def _meeting(self, ways: list[TracedCall]) -> list[TracedCall]:
-        """The calls that all `ways` come to."""
-        first, *others = [self.ahead[way] for way in ways] or [[]]
+    def _meeting(self, starts: list[TracedCall]) -> list[TracedCall]:
+        """The calls that all paths from `starts` come to."""
+        first, *others = [self.ahead[start] for start in starts] or [[]]
         return [step for step in first if all(step in other for other in others)]
 
     def _chain(
@@ -171,32 +175,32 @@ class _Plan:
     ) -> tuple[Chain, TracedCall]:
         """What follows `at`, up to the join `end`, and the last call of it."""
         steps: list[tuple[Shape, Chain]] = []
-        while (ways := self.readers.get(at, [])) and ways != [end]:
-            if len(ways) == 1:
-                step, named = ways[0], self.top and end is None
+        while (readers := self.readers.get(at, [])) and readers != [end]:
+            if len(readers) == 1:
+                step, named = readers[0], self.top and end is None
                 nodes = self._one(step, named=named)
             else:
-                step = next(iter(self._meeting(ways)), self.call)
-                nodes = (self._fork(at, ways, step),)
+                step = next(iter(self._meeting(readers)), self.call)
+                nodes = (self._fork(at, readers, step),)
             steps.append((at.shape, nodes))
             steps += [
                 (step.shape, (SideBranch(chain, step.shape),))
-                for chain in self.asides.pop(step, [])
+                for chain in self.side_branches.pop(step, [])
             ]
             at = step
         return _merged(_folded(steps)), at
 
     def _fork(
-        self, at: TracedCall, ways: list[TracedCall], join: TracedCall
+        self, at: TracedCall, starts: list[TracedCall], join: TracedCall
     ) -> Parallel:
-        """Several ways from `at` to `join`."""
+        """Several branches from `at` to `join`, by their first calls."""
         branches: dict[TracedCall, Chain] = {}
-        for way in ways:
-            if way is join:
+        for start in starts:
+            if start is join:
                 branches[at] = ()
             else:
-                first = self._one(way)
-                rest, last = self._chain(way, join)
+                first = self._one(start)
+                rest, last = self._chain(start, join)
                 branches[last] = _merged((*first, *rest))
         if len(branches) != len(join.sources) or {*branches} != {*join.sources}:
             raise _TangledError
@@ -240,7 +244,7 @@ def _merged(chain: Chain) -> Chain:
             if node.small and last.large and node.shape == last.shape:
                 nodes[-1] = replace(last, tags=(*last.tags, (node.kind, node.name)))
                 continue
-            if node.kind == "pool":  # map by map, so that it leaves towers apart
+            if node.kind == "pool":  # per channel, so that groups stay apart
                 node = replace(node, lanes=last.lanes)
         nodes.append(node)
     return tuple(nodes)

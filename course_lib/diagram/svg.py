@@ -147,7 +147,7 @@ def _elements(marks: Iterable[Element], ids: _Ids) -> Iterator[str]:
                     f' r="{_number(radius)}" {_paint(style)}/>'
                 )
             case Label():
-                yield _words(mark)
+                yield _label(mark)
             case Line():
                 yield from _line(mark)
             case _:
@@ -157,14 +157,14 @@ def _elements(marks: Iterable[Element], ids: _Ids) -> Iterator[str]:
                 yield "</g>"
 
 
-def _words(words: Label) -> str:
-    x, y = _number(words.x), _number(words.y)
-    bold = ' font-weight="600"' if words.bold else ""
-    turned = f' transform="rotate(-90 {x} {y})"' if words.upright else ""
+def _label(label: Label) -> str:
+    x, y = _number(label.x), _number(label.y)
+    bold = ' font-weight="600"' if label.bold else ""
+    turned = f' transform="rotate(-90 {x} {y})"' if label.upright else ""
     return (
-        f'<text x="{x}" y="{y}" dy="0.36em" font-size="{_number(words.size)}"'
-        f' text-anchor="{words.anchor}"{bold}{turned} {_paint(words.style)}>'
-        f"{escape(words.text)}</text>"
+        f'<text x="{x}" y="{y}" dy="0.36em" font-size="{_number(label.size)}"'
+        f' text-anchor="{label.anchor}"{bold}{turned} {_paint(label.style)}>'
+        f"{escape(label.text)}</text>"
     )
 
 
@@ -179,7 +179,7 @@ def _line(line: Line) -> Iterator[str]:
     path = [f"M{_point(points[0])}"]
     corners = zip(points, points[1:], points[2:], strict=False)
     for index, (before, corner, behind) in enumerate(corners):
-        # Two corners share the way between them.
+        # Two corners share the line between them.
         first, last = index == 0, index == len(points) - 3
         room = math.dist(before, corner) / (1 if first else 2)
         radius = min(line.radius, room, math.dist(corner, behind) / (1 if last else 2))
@@ -202,7 +202,7 @@ def _point(point: tuple[float, float]) -> str:
 def _towards(
     start: tuple[float, float], end: tuple[float, float], by: float
 ) -> tuple[float, float]:
-    """The point `by` from `start` on the way to `end`."""
+    """The point `by` from `start` towards `end`."""
     part = by / math.dist(start, end)
     return (
         start[0] + part * (end[0] - start[0]),

@@ -29,8 +29,8 @@ Size = tuple[float, float]  # along and across the flow
 
 LABEL = 10.5  # the size of letters on an edge
 EDGE = 22  # the length of an edge without a label
-CHANNEL = 24, 14  # between two rows: above the way from one to the other, and below
-RETURN, NEXT = 14, 7  # from a row to that way, and to one beside it
+CHANNEL = 24, 14  # between two rows: above the line from one to the other, and below
+RETURN, NEXT = 14, 7  # from a row to that line, and to one beside it
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Tile:
     enter: float
     #: Where data comes out, along.
     leave: float
-    #: What comes out.
+    #: The shape of its output.
     shape: Shape
     #: Whether what goes in has an arrow.
     arrow: bool = True
@@ -120,10 +120,10 @@ class Direction:
             if tile.hang[1]:
                 hang = tile.hang[0], start + tile.hang[1]
             for lane in lanes:
-                place = axis + lane
-                points = self.at(leave, place), self.at(start + tile.enter, place)
+                across = axis + lane
+                points = self.at(leave, across), self.at(start + tile.enter, across)
                 lines.append(Line(points, tile.arrow))
-                marks += self.label(text, (end + start) / 2, place)
+                marks += self.label(text, (end + start) / 2, across)
             marks += moved(tile.marks, *self.at(start, axis))
             leave, end, axis = start + tile.leave, start + tile.length, axis + tile.off
         return Tile(
@@ -179,7 +179,7 @@ class Direction:
         return rows
 
     def _stacked(self, rows: list[Tile]) -> Tile:
-        """Rows under each other, with the ways from the end of one to the next."""
+        """Rows under each other, with the lines from the end of one to the next."""
         marks, lines, y = [*rows[0].marks], list[Element](), 0.0
         for before, row in pairwise(rows):
             lanes = before.lanes[1] or row.lanes[0] or (0,)
@@ -193,7 +193,7 @@ class Direction:
             for inside, lane in enumerate(lanes):  # the upper lane turns outside
                 outside = NEXT * (len(lanes) - 1 - inside)
                 back = -RETURN - NEXT * inside
-                way = (
+                route = (
                     (before.leave, leave + lane),
                     (right + outside, leave + lane),
                     (right + outside, turn + outside),
@@ -201,7 +201,7 @@ class Direction:
                     (back, y + lane),
                     (row.enter, y + lane),
                 )
-                lines.append(Line(way, row.arrow))
+                lines.append(Line(route, row.arrow))
             marks += moved(row.marks, 0, y)
         left, _, right, _ = bounds((*marks, *lines))
         return Tile(
@@ -225,12 +225,12 @@ class Layout(Direction, ABC):
 
     @abstractmethod
     def inside(
-        self, chain: Chain, shape: Shape, size: Size = (0, 0), towers: int = 1
+        self, chain: Chain, shape: Shape, size: Size = (0, 0), groups: int = 1
     ) -> Tile:
         """A chain within another, where `shape` was written already; in rows if it is
         too long for one.
         """
 
     @abstractmethod
-    def size(self, chain: Chain, towers: int = 1) -> Size:
+    def size(self, chain: Chain, groups: int = 1) -> Size:
         """The length and breadth that suffice for all layers of a chain."""

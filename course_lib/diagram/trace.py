@@ -1,7 +1,7 @@
 """What a module does with one input: every call in it, and where its inputs come from.
 
 The module is run, not read, so that whatever Python stands between its layers is
-followed as well.
+traced as well.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TracedCall:
     calls: list[TracedCall] = field(default_factory=list)
     #: Those among `calls` that made what it returned.
     outputs: list[TracedCall] = field(default_factory=list)
-    #: False if data took a way past this record.
+    #: False if data took a path past this record.
     followed: bool = True
     #: Who made a tensor, by its id, and its version then: a tensor that was changed in
     #: place since is another one.
@@ -46,7 +46,7 @@ class TracedCall:
 
 def trace(net: nn.Module, input_size: tuple[int, ...]) -> TracedCall:
     """Run `net` on two inputs of `input_size` on the meta device, in the mode that it
-    is in, and record its call. `net` and random numbers stay as they are.
+    is in, and record its call. `net` and the random state are left unchanged.
 
     Raises: ValueError if `net` cannot take such an input.
     """
@@ -56,7 +56,7 @@ def trace(net: nn.Module, input_size: tuple[int, ...]) -> TracedCall:
         enter = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
         handles += [enter, module.register_forward_hook(recorder.leave)]
     try:
-        # Two inputs, because batch normalization in training wants more than one value.
+        # Two inputs, because batch normalization in training needs more than one value.
         with torch.random.fork_rng(devices=[]), torch.no_grad(), recorder:
             run_on_meta(net, (2, *input_size))
     except (IndexError, RuntimeError, TypeError) as error:
@@ -86,7 +86,7 @@ class _Recorder(TorchFunctionMode):
         self._remember(call, (args, kwargs))
 
     def leave(self, module: nn.Module, args: object, result: object) -> None:
-        """It returns, which is worth a record unless it only passed on what it got."""
+        """It returns, which is worth a record unless it only returned its input."""
         call = self.open[-1]
         given = {id(value) for value in _tensors(args)}
         changed = any(id(value) not in given for value in _tensors(result))

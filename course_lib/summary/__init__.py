@@ -1,11 +1,11 @@
-"""An X-ray of a network: for each of its stages and layers the shape that leaves it,
-parameters, operations, memory and receptive field.
+"""An X-ray of a network: for each of its stages and layers the output shape,
+parameters, MACs, memory and receptive field.
 
-Conventions. Everything is for one picture. One MAC, a multiply-accumulate, is two
-FLOPs; counted are those of convolutions and matrix products, as torch's FlopCounterMode
-does, and no biases, normalizations or activations. Memory is in bytes: what a layer
-hands on, unless it writes over its input or shows it in another shape; and what
-autograd saves of it in training, where that grows with the batch, without the picture
+Conventions. Everything is for one image. One MAC, a multiply-accumulate, is two FLOPs;
+counted are those of convolutions and matrix products, as torch's FlopCounterMode does,
+and no biases, normalizations or activation functions. Memory is in bytes: that of a
+layer's output, unless the layer works in place or returns a view of its input; and what
+autograd saves for the backward pass, where that grows with the batch, without the image
 itself. A receptive field is the theoretical one, `Field`.
 """
 
@@ -21,33 +21,33 @@ from torch import Tensor, nn
 from course_lib.blocks import Network
 from course_lib.summary.receptive_field import Field
 from course_lib.summary.table import Summary, SummaryRow
-from course_lib.summary.tracer import NoNumbersError, Tally, Tracer
+from course_lib.summary.tracer import DataDependentError, ModuleStats, Tracer
 
 __all__ = ["Field", "Summary", "SummaryRow", "count_parameters", "summarize"]
 
 
 def summarize(net: nn.Module, input_size: Sequence[int] | Tensor) -> Summary:
-    """Follow one input of `input_size` (C, H, W) through `net`, in evaluation for what
-    is computed and in training for what is kept.
+    """Trace one input of `input_size` (C, H, W) through `net`, in evaluation mode for
+    what is computed and in training mode for what is saved for backward.
 
-    It happens on the meta device, wherever `net` is: shapes are computed, numbers are
-    not, and `net` stays as it is. A net whose way depends on numbers wants a picture
-    (C, H, W) in the place of the size, and is followed on the way that this one takes.
+    It happens on the meta device, wherever `net` is: shapes are computed, values are
+    not, and `net` is left unchanged. A network whose path depends on values needs an
+    image (C, H, W) instead of the size, and is traced on the path that this one takes.
 
     Raises: ValueError for a size that is not one, and if `net` cannot take such an
-        input, or cannot be followed without numbers.
+        input, or cannot be traced without values.
     """
-    with _left_alone(net):
+    with _preserved(net):
         x, empty = _input(net, input_size), _state(net, meta=True)
         name, size = type(net).__name__, " x ".join(map(str, x.shape[1:]))
         tracer, notes = Tracer(net), []
         try:
             net.eval()
             tracer.evaluate(x, empty if x.is_meta else _state(net, meta=False))
-        except NoNumbersError as error:
+        except DataDependentError as error:
             raise ValueError(
-                f"{name} cannot be followed without numbers: {error}; give a picture"
-                " (C, H, W) in the place of the size, to follow the way that it takes"
+                f"{name} cannot be traced without values: {error}; give an image"
+                " (C, H, W) instead of the size, to trace the path that it takes"
             ) from error
         except Exception as error:
             if isinstance(net, Network) and isinstance(error, ValueError):
@@ -73,14 +73,14 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def _input(net: nn.Module, input_size: Sequence[int] | Tensor) -> Tensor:
-    """The mini-batch of one, of what the net computes with."""
+    """A mini-batch of one, of the type that the network computes with."""
     if isinstance(input_size, Tensor):
         return input_size[None].clone()
     if not isinstance(input_size, Sequence) or not all(
         isinstance(size, int) and size > 0 for size in input_size
     ):
         raise ValueError(
-            "input_size must be (C, H, W), integers of at least 1, or a picture of"
+            "input_size must be (C, H, W), integers of at least 1, or an image of"
             f" that shape; got {input_size!r}"
         )
     kinds = (p.dtype for p in net.parameters() if p.is_floating_point())
@@ -89,8 +89,8 @@ def _input(net: nn.Module, input_size: Sequence[int] | Tensor) -> Tensor:
 
 
 def _state(net: nn.Module, *, meta: bool) -> dict[str, Tensor]:
-    """Parameters and buffers to use in the place of those of the net, without numbers
-    if `meta`, otherwise buffers that may be written to.
+    """Parameters and buffers to use instead of those of the network: without values if
+    `meta`, otherwise with buffers that may be written to.
     """
     if not meta:
         parameters = {name: value.detach() for name, value in net.named_parameters()}
@@ -103,8 +103,8 @@ def _state(net: nn.Module, *, meta: bool) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _left_alone(net: nn.Module) -> Iterator[None]:
-    """Put the modes of the net back as they were, and the random numbers; its tensors,
+def _preserved(net: nn.Module) -> Iterator[None]:
+    """Restore the modes of the network and the random state afterwards; its tensors,
     too, as `functional_call` leaves its own in a module that is used twice.
     """
     modes = {module: module.training for module in net.modules()}
@@ -126,20 +126,20 @@ def _left_alone(net: nn.Module) -> Iterator[None]:
 def _summary(
     net: nn.Module, tracer: Tracer, size: tuple[int, ...], notes: list[str]
 ) -> Summary:
-    """The rows of what the tracer has seen, and what is missing in them. If there are
-    `notes` already, the run in training failed.
+    """The rows of what the tracer has recorded, and what is missing in them. If there
+    are `notes` already, the run in training failed.
     """
     name, trained = type(net).__name__, not notes
     layers = tracer.layers | {"": tracer.root.layer}
     stages = tracer.stages | {"": tracer.root.stage}
     unused = _give_parameters(net, tracer, layers, stages)
 
-    def rows(table: dict[str, Tally]) -> tuple[SummaryRow, ...]:
+    def rows(table: dict[str, ModuleStats]) -> tuple[SummaryRow, ...]:
         known = {} if trained else {"saved_bytes": None}
         return tuple(
-            SummaryRow(**{**vars(tally), "name": tally.name or name, **known})
-            for tally in table.values()
-            if tally.calls or tally.parameters or (tally.saved_bytes and trained)
+            SummaryRow(**{**vars(stats), "name": stats.name or name, **known})
+            for stats in table.values()
+            if stats.calls or stats.parameters or (stats.saved_bytes and trained)
         )
 
     notes += _notes(name, tracer, stages.values(), unused)
@@ -154,7 +154,7 @@ def _summary(
 
 
 def _give_parameters(
-    net: nn.Module, tracer: Tracer, *tables: dict[str, Tally]
+    net: nn.Module, tracer: Tracer, *tables: dict[str, ModuleStats]
 ) -> dict[str, int]:
     """Count each trainable parameter for the rows that hold it. Returns the largest
     parts of `net` that nothing used, with how many parameters they have.
@@ -171,22 +171,22 @@ def _give_parameters(
 
 
 def _notes(
-    name: str, tracer: Tracer, stages: Iterable[Tally], unused: dict[str, int]
+    name: str, tracer: Tracer, stages: Iterable[ModuleStats], unused: dict[str, int]
 ) -> Iterator[str]:
     """What could not be counted of the network called `name`."""
     for title, found in {
-        "receptive field: unknown behind": tracer.lost,
+        "receptive field: unknown after": tracer.lost,
         "MACs: not counted for": tracer.uncounted,
     }.items():
         if found:
-            places = (f"{what} in {layer or name}" for what, layer in found.items())
-            yield f"{title} {', '.join(places)}"
+            parts = (f"{what} in {layer or name}" for what, layer in found.items())
+            yield f"{title} {', '.join(parts)}"
     late = [stage.name for stage in stages if stage.parameters and not stage.calls]
     if late:
         yield f"in training only, without MACs: {', '.join(late)}"
     if unused:
-        places = (f"{part} ({count:,} parameters)" for part, count in unused.items())
-        yield f"never used: {', '.join(places)}"
+        parts = (f"{part} ({count:,} parameters)" for part, count in unused.items())
+        yield f"never used: {', '.join(parts)}"
 
 
 def _holder(name: str, table: Container[str]) -> str:

@@ -1,7 +1,7 @@
 """The X-ray without Python: plans of networks, for a page that computes with them.
 
 A plan says what each stage does, as short lists that fit into JSON: ``["conv", 64, 7,
-2, 3, 1, 1]``. ``book/_static/explorer.js`` follows it for any size of picture and any
+2, 3, 1, 1]``. ``book/_static/explorer.js`` traces it for any size of image and any
 width. Chapter: Comparison.
 """
 
@@ -22,7 +22,7 @@ from course_lib.googlenet import Inception
 from course_lib.resnet import Residual, ZeroPad
 from course_lib.summary import Summary, summarize
 
-#: What a layer or a block does: its kind, and its numbers or the plans of its parts.
+#: What a layer or a block does: its kind, and its sizes or the plans of its parts.
 Step = list[Any]
 
 
@@ -56,7 +56,7 @@ class Explorer:
             for name, summary in self.summaries.items()
         )
         return (
-            '<div class="explorer">\n<table>\n<caption>For one picture</caption>\n'
+            '<div class="explorer">\n<table>\n<caption>For one image</caption>\n'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
             "</div>"
         )
@@ -64,12 +64,12 @@ class Explorer:
 
 #: The columns of the table of all networks.
 COLUMNS: dict[str, Callable[[Summary], str]] = {
-    "picture": lambda summary: "\N{MULTIPLICATION SIGN}".join(
+    "image": lambda summary: "\N{MULTIPLICATION SIGN}".join(
         map(str, summary.input_size)
     ),
     "parameters": lambda summary: f"{summary.parameters:,}",
     "MACs": lambda summary: f"{summary.macs:,}",
-    "memory, bytes": lambda summary: f"{summary.saved_bytes:,}",
+    "saved for backward, bytes": lambda summary: f"{summary.saved_bytes:,}",
 }
 
 
@@ -111,12 +111,11 @@ def _times(count: int, steps: list[Step]) -> list[Step]:
 
 
 def _conv(layer: nn.Conv2d) -> Step:
-    numbers = (layer.kernel_size, layer.stride, layer.padding)
-    square = [_one(pair) for pair in numbers]
+    sizes = (layer.kernel_size, layer.stride, layer.padding)
     return [
         "conv",
         layer.out_channels,
-        *square,
+        *map(_one, sizes),
         layer.groups,
         int(layer.bias is not None),
     ]
@@ -124,8 +123,8 @@ def _conv(layer: nn.Conv2d) -> Step:
 
 def _pool(kind: str) -> Callable[[Any], Step]:
     def step(layer: Any) -> Step:
-        square = [_one(n) for n in (layer.kernel_size, layer.stride, layer.padding)]
-        return [kind, *square, int(layer.ceil_mode)]
+        sizes = (layer.kernel_size, layer.stride, layer.padding)
+        return [kind, *map(_one, sizes), int(layer.ceil_mode)]
 
     return step
 
@@ -134,25 +133,25 @@ def _one(pair: Any) -> int:
     return pair if isinstance(pair, int) else pair[0]
 
 
-#: Class -> its step. The numbers of "conv" are channels, kernel size, stride, padding,
-#: groups, bias; of "max" and "avg" kernel size, stride, padding, rounding up; of "full"
-#: units and inputs.
+#: Class -> its step. Behind "conv" stand channels, kernel size, stride, padding,
+#: groups, bias; behind "max" and "avg" kernel size, stride, padding, rounding up;
+#: behind "linear" outputs and inputs.
 STEPS: dict[type[nn.Module], Callable[[Any], Step]] = {
     nn.Conv2d: _conv,
-    nn.Linear: lambda layer: ["full", layer.out_features, layer.in_features],
+    nn.Linear: lambda layer: ["linear", layer.out_features, layer.in_features],
     nn.MaxPool2d: _pool("max"),
     nn.AvgPool2d: _pool("avg"),
-    nn.AdaptiveAvgPool2d: lambda layer: ["mean", _one(layer.output_size)],
+    nn.AdaptiveAvgPool2d: lambda layer: ["adaptive_avg", _one(layer.output_size)],
     nn.BatchNorm2d: lambda _: ["bn"],
     nn.LocalResponseNorm: lambda layer: ["lrn", layer.size],
     nn.ReLU: lambda layer: ["relu!"] if layer.inplace else ["relu"],
-    nn.Dropout: lambda _: ["drop"],
-    nn.Flatten: lambda _: ["flat"],
+    nn.Dropout: lambda _: ["dropout"],
+    nn.Flatten: lambda _: ["flatten"],
     lenet.ScaledTanh: lambda _: ["tanh"],
     lenet.Subsampling: lambda _: ["subsample"],
     lenet.PartialConv2d: lambda layer: [
         *("partial", layer.out_channels, layer.weight.shape[-1], len(layer.weight))
     ],
-    lenet.RBF: lambda layer: ["codes", len(layer.codes)],
+    lenet.RBF: lambda layer: ["rbf", len(layer.codes)],
     ZeroPad: lambda layer: ["pad", layer.new_channels, layer.stride],
 }

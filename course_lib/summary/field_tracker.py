@@ -1,7 +1,7 @@
-"""Which tensors of a run depend on the picture, and what they see of it.
+"""Which tensors of a run depend on the image, and on which part of it.
 
-A tensor is known by the memory that it looks at and how: each view has a state of its
-own, and what is changed in place gets a new one.
+A tensor is known by its storage and how it is laid out there: each view has a state of
+its own, and what is changed in place gets a new one.
 """
 
 from __future__ import annotations
@@ -18,18 +18,24 @@ from course_lib.summary.receptive_field import (
     State,
     UnknownReceptiveField,
 )
-from course_lib.summary.rules import OperationCall, Rule, is_blind, name_of, rules_for
+from course_lib.summary.rules import (
+    OperationCall,
+    Rule,
+    name_of,
+    overwrites_input,
+    rules_for,
+)
 
-#: What a tensor sees; or why that is unknown; or None if it sees nothing.
+#: What a tensor depends on; or why that is unknown; or None if not on the image.
 Known: TypeAlias = State | UnknownReceptiveField | None
 
 
 class FieldTracker:
-    """What all tensors see of the picture `x`."""
+    """What all tensors depend on of the image `x`."""
 
     def __init__(self, x: Tensor) -> None:
-        state = receptive_field.picture(x.shape)
-        self._known: dict[int, dict[Any, Known]] = {storage(x): {_place(x): state}}
+        state = receptive_field.image(x.shape)
+        self._known: dict[int, dict[Any, Known]] = {storage(x): {_view(x): state}}
 
     def of(self, tensor: Tensor) -> Known:
         """What is known of `tensor`."""
@@ -37,7 +43,7 @@ class FieldTracker:
         if views is None:
             return None
         return views.get(
-            _place(tensor), UnknownReceptiveField("a view that was written to")
+            _view(tensor), UnknownReceptiveField("a view that was written to")
         )
 
     def field(self, tensor: Tensor) -> Field | None:
@@ -52,31 +58,31 @@ class FieldTracker:
     def update(
         self, func: Any, args: Sequence[Any], known: Sequence[Known], outs: list[Tensor]
     ) -> UnknownReceptiveField | None:
-        """Note what `outs` see, from what was known of the tensors among `args` before
-        `func` ran. Returns why that is unknown, if it is.
+        """Note what `outs` depend on, from what was known of the tensors among `args`
+        before `func` ran. Returns why that is unknown, if it is.
         """
         results = _follow(func, args, known, [tuple(out.shape) for out in outs])
         for out, state in zip(outs, results, strict=True):
             if state is None:
                 continue
             views = self._known.setdefault(storage(out), {})
-            if func._schema.is_mutable and views.get(_place(out)) != state:
-                # Other views of this memory may see it, or a part of it.
+            if func._schema.is_mutable and views.get(_view(out)) != state:
+                # Other views of this memory may show it, or a part of it.
                 views.update(
                     dict.fromkeys(
                         views, UnknownReceptiveField("a view that was written to")
                     )
                 )
-            views[_place(out)] = state
+            views[_view(out)] = state
         return results[0] if isinstance(results[0], UnknownReceptiveField) else None
 
 
 def storage(tensor: Tensor) -> int:
-    """The address of the memory of `tensor`, there being numbers in it or not."""
+    """The address of the memory of `tensor`, there being values in it or not."""
     return tensor.untyped_storage()._cdata
 
 
-def _place(tensor: Tensor) -> Any:
+def _view(tensor: Tensor) -> Any:
     return tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
@@ -86,33 +92,33 @@ def _follow(
     known: Sequence[Known],
     shapes: Sequence[tuple[int, ...]],
 ) -> list[Known]:
-    """What the results of `func` see."""
-    if is_blind(func):
+    """What the results of `func` depend on."""
+    if overwrites_input(func):
         known = [None, *known[1:]]
     for state in known:
         if isinstance(state, UnknownReceptiveField):
             return [state] * len(shapes)
     rules = rules_for(func, len(known))
-    ways = [(r, s) for r, s in zip(rules, known, strict=True) if isinstance(s, tuple)]
+    paths = [(r, s) for r, s in zip(rules, known, strict=True) if isinstance(s, tuple)]
     calls = [
         OperationCall(name_of(func), args, shapes, index)
         for index in range(len(shapes))
     ]
-    return [_unite(ways, call) if ways else None for call in calls]
+    return [_unite(paths, call) if paths else None for call in calls]
 
 
 def _unite(
-    ways: Sequence[tuple[Rule, State]], call: OperationCall
+    paths: Sequence[tuple[Rule, State]], call: OperationCall
 ) -> State | UnknownReceptiveField:
-    """What comes of all `ways` together, each a rule and what it begins with."""
+    """What all `paths` make together, each a rule and the state that it begins with."""
 
     def along(axis: int) -> tuple[ReceptiveWindow, ...]:
-        found = [rule(window, call) for rule, state in ways for window in state[axis]]
+        found = [rule(window, call) for rule, state in paths for window in state[axis]]
         if any(window.shape != call.shape for window in found):
             raise UnknownReceptiveField(call.name)
         return receptive_field.unite(found)
 
     try:
-        return tuple(along(axis) for axis in range(len(ways[0][1])))
+        return tuple(along(axis) for axis in range(len(paths[0][1])))
     except UnknownReceptiveField as reason:
         return reason

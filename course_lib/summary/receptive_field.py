@@ -1,11 +1,12 @@
-"""Receptive fields, followed through the operations that a network runs.
+"""Receptive fields, traced through the operations that a network runs.
 
-Along an axis of the picture, element i of a tensor sees `size` pixels, from `start` +
-`jump` * i on. A window over the tensor widens `size` and multiplies `jump`: the
-recursion of Araujo, Norris and Sim (2019), "Computing receptive fields of convolutional
-neural networks", doi:10.23915/distill.00021. Where ways meet, the widest window counts.
-Reshaping moves elements and nothing else, so a dimension is kept as its factors. What
-no rule covers is `UnknownReceptiveField`, never guessed.
+Along an axis of the image, element i of a tensor depends on `size` pixels, beginning at
+`start` + `jump` * i. A sliding window over the tensor widens `size` and multiplies
+`jump`: the recursion of Araujo, Norris and Sim (2019), "Computing receptive fields of
+convolutional neural networks", doi:10.23915/distill.00021. Where paths meet, the widest
+window counts. Reshaping moves elements and nothing else, so each dimension is
+represented by its factors. What no rule covers is `UnknownReceptiveField`, never
+guessed.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class UnknownReceptiveField(Exception):  # noqa: N818 - where a trace ends; nothing went wrong
-    """Why a receptive field cannot be followed any further."""
+    """Why a receptive field cannot be traced any further."""
 
 
 class Field(NamedTuple):
-    """A receptive field, along each axis of the picture: its size in pixels; how far
-    apart those of neighbors are, 0 if all see the same and None if it varies; the
+    """A receptive field, along each axis of the image: its size in pixels; how far
+    apart those of neighbors are, 0 if all are the same and None if it varies; the
     center of the first, 0 being the middle of the first pixel.
 
     As usual, windows count in full where they reach into the padding. Channels are not
@@ -35,34 +36,34 @@ class Field(NamedTuple):
     stride: tuple[int | None, ...]
     center: tuple[float | None, ...]
 
-    def covers(self, picture: Sequence[int]) -> bool:
-        """Whether each element sees all of a picture of this size."""
+    def covers(self, image: Sequence[int]) -> bool:
+        """Whether each element depends on all of an image of this size."""
         return all(
             stride == 0 and center is not None and abs(2 * center - n + 1) <= size - n
-            for size, stride, center, n in zip(*self, picture, strict=True)
+            for size, stride, center, n in zip(*self, image, strict=True)
         )
 
 
 class Factor(NamedTuple):
-    """`places`, each `jump` pixels behind the one before. If they are `uneven`,
+    """`positions`, each `jump` pixels after the one before. If they are `uneven`,
     that is an object for telling them from others, and `jump` the pixels from the first
     to the last.
     """
 
-    places: int
+    positions: int
     jump: int = 0
     uneven: object = None
 
     @property
     def reach(self) -> int:
-        """The pixels from the first place to the last."""
-        return self.jump if self.uneven else self.jump * (self.places - 1)
+        """The pixels from the first position to the last."""
+        return self.jump if self.uneven else self.jump * (self.positions - 1)
 
 
 @dataclass(frozen=True)
 class ReceptiveWindow:
-    """What a tensor sees along one axis: the factors of each of its dimensions, the
-    outer ones first, and the window of its first element.
+    """What a tensor depends on along one axis: the factors of each of its dimensions,
+    the outer ones first, and the window of its first element.
     """
 
     dims: tuple[tuple[Factor, ...], ...]
@@ -72,7 +73,7 @@ class ReceptiveWindow:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the tensor."""
-        return tuple(prod(factor.places for factor in dim) for dim in self.dims)
+        return tuple(prod(factor.positions for factor in dim) for dim in self.dims)
 
     @property
     def factors(self) -> list[Factor]:
@@ -84,7 +85,7 @@ class ReceptiveWindow:
         return sum(factor.reach for dim in dims for factor in self.dims[dim])
 
     def whole(self, dim: int, count: int) -> ReceptiveWindow:
-        """`count` elements, each of which sees what all along `dim` saw."""
+        """`count` elements, each of which depends on what all along `dim` did."""
         size = self.size + self.reach(dim)
         return replace(self._with(dim, Factor(count)), size=size)
 
@@ -119,7 +120,7 @@ class ReceptiveWindow:
         return replace(self.scatter(dim, count, more), size=self.size + more)
 
     def scatter(self, dim: int, count: int, less: int = 0) -> ReceptiveWindow:
-        """`count` places between the first and the last, unevenly apart."""
+        """`count` positions between the first and the last, unevenly spaced."""
         reach = self.reach(dim) - less
         return self._with(dim, Factor(count, reach, object() if reach else None))
 
@@ -130,16 +131,16 @@ class ReceptiveWindow:
         left, dims = self.factors, []
         for count in shape:
             dim: list[Factor] = []
-            while count > 1 or (not dim and left and left[0].places == 1):
+            while count > 1 or (not dim and left and left[0].positions == 1):
                 factor = left.pop(0)
-                if count % factor.places:
-                    if factor.places % count or factor.uneven:
+                if count % factor.positions:
+                    if factor.positions % count or factor.uneven:
                         raise UnknownReceptiveField("view")
-                    inner = factor.places // count
+                    inner = factor.positions // count
                     left.insert(0, Factor(inner, factor.jump))
                     factor = Factor(count, factor.jump * inner)
                 dim.append(factor)
-                count //= factor.places
+                count //= factor.positions
             dims.append(_tidy(dim))
         return replace(self, dims=tuple(dims))
 
@@ -159,7 +160,7 @@ class ReceptiveWindow:
         return replace(self, dims=tuple(dims))
 
     def join(self, other: ReceptiveWindow) -> ReceptiveWindow | None:
-        """What either sees, or None if that has not the form of a window."""
+        """What either depends on; None if that does not have the form of a window."""
         if self.dims == other.dims:
             start = min(self.start, other.start)
             stop = max(self.start + self.size, other.start + other.size)
@@ -176,9 +177,7 @@ class ReceptiveWindow:
         """The jump along `dim`, where that is one number."""
         factors = self.dims[dim] or (Factor(1),)
         if len(factors) > 1 or factors[0].uneven:
-            raise UnknownReceptiveField(
-                "a window over places that are not evenly apart"
-            )
+            raise UnknownReceptiveField("a window over unevenly spaced positions")
         return factors[0].jump
 
     def _with(self, dim: int, factor: Factor) -> ReceptiveWindow:
@@ -188,36 +187,36 @@ class ReceptiveWindow:
 
 
 def _tidy(factors: Sequence[Factor]) -> tuple[Factor, ...]:
-    """The shortest way to write the same places. One place has a jump as well: that of
-    a map which happens to be one pixel large.
+    """The shortest way to write the same positions. A single position has a jump as
+    well: that of a feature map which happens to be of one pixel.
     """
     tidy: list[Factor] = []
     for factor in factors:
         outer = tidy[-1] if tidy else None
         if (
             outer
-            and outer.jump == factor.jump * factor.places
+            and outer.jump == factor.jump * factor.positions
             and not outer.uneven
             and not factor.uneven
         ):
-            tidy[-1] = Factor(outer.places * factor.places, factor.jump)
-        elif factor.places > 1:
+            tidy[-1] = Factor(outer.positions * factor.positions, factor.jump)
+        elif factor.positions > 1:
             tidy.append(factor)
     return tuple(tidy or [factor for factor in factors if factor.jump][:1])
 
 
-#: For each axis, windows that count together: more than one where ways have met that do
-#: not run alike, as those of queries and keys until the sum over all keys.
+#: For each axis, windows that count together: more than one where paths have met that
+#: differ in their strides, as those of queries and keys until the sum over all keys.
 State: TypeAlias = tuple[tuple[ReceptiveWindow, ...], ...]
 
 
-def picture(shape: Sequence[int]) -> State:
-    """The state of the input (N, C, ...): each pixel sees itself."""
+def image(shape: Sequence[int]) -> State:
+    """The state of the input (N, C, ...): each pixel depends on itself."""
 
     def along(axis: int) -> ReceptiveWindow:
-        places = enumerate(shape)
+        dims = enumerate(shape)
         return ReceptiveWindow(
-            tuple(_tidy([Factor(n, int(d == axis))]) for d, n in places), 0, 1
+            tuple(_tidy([Factor(n, int(d == axis))]) for d, n in dims), 0, 1
         )
 
     return tuple((along(axis),) for axis in range(2, len(shape)))
@@ -239,7 +238,7 @@ def unite(windows: Iterable[ReceptiveWindow]) -> tuple[ReceptiveWindow, ...]:
 def field(state: State) -> Field:
     """The field of a state. Raises: UnknownReceptiveField if it has no single one."""
     if any(len(windows) > 1 for windows in state):
-        raise UnknownReceptiveField("ways that part")
+        raise UnknownReceptiveField("paths that diverge")
     along = [_along(window) for (window,) in state]
     return Field(
         tuple(size for size, _, _ in along),

@@ -1,4 +1,4 @@
-"""What PyTorch's operations do to what tensors see: a rule makes the window of a result
+"""What PyTorch's operations do to receptive fields: a rule makes the window of a result
 from that of one of the tensors that the operation takes.
 """
 
@@ -57,7 +57,7 @@ def is_uncounted(operation: Any) -> bool:
     return operation.namespace != "aten" or name_of(operation) in UNCOUNTED
 
 
-def is_blind(operation: Any) -> bool:
+def overwrites_input(operation: Any) -> bool:
     """Whether what an operation makes does not depend on its first tensor."""
     name = name_of(operation)
     return name in OVERWRITES_INPUT or name.startswith("new_") or name.endswith("_like")
@@ -68,7 +68,7 @@ def name_of(operation: Any) -> str:
     return operation._overloadpacket.__name__.rstrip("_")
 
 
-def _lost(_sight: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+def _lost(_window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     raise UnknownReceptiveField(call.name)
 
 
@@ -118,7 +118,7 @@ def _unbind(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
 
 
 def _pad(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
-    """Two numbers for each dimension, the last dimension first."""
+    """Two values for each dimension, the last dimension first."""
     for index, before in enumerate(call.args[1][::2]):
         dim = len(window.dims) - 1 - index
         window = window.window(dim, call.shape[dim], 1, 1, before)
@@ -152,8 +152,8 @@ def _windows(
     count = len(kernel)
     for index in range(count):
         dim = index - count
-        numbers = [_item(each, index) for each in (kernel, *more)]
-        window = window.window(dim, call.shape[dim], *numbers)
+        sizes = [_item(each, index) for each in (kernel, *more)]
+        window = window.window(dim, call.shape[dim], *sizes)
     return window
 
 
@@ -209,7 +209,7 @@ def _group_norm(window: ReceptiveWindow, _call: OperationCall) -> ReceptiveWindo
 
 
 def _batch_norm(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
-    """In evaluation a number for each channel, otherwise statistics of all pixels."""
+    """In evaluation one scale per channel, otherwise statistics of all pixels."""
     if call.args[5] is True:
         for dim in (0, *range(2, len(window.dims))):
             window = window.whole(dim, window.shape[dim])
@@ -218,8 +218,8 @@ def _batch_norm(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow
 
 def _cat(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     dim = call.arg(1, 0)
-    put = window.scatter if window.reach(dim) else window.whole
-    return put(dim, call.shape[dim])
+    place = window.scatter if window.reach(dim) else window.whole
+    return place(dim, call.shape[dim])
 
 
 def _stack(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
@@ -252,7 +252,7 @@ UNCOUNTED = {
 }
 #: Name -> the rule of every tensor.
 JOIN_RULES: dict[str, Rule] = {"cat": _cat, "stack": _stack}
-#: Name -> the rules of the first tensors; the others must not depend on the picture.
+#: Name -> the rules of the first tensors; the others must not depend on the image.
 RULES: dict[str, tuple[Rule, ...]] = {
     **_named(_same, "alias clone contiguous detach lift_fresh native_dropout _to_copy"),
     **_named(_same, "_native_batch_norm_legit_no_training _batch_norm_no_update"),

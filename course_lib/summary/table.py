@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SummaryRow(NamedTuple):
-    """One layer or one stage, for one picture."""
+    """One layer or one stage, for one image."""
 
     #: Its name in the network.
     name: str
@@ -29,9 +29,9 @@ class SummaryRow(NamedTuple):
     parameters: int
     #: Multiply-accumulates; each is two FLOPs.
     macs: int
-    #: Memory of its own that it hands on, in bytes.
+    #: Memory of its output, in bytes; 0 if that is a view or its changed input.
     activations: int
-    #: What training keeps of it, in bytes; None if unknown.
+    #: What autograd saves of it for backward, in bytes; None if unknown.
     saved_bytes: int | None
     #: Receptive field of its output, in pixels; None if unknown.
     field: Field | None
@@ -45,7 +45,7 @@ class Summary:
 
     #: The name of its class.
     name: str
-    #: The picture that was followed: (C, H, W), in pixels.
+    #: The shape of the image that was traced: (C, H, W), in pixels.
     input_size: tuple[int, ...]
     #: The children of the network, in the order in which they run.
     stages: tuple[SummaryRow, ...]
@@ -58,19 +58,19 @@ class Summary:
 
     @property
     def macs(self) -> int:
-        """The multiply-accumulates for one picture."""
+        """The multiply-accumulates for one image."""
         return sum(row.macs for row in self.stages)
 
     @property
     def activations(self) -> int:
-        """The bytes of all that layers hand on, for one picture."""
+        """The bytes of the outputs of all layers, for one image."""
         return sum(row.activations for row in self.stages)
 
     @property
     def saved_bytes(self) -> int | None:
-        """The bytes that training keeps of one picture, None if unknown."""
-        kept = [row.saved_bytes for row in self.stages if row.saved_bytes is not None]
-        return sum(kept) if len(kept) == len(self.stages) else None
+        """The bytes that autograd saves for backward, of one image; None if unknown."""
+        saved = [row.saved_bytes for row in self.stages if row.saved_bytes is not None]
+        return sum(saved) if len(saved) == len(self.stages) else None
 
     def __getitem__(self, name: str) -> SummaryRow:
         """The stage or the layer called `name`. Raises: ValueError if there is none."""
@@ -78,7 +78,7 @@ class Summary:
             if row.name == name:
                 return row
         names = ", ".join(row.name for row in self.stages)
-        raise ValueError(f"no row of the name {name!r}; the stages are {names}")
+        raise ValueError(f"no row has the name {name!r}; the stages are {names}")
 
     def __repr__(self) -> str:
         return self.table()
@@ -141,7 +141,7 @@ class Summary:
         try:
             pandas = import_module("pandas")
         except ImportError as error:
-            raise ImportError("to_pandas wants pandas: pip install pandas") from error
+            raise ImportError("to_pandas needs pandas: pip install pandas") from error
         records = [
             {
                 **{
@@ -216,7 +216,7 @@ def _times(values: Sequence[object]) -> str:
     return " x ".join(map(str, values))
 
 
-def _memory(size: int | None) -> str:
+def _size(size: int | None) -> str:
     """1500 -> "1.5 kB"."""
     if size is None:
         return "?"
@@ -234,8 +234,8 @@ def _sides(row: SummaryRow, part: str) -> str:
     return _times(values if len(set(values)) > 1 else values[:1])
 
 
-def _sees(row: SummaryRow, input_size: Sequence[int]) -> str:
-    """The receptive field, "all" where each element sees the whole picture."""
+def _receptive_field(row: SummaryRow, input_size: Sequence[int]) -> str:
+    """Its size, "all" where each element depends on the whole image."""
     if row.field and row.field.size and row.field.covers(input_size[1:]):
         return "all"
     return _sides(row, "size")
@@ -247,18 +247,18 @@ COLUMNS: dict[str, dict[str, Callable[[SummaryRow, Sequence[int]], str]]] = {
         "output shape": lambda row, _: _times(row.shape),
         "parameters": lambda row, _: f"{row.parameters:,}",
         "MACs": lambda row, _: f"{row.macs:,}",
-        "memory": lambda row, _: _memory(row.saved_bytes),
-        "receptive field": _sees,
+        "memory": lambda row, _: _size(row.saved_bytes),
+        "receptive field": _receptive_field,
     },
     "layers": {
         "layer": lambda row, _: row.name,
-        "kind": lambda row, _: row.kind,
+        "type": lambda row, _: row.kind,
         "output shape": lambda row, _: _times(row.shape),
         "parameters": lambda row, _: f"{row.parameters:,}",
         "MACs": lambda row, _: f"{row.macs:,}",
-        "output": lambda row, _: _memory(row.activations),
-        "saved": lambda row, _: _memory(row.saved_bytes),
-        "field": _sees,
+        "activations": lambda row, _: _size(row.activations),
+        "memory": lambda row, _: _size(row.saved_bytes),
+        "receptive field": _receptive_field,
         "stride": lambda row, _: _sides(row, "stride"),
         "center": lambda row, _: _sides(row, "center"),
     },

@@ -1,5 +1,5 @@
-"""A network under observation. In evaluation: what each layer computes, makes and sees.
-In training: what is kept of it for the way back.
+"""A network as it runs. In evaluation mode: what each layer computes, its output and
+its receptive field. In training mode: what autograd saves for the backward pass.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from course_lib.summary.field_tracker import FieldTracker, storage
 from course_lib.summary.receptive_field import Field, UnknownReceptiveField
 from course_lib.summary.rules import is_uncounted, name_of
 
-#: Pictures of the mini-batch in the training run; without numbers they cost nothing.
+#: Images of the mini-batch in the training run; without values they cost nothing.
 #: It is prime, so that only what grows with the batch can be divided by it.
 BATCH = 10_007
 
 
-class NoNumbersError(ValueError):
-    """An operation on the meta device whose result depends on numbers."""
+class DataDependentError(ValueError):
+    """An operation on the meta device whose result depends on values."""
 
 
 @dataclass
-class Tally:
-    """What a layer or a stage has done so far, with one picture: the fields of
+class ModuleStats:
+    """What a layer or a stage has done so far, for one image: the fields of
     `course_lib.summary.table.SummaryRow`.
     """
 
@@ -51,9 +51,9 @@ class Tally:
     parameters: int = 0
     #: Multiply-accumulates.
     macs: int = 0
-    #: Memory of its own that it handed on, in bytes.
+    #: Memory of its output, in bytes; 0 if that is a view or its changed input.
     activations: int = 0
-    #: What training keeps of it, in bytes.
+    #: What autograd saves of it for backward, in bytes.
     saved_bytes: int = 0
 
 
@@ -62,34 +62,35 @@ class RunningModule:
     """A module that has been called and has not returned."""
 
     #: Where it counts as a layer.
-    layer: Tally
+    layer: ModuleStats
     #: Where it counts as a stage, or as a part of one.
-    stage: Tally
-    #: Memory that its own operations have made: storage -> bytes.
+    stage: ModuleStats
+    #: Memory that its own operations have allocated: storage -> bytes.
     made: dict[int, int] = field(default_factory=dict)
     #: The names of these operations, in the order of their first call.
     operations: dict[str, None] = field(default_factory=dict)
     #: What the last of them made.
     last: Tensor | None = None
     #: Whether it has called no other module.
-    alone: bool = True
+    leaf: bool = True
 
     def add(
         self, what: Literal["macs", "activations", "saved_bytes"], amount: int
     ) -> None:
         """Count for the layer and for the stage."""
-        for tally in (self.layer, self.stage):
-            setattr(tally, what, getattr(tally, what) + amount)
+        for stats in (self.layer, self.stage):
+            setattr(stats, what, getattr(stats, what) + amount)
 
 
 class Tracer(TorchDispatchMode):
-    """Sees every module and every operation of `net`, and counts for `layers` and
-    `stages`, by name; "" is the net itself.
+    """Records every module and every operation of `net`, and counts for `layers` and
+    `stages`, by name; "" is the network itself.
 
     A layer is a module that calls no other, or what a module computes itself between
-    the others; a stage is what the net calls. `used` are the names of the parameters
-    and buffers that took part. `lost` and `uncounted` are the operations behind which a
-    receptive field is unknown and those of unknown cost, with the first layer of each.
+    the others; a stage is what the network calls. `used` are the names of the
+    parameters and buffers that took part. `lost` and `uncounted` are the operations
+    after which a receptive field is unknown and those of unknown cost, with the first
+    layer of each.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -97,42 +98,42 @@ class Tracer(TorchDispatchMode):
         # Imported here because it takes a quarter of a second.
         from torch.utils.flop_counter import flop_registry
 
-        self.layers: dict[str, Tally] = {}
-        self.stages: dict[str, Tally] = {}
+        self.layers: dict[str, ModuleStats] = {}
+        self.stages: dict[str, ModuleStats] = {}
         self.used: set[str] = set()
         self.lost: dict[str, str] = {}
         self.uncounted: dict[str, str] = {}
         self._formulas = flop_registry
         self._net = net
-        self._tallies = {
-            module: Tally(name, type(module).__name__)
+        self._stats = {
+            module: ModuleStats(name, type(module).__name__)
             for name, module in net.named_modules()
         }
-        self.root = RunningModule(self._tallies[net], Tally("", type(net).__name__))
+        self.root = RunningModule(self._stats[net], ModuleStats("", type(net).__name__))
         self._calls = [self.root]
         self._given: dict[int, str] = {}
         self._makers: dict[int, RunningModule] = {}
-        self._kept: set[int] = set()
+        self._saved: set[int] = set()
         self._alive: list[Tensor] = []  # or another storage might get the same address
-        self._states: FieldTracker | None = None
+        self._fields: FieldTracker | None = None
 
     def evaluate(self, x: Tensor, given: Mapping[str, Tensor]) -> None:
-        """Run `net` on `x`, with `given` in the place of its parameters and buffers."""
-        self._states = FieldTracker(x)
+        """Run `net` on `x`, with `given` instead of its parameters and buffers."""
+        self._fields = FieldTracker(x)
         with torch.no_grad():
             self._run(x, given)
 
     def train(self, x: Tensor, given: Mapping[str, Tensor]) -> None:
-        """Run `net` on `BATCH` inputs like `x`, and count what is kept."""
-        self._states = None
+        """Run `net` on `BATCH` inputs like `x`, and count what is saved."""
+        self._fields = None
         with torch.enable_grad(), saved_tensors_hooks(self._keep, lambda saved: saved):
             self._run(x.new_empty((BATCH, *x.shape[1:]), device="meta"), given)
 
     def _run(self, x: Tensor, given: Mapping[str, Tensor]) -> None:
         self._calls = [self.root]
         self._given = {storage(tensor): name for name, tensor in given.items()}
-        self._kept = {*self._given, storage(x)}
-        self._makers = dict.fromkeys(self._kept, self.root)
+        self._saved = {*self._given, storage(x)}
+        self._makers = dict.fromkeys(self._saved, self.root)
         handles = (
             register_module_forward_pre_hook(self._begin),
             register_module_forward_hook(self._end, always_call=True),
@@ -145,23 +146,23 @@ class Tracer(TorchDispatchMode):
                 handle.remove()
 
     def _begin(self, module: nn.Module, _input: Any) -> None:
-        if module not in self._tallies:  # made in the forward pass: part of its caller
+        if module not in self._stats:  # made in the forward pass: part of its caller
             return
-        layer, caller = self._tallies[module], self._calls[-1]
+        layer, caller = self._stats[module], self._calls[-1]
         stage = caller.stage
         if module is not self._net:
-            caller.alone = False
+            caller.leaf = False
             if stage is self.root.stage:
-                new = Tally(layer.name, layer.kind)
+                new = ModuleStats(layer.name, layer.kind)
                 stage = self.stages.setdefault(layer.name, new)
         self._calls.append(RunningModule(layer, stage))
 
     def _end(self, module: nn.Module, _input: Any, output: Any) -> None:
-        if module not in self._tallies:
+        if module not in self._stats:
             return
         call, outputs = self._calls.pop(), _tensors(output)
         made = sum(call.made.values())
-        if not call.alone:
+        if not call.leaf:
             self._describe(call.layer, call.last, ", ".join(call.operations))
         else:
             self._list(call)
@@ -172,21 +173,23 @@ class Tracer(TorchDispatchMode):
             self._describe(call.stage, call.last)
         elif self._calls[-1].stage is self.root.stage:
             self._describe(call.stage, next(iter(outputs), None))
-        if self._states:
+        if self._fields:
             call.add("activations", made)
 
-    def _describe(self, tally: Tally, result: Tensor | None, kind: str = "") -> None:
+    def _describe(
+        self, stats: ModuleStats, result: Tensor | None, kind: str = ""
+    ) -> None:
         """Note what came out of a layer or a stage; training only adds what is new."""
-        if result is None or not (self._states or tally.calls == 0):
+        if result is None or not (self._fields or stats.calls == 0):
             return
-        tally.kind, tally.shape = kind or tally.kind, tuple(result.shape[1:])
-        if self._states:
-            tally.calls += 1
+        stats.kind, stats.shape = kind or stats.kind, tuple(result.shape[1:])
+        if self._fields:
+            stats.calls += 1
             try:
-                tally.field = self._states.field(result)
+                stats.field = self._fields.field(result)
             except UnknownReceptiveField as reason:
-                tally.field = None
-                self.lost.setdefault(str(reason), tally.name)
+                stats.field = None
+                self.lost.setdefault(str(reason), stats.name)
 
     def _list(self, call: RunningModule) -> None:
         """Give what has run a row, behind those that ran before."""
@@ -201,7 +204,7 @@ class Tracer(TorchDispatchMode):
         del types
         call, kwargs = self._calls[-1], kwargs or {}
         tensors = _tensors((args, kwargs))
-        known = [self._states.of(tensor) for tensor in tensors] if self._states else []
+        known = [self._fields.of(tensor) for tensor in tensors] if self._fields else []
         out = self._call(func, args, kwargs, tensors)
         outs = _tensors(out)
         self.used |= {self._given.get(storage(tensor), "") for tensor in tensors}
@@ -212,15 +215,15 @@ class Tracer(TorchDispatchMode):
                 self._makers[key], call.made[key], call.last = call, size, tensor
                 call.operations[name_of(func).lstrip("_")] = None
                 self._list(call)
-        if self._states:
+        if self._fields:
             formula = self._formulas.get(func._overloadpacket)
             if formula:
                 call.add("macs", formula(*args, **kwargs, out_val=out) // 2)
                 self._list(call)
             if outs and any(state is not None for state in known):
                 if func._schema.is_mutable and outs[0] is not tensors[0]:
-                    outs.append(tensors[0])  # has numbers, which a copy stood in for
-                lost = self._states.update(func, args, known, outs)
+                    outs.append(tensors[0])  # has values, which a copy stood in for
+                lost = self._fields.update(func, args, known, outs)
                 if lost:
                     self.lost.setdefault(str(lost), call.layer.name)
                 if not formula and is_uncounted(func):
@@ -228,7 +231,7 @@ class Tracer(TorchDispatchMode):
         return out
 
     def _call(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
-        """Run an operation, of which tensors may have no numbers."""
+        """Run an operation, of which tensors may have no values."""
         if not any(tensor.is_meta for tensor in tensors):
             return func(*args, **kwargs)
         if not all(tensor.is_meta for tensor in tensors):  # made in the forward pass
@@ -236,8 +239,8 @@ class Tracer(TorchDispatchMode):
         if func is torch.ops.aten.native_batch_norm.default:
             # The same as torch has, which takes half of a run to find the shapes.
             x, training = args[0], args[5]
-            mean, deviation = x.new_empty((2, x.shape[1] if training else 0))
-            return torch.empty_like(x), mean, deviation
+            mean, std = x.new_empty((2, x.shape[1] if training else 0))
+            return torch.empty_like(x), mean, std
         try:
             if func is torch.ops.aten._local_scalar_dense.default:
                 raise NotImplementedError
@@ -245,16 +248,16 @@ class Tracer(TorchDispatchMode):
         except NotImplementedError as error:
             caller = self._calls[-1].layer.name or type(self._net).__name__
             name = name_of(func).replace("_local_scalar_dense", "item")
-            raise NoNumbersError(f"{caller} calls {name}") from error
+            raise DataDependentError(f"{caller} calls {name}") from error
 
     def _keep(self, saved: Tensor) -> Tensor:
-        """Count memory that is saved for the gradients, once and for its maker."""
+        """Count memory that is saved for backward, once and for its maker."""
         key, size = storage(saved), saved.untyped_storage().nbytes()
-        if key not in self._kept and size % BATCH == 0:
+        if key not in self._saved and size % BATCH == 0:
             if size and size % BATCH**2 == 0:
                 raise ValueError("the first dimension is not that of the mini-batch")
             self._makers.get(key, self._calls[-1]).add("saved_bytes", size // BATCH)
-        self._kept.add(key)
+        self._saved.add(key)
         return saved
 
 

@@ -1,4 +1,4 @@
-// What is on a page, for suite.py. Pictures that wait until they are near are loaded first.
+// What is on a page, for suite.py. Images that wait until they are near are loaded first.
 async () => {
   const all = (selector) => [...document.querySelectorAll(selector)];
   const images = all("img");

@@ -34,7 +34,7 @@ REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))[
 ]
 NAME = REPOSITORY["url"].rpartition("/")[2]  # GitHub serves a project under its name
 VIEWS = [(width, theme) for width in (1280, 360) for theme in ("light", "dark")]
-HEAVIEST = 1_000_000  # bytes of a page and its pictures
+HEAVIEST = 1_000_000  # bytes of a page and its images
 SEARCHES = {"shortcut": "resnet.html", "bottleneck": "resnet.html"}
 
 

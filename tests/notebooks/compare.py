@@ -1,4 +1,4 @@
-"""What counts as the same output: text exactly, numbers within a band, pictures as
+"""What counts as the same output: text exactly, numbers within a band, images as
 the eye sees them. Each function says why not, or None.
 """
 
@@ -36,7 +36,7 @@ PLAIN = str.maketrans("\u2212", "-", ",_\u00a0\u2009\u202f")
 #: How a value is shown beside `text/plain`. A band is for it, too.
 RICH = ("text/html", "text/latex", "text/markdown")
 
-#: A picture differs if a block of so many pixels a side is brighter or darker by so
+#: An image differs if a block of so many pixels a side is brighter or darker by so
 #: much, of 1: antialiasing and a shift by one pixel stay below. Or if all of it is.
 BLOCK, LOCAL, GLOBAL = 24, 0.055, 0.02
 
@@ -80,7 +80,7 @@ def active(outputs):
 def difference(stored, new, band=None, measured=False):
     """Why the outputs `new` are not the `stored` ones; None if they are.
 
-    With a `band`, numbers may differ; a picture that is `measured` may, but in size.
+    With a `band`, numbers may differ; an image that is `measured` may, but in size.
     """
     expected, got = parts(stored), parts(new)
     kinds = [kind for kind, _ in expected], [kind for kind, _ in got]
@@ -90,7 +90,7 @@ def difference(stored, new, band=None, measured=False):
         return f"other outputs\nexpected {kinds[0]}\ngot      {kinds[1]}"
     for (kind, left), (_, right) in zip(expected, got, strict=True):
         if kind in ("image/png", "image/jpeg"):
-            why = picture_difference(left, right, measured)
+            why = image_difference(left, right, measured)
         elif band is not None and kind == banded(stored):
             why = number_difference(left, right, band)
         elif band is not None and kind in RICH and banded(stored) == "text/plain":
@@ -203,11 +203,11 @@ def _lines(text):
     return [line for line in text.splitlines() if NUMBER.search(line)]
 
 
-def picture_difference(left, right, measured=False):
-    """How one picture differs from another to the eye, or, if it shows what was
+def image_difference(left, right, measured=False):
+    """How one image differs from another to the eye, or, if it shows what was
     `measured`, in its size.
     """
-    left, right = _picture(left), _picture(right)
+    left, right = _image(left), _image(right)
     if left.size != right.size:
         return f"other size\nexpected {left.size} pixels\ngot      {right.size}"
     if measured:
@@ -216,17 +216,17 @@ def picture_difference(left, right, measured=False):
     if apart.max() > LOCAL or apart.mean() > GLOBAL:
         row, column = np.unravel_index(apart.max(2).argmax(), apart.shape[:2])
         return (
-            f"the picture changed, most around pixel ({column * BLOCK}, {row * BLOCK})"
+            f"the image changed, most around pixel ({column * BLOCK}, {row * BLOCK})"
             f"\nby {apart.max():.2f}, the band is {LOCAL}"
             f"\non average by {apart.mean():.4f}, the band is {GLOBAL}"
         )
     return None
 
 
-def _picture(content):
+def _image(content):
     return Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
 
 
-def _blocks(picture):
+def _blocks(image):
     """The mean color of each block of pixels."""
-    return np.asarray(picture.reduce(BLOCK), dtype=float) / 255
+    return np.asarray(image.reduce(BLOCK), dtype=float) / 255

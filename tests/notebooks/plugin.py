@@ -9,8 +9,8 @@ are three kinds of cell:
 - exact, unless it says otherwise;
 - approximate, with ``band: 0.02`` in its metadata, or a band for each number, or for
   each line by its name (`tests.notebooks.compare.bands`); ``runs`` says from how many
-  runs the band was computed (proofs/calibrate.py). The tag ``measured`` is for a
-  picture of measurements, of which only the size is compared, as in a cell with a band;
+  runs the band was computed (proofs/calibrate.py). The tag ``measured`` is for an
+  image of measurements, of which only the size is compared, as in a cell with a band;
 - unchecked, with the tag ``nbval-ignore-output``: it must not raise, and has outputs if
   it had some.
 

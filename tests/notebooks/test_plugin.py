@@ -23,8 +23,8 @@ from tests.notebooks.compare import (
     active,
     bands,
     difference,
+    image_difference,
     number_difference,
-    picture_difference,
     values,
 )
 
@@ -143,10 +143,10 @@ def figure(values, dpi=200, **style):
 
 
 def shifted(content):
-    """The picture, moved by a pixel: what another release of Matplotlib may do."""
-    picture = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
-    moved = Image.new("RGB", picture.size, "white")
-    moved.paste(picture, (1, 1))
+    """The image, moved by a pixel: what another release of Matplotlib may do."""
+    image = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
+    moved = Image.new("RGB", image.size, "white")
+    moved.paste(image, (1, 1))
     file = io.BytesIO()
     moved.save(file, "png")
     return base64.b64encode(file.getvalue()).decode()
@@ -160,16 +160,14 @@ VALUES = (0.1, 0.5, 0.7, 0.8)
     [
         (figure(VALUES), False, None),
         (shifted(figure(VALUES)), False, None),
-        (figure((0.1, 0.5, 0.75, 0.8)), False, "the picture changed"),
-        (figure(VALUES, linestyle="--"), False, "the picture changed"),
+        (figure((0.1, 0.5, 0.75, 0.8)), False, "the image changed"),
+        (figure(VALUES, linestyle="--"), False, "the image changed"),
         (figure((0.1, 0.5, 0.75, 0.8)), True, None),
         (figure(VALUES, dpi=100), True, "other size"),
     ],
 )
-def test_pictures(new, measured, why):
-    assert re.match(
-        why or "None", str(picture_difference(figure(VALUES), new, measured))
-    )
+def test_images(new, measured, why):
+    assert re.match(why or "None", str(image_difference(figure(VALUES), new, measured)))
 
 
 def shown(**data):
@@ -223,7 +221,7 @@ figure, axes = plt.subplots(figsize=(6.4, 3.6), dpi=200)
 axes.plot({values})
 plt.show()"""
 SIZE = "<Figure size 1280x720 with 1 Axes>"
-PICTURE = {"image/png": figure(VALUES), "text/plain": SIZE}
+IMAGE = {"image/png": figure(VALUES), "text/plain": SIZE}
 RUN_ANEW = "make notebooks NAMES=cases"
 RAISED = new_output("error", ename="ZeroDivisionError", evalue="division by zero")
 SKIPPED = "SKIPPED"
@@ -257,9 +255,9 @@ CASES = {
         {"band": 0.01},
         "-precision 0.905",
     ),
-    "beside a picture": (
+    "beside an image": (
         f"print('a', 0.9, 'b', 0.5)\n{DRAW.format(values=[1, 2, 0])}",
-        ["a 0.9 b 0.7\n", PICTURE],
+        ["a 0.9 b 0.7\n", IMAGE],
         {"band": [0.1, 0.3]},
         None,
     ),
@@ -307,17 +305,17 @@ CASES = {
         {"tags": ["nbval-ignore-output"]},
         "could run in a browser: <b onclick= in text/html",
     ),
-    "picture": (DRAW.format(values=VALUES), PICTURE, {}, None),
-    "other picture": (DRAW.format(values=[1, 2, 0]), PICTURE, {}, "picture changed"),
+    "image": (DRAW.format(values=VALUES), IMAGE, {}, None),
+    "other image": (DRAW.format(values=[1, 2, 0]), IMAGE, {}, "image changed"),
     "measured": (
         DRAW.format(values=[1, 2, 0]),
-        PICTURE,
+        IMAGE,
         {"tags": ["measured"]},
         None,
     ),
     "measured, size": (
         DRAW.format(values=VALUES).replace("200", "100"),
-        PICTURE,
+        IMAGE,
         {"tags": ["measured"]},
         "other size",
     ),
