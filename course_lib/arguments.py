@@ -51,16 +51,16 @@ def check_one_of(accepted: tuple[str, ...], **values: str) -> None:
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
-    """`value` as Python's int: a whole number of Python, NumPy or PyTorch.
+    """`value` as Python's int: an integer of Python, NumPy or PyTorch.
 
     Raises: ValueError for anything else, True and 2.0 among it, and below `least`.
     """
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise ValueError(f"{name} must be a whole number, got {value!r}") from error
+        raise ValueError(f"{name} must be an integer, got {value!r}") from error
     if isinstance(value, bool):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
+        raise ValueError(f"{name} must be an integer, got {value!r}")
     if least is not None and number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
@@ -90,9 +90,9 @@ def check_batches(
     try:
         which, shards = (whole("shard", each) for each in shard)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"shard must be (i, n), two whole numbers, got {shard!r}"
-        ) from (error)
+        raise ValueError(f"shard must be (i, n), two integers, got {shard!r}") from (
+            error
+        )
     if not 0 <= which < shards:
         raise ValueError(f"shard must be (i, n) with 0 <= i < n, got {shard}")
     return (

@@ -192,7 +192,7 @@ def _check_occlusion(x: Tensor, size: int, **least_one: int) -> tuple[int, int]:
     """The height and width of the one image `x`, in which a square of `size` fits."""
     if x.dim() not in (3, 4) or (x.dim() == 4 and len(x) != 1):
         raise ValueError(
-            f"x must be one picture, (C, H, W) or (1, C, H, W), got {tuple(x.shape)}"
+            f"x must be one image, (C, H, W) or (1, C, H, W), got {tuple(x.shape)}"
         )
     height, width = x.shape[-2:]
     if not 1 <= size <= min(height, width):

@@ -144,7 +144,7 @@ SIZES = [0, -3, 2.5, 2.0, True, "ten", None, [10], NAN, np.float64(3)]
 FAULTY = {
     # Settings.
     **{
-        f"epochs={value!r}": (settings(epochs=value), "epochs must be a whole number")
+        f"epochs={value!r}": (settings(epochs=value), "epochs must be an integer")
         for value in (0, -1, 1.5, True, None, "3", NAN, INF, [1], np.float64(2))
     },
     **{
@@ -152,7 +152,10 @@ FAULTY = {
         for value in (0, -0.1, NAN, INF, -INF, "0.1", None, True, [0.1], 1j)
     },
     **{
-        f"batch_size={value!r}": (settings(batch_size=value), "batch_size must be a wh")
+        f"batch_size={value!r}": (
+            settings(batch_size=value),
+            "batch_size must be an in",
+        )
         for value in (0, -8, 12.5, True, None, "128", (16,))
     },
     **{
@@ -174,11 +177,11 @@ FAULTY = {
         for value in (-0.1, 1.1, NAN, "0.1", None)
     },
     **{
-        f"size={value!r}": (settings(size=value), "size must be None or a whole number")
+        f"size={value!r}": (settings(size=value), "size must be None or an integer")
         for value in (0, -28, 28.5, (28, 28), "28", True)
     },
     **{
-        f"seed={value!r}": (settings(seed=value), "seed must be a whole number")
+        f"seed={value!r}": (settings(seed=value), "seed must be an integer")
         for value in (-1, 2**32, 0.5, None, "0", True)
     },
     **{
@@ -326,7 +329,7 @@ FAULTY = {
     **{
         f"batches with seed {value!r}": (
             lambda value=value: next(split().batches(4, seed=value)),
-            "seed must be a whole number",
+            "seed must be an integer",
         )
         for value in (0.5, "0", NAN)
     },

@@ -53,15 +53,15 @@ REAL = ["0.1", True, float("nan"), float("inf"), -float("inf"), None, 10**400, 1
 @pytest.mark.parametrize(
     ("name", "words", "bad"),
     [
-        ("epochs", "a whole number of at least 1", [0, -3, *WHOLE]),
+        ("epochs", "an integer of at least 1", [0, -3, *WHOLE]),
         ("lr", "a finite number above 0", [0, -0.1, *REAL]),
-        ("batch_size", "a whole number of at least 1", [0, -1, *WHOLE]),
+        ("batch_size", "an integer of at least 1", [0, -1, *WHOLE]),
         ("momentum", "0 or in [0.05, 0.95)", [-0.1, 0.01, 0.95, 1, *REAL]),
         ("weight_decay", "a finite number of at least 0", [-1e-9, *REAL]),
         ("label_smoothing", "in [0, 1]", [-0.1, 1.1, *REAL]),
         ("augment", "True or False", [0, 1, "True", None, np.int64(1)]),
-        ("size", "None or a whole number of at least 1", [0, *WHOLE[:5]]),
-        ("seed", "a whole number in [0, 2**32)", [-1, 2**32, *WHOLE]),
+        ("size", "None or an integer of at least 1", [0, *WHOLE[:5]]),
+        ("seed", "an integer in [0, 2**32)", [-1, 2**32, *WHOLE]),
     ],
 )
 def test_what_a_field_cannot_be(name, words, bad):

@@ -139,7 +139,7 @@ def found(name, text):
     """The same of a file by its name, but what it quotes: where, and what to write."""
     quoted = [plain(phrase) for file, phrase, _ in QUOTED if file == name]
     if name == GLOSSARY:
-        text = re.sub(r"\(British: [^)]*", lambda m: "\n" * m[0].count("\n"), text)
+        text = re.sub(r"\(British:\s[^)]*", lambda m: "\n" * m[0].count("\n"), text)
     for match, instead in matches(text):
         start, end, around = *match.span(), match.string
         if not any(

@@ -80,15 +80,15 @@ class Settings:
 
 #: Field -> its type, what its value has to be, and the same as a predicate.
 _RULES: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
-    "epochs": (int, "a whole number of at least 1", lambda x: x >= 1),
+    "epochs": (int, "an integer of at least 1", lambda x: x >= 1),
     "lr": (float, "a finite number above 0", lambda x: x > 0),
-    "batch_size": (int, "a whole number of at least 1", lambda x: x >= 1),
+    "batch_size": (int, "an integer of at least 1", lambda x: x >= 1),
     "momentum": (float, "0 or in [0.05, 0.95)", lambda x: x == 0 or 0.05 <= x < 0.95),
     "weight_decay": (float, "a finite number of at least 0", lambda x: x >= 0),
     "label_smoothing": (float, "in [0, 1]", lambda x: 0 <= x <= 1),
     "augment": (bool, "True or False", lambda _: True),
-    "size": (int, "None or a whole number of at least 1", lambda x: x >= 1),
-    "seed": (int, "a whole number in [0, 2**32)", lambda x: 0 <= x < SEEDS),
+    "size": (int, "None or an integer of at least 1", lambda x: x >= 1),
+    "seed": (int, "an integer in [0, 2**32)", lambda x: 0 <= x < SEEDS),
 }
 
 

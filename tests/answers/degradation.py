@@ -248,7 +248,7 @@ WRONG = {
             lambda a, b: FINE if at(-1)(a, b) == FINE else WORSE,
             "training error is lower",
         ),
-        (lambda shallow, deep: deep[0][-1] > shallow[0][-1], "a text is wanted"),
+        (lambda shallow, deep: deep[0][-1] > shallow[0][-1], "a string is wanted"),
     ],
     "degradation.powers_of_ten": [
         (lambda: (33, 13, 0), "about its root"),
