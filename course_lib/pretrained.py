@@ -109,7 +109,8 @@ def torchvision_names(net: Network) -> dict[str, str]:
         if module not in modules:
             raise ValueError(
                 f"torchvision has no counterpart of this {type(net).__name__}: nothing"
-                f" there is its {name!r}"
+                f" there is its {name!r}, as far as the rules in"
+                " course_lib/pretrained.py know"
             )
         names[name] = f"{modules[module]}.{entry}"
     return names

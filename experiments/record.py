@@ -8,10 +8,10 @@ has changed: `experiments.reach` finds what that is.
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -81,8 +81,8 @@ class Experiment:
         rows = self.rows()
         return [row for row in rows if row["code"] != self.fingerprint(row, code)]
 
-    def run(self) -> None:
-        """Measure what is missing or stale."""
+    def run(self, values: Iterable[str] = ()) -> None:
+        """Measure what is missing or stale of the rows whose keys have all `values`."""
         code, here, commit = Code(ROOT), where(), commits.head(ROOT)
         stale = self.stale(code)
         have = [
@@ -90,7 +90,8 @@ class Experiment:
             for row in self.rows()
             if row not in stale
         ]
-        todo = [key for key in self.keys if key | here not in have]
+        wanted = [key for key in self.keys if {*values} <= {*key.values()}]
+        todo = [key for key in wanted if key | here not in have]
         # Now, and not after hours in which someone may have changed a file.
         stamps = [self.fingerprint(key, code) for key in todo]
         bar = tqdm(todo, desc=f"{self.table}, {here['processor']}", unit="row")
@@ -163,8 +164,23 @@ def measured_at(experiment: Experiment, row: Row) -> str:
 
 
 def main(experiment: Experiment) -> None:
-    """Run `experiment`; with ``--stale``, only say which of its rows are stale."""
-    if "--stale" in sys.argv:
+    """Run `experiment`, or those of its rows that are named; with ``--stale``, only say
+    which of its rows are stale.
+    """
+    table = experiment.table
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments.{table}",
+        description=f"Measure what is missing or stale in book/results/{table}.csv.",
+    )
+    parser.add_argument(
+        "values", nargs="*", metavar="VALUE", help='of a key, such as "ResNet small"'
+    )
+    parser.add_argument("--stale", action="store_true", help="only list stale rows")
+    arguments = parser.parse_args()
+    if arguments.stale:
         print("\n".join(stale_lines(experiment)) or "nothing is stale")
-    else:
-        experiment.run()
+        return
+    known = {value for key in experiment.keys for value in key.values()}
+    if unknown := sorted({*arguments.values} - known):
+        parser.error(f"no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    experiment.run(arguments.values)

@@ -201,7 +201,8 @@ def in_notebook(path):
                 "band",
                 f"the band of cell {cell.id} is of {cell.metadata.get('runs', 0)} runs;"
                 f" run: python -m proofs.calibrate {path.stem} &&"
-                f" python -m proofs.calibrate --write {path.stem}",
+                f" python -m proofs.calibrate --write {path.stem}"
+                f" && make notebooks NAMES={path.stem}",
             )
 
 

@@ -16,11 +16,11 @@ from tools.new_chapter import FILES, WORD, Chapter, check_name, plan, write
 ROOT = Path(__file__).parents[1]
 
 CHAPTER = Chapter(
-    "squeezenet",
-    "SqueezeNet",
-    torchvision="squeezenet1_0",
+    "mnasnet",
+    "MNASNet",
+    torchvision="mnasnet0_5",
     paper="1602.07360",
-    title="SqueezeNet: AlexNet-level accuracy with 50x fewer parameters",
+    title="MNASNet: AlexNet-level accuracy with 50x fewer parameters",
     authors="Iandola, Forrest N. and Han, Song",
     question="how small can it be?",
 )
@@ -37,7 +37,7 @@ def tree(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["", "SqueezeNet", "1x1", "dense-net", "class", "a b"])
+@pytest.mark.parametrize("name", ["", "MNASNet", "1x1", "dense-net", "class", "a b"])
 def test_what_is_no_name(name):
     with pytest.raises(ValueError, match=f"lower-case letters, .*; got '{name}'"):
         check_name(ROOT, name)
@@ -59,15 +59,15 @@ def test_a_name_that_is_taken(name, file):
 
 @pytest.mark.parametrize("cls", ["Squeeze", "Squeeze Net", "squeeze-net"])
 def test_a_class_that_the_word_does_not_lead_to(cls):
-    with pytest.raises(ValueError, match=f"'squeezenet' in capitals .*; got '{cls}'"):
+    with pytest.raises(ValueError, match=f"'mnasnet' in capitals .*; got '{cls}'"):
         plan(ROOT, replace(CHAPTER, cls=cls))
 
 
 def test_nothing_is_overwritten(tree):
     made = plan(tree, CHAPTER)
-    (tree / "book/exercises/squeezenet.md").write_text("mine")
+    (tree / "book/exercises/mnasnet.md").write_text("mine")
     before = {path: path.read_bytes() for path in made if path.exists()}
-    with pytest.raises(ValueError, match="is taken: there is book/exercises/squeeze"):
+    with pytest.raises(ValueError, match="is taken: there is book/exercises/mnas"):
         write(tree, CHAPTER)
     assert {path: path.read_bytes() for path in made if path.exists()} == before
 
@@ -94,17 +94,17 @@ def test_a_list_that_has_another_form(tree, file, old, why):
     path.write_text(path.read_text().replace(old, "else"))
     with pytest.raises(ValueError, match=why):
         write(tree, CHAPTER)
-    assert not (tree / "course_lib/squeezenet.py").exists()
+    assert not (tree / "course_lib/mnasnet.py").exists()
 
 
 def test_the_catalog_gets_a_family_and_two_networks():
     text = (ROOT / "course_lib/catalog.py").read_text()
     made = new_chapter.into_catalog(text, CHAPTER.values())
-    added = [line for line in made.splitlines() if "Squeeze" in line]
-    assert added[0] == "from course_lib.squeezenet import SqueezeNet"
-    assert made.count("SQUEEZENETS") == 4  # itself, among all, and of two networks
-    assert made.count('    "SqueezeNet": CatalogEntry(') == 1
-    assert made.count('    "SqueezeNet small": CatalogEntry(') == 1
+    added = [line for line in made.splitlines() if "MNAS" in line]
+    assert added[0] == "from course_lib.mnasnet import MNASNet"
+    assert made.count("MNASNETS") == 4  # itself, among all, and of two networks
+    assert made.count('    "MNASNet": CatalogEntry(') == 1
+    assert made.count('    "MNASNet small": CatalogEntry(') == 1
     compile(made, "catalog.py", "exec")
     for table in ("NETWORKS", "FAMILIES"):
         other = text.replace(table, "OTHERS")
@@ -140,11 +140,11 @@ def test_without_a_paper_what_is_missing_is_marked(tree):
 
 
 def test_the_network_of_torchvision():
-    assert new_chapter.of_torchvision("squeezenet") == ("SqueezeNet", "squeezenet1_0")
+    assert new_chapter.of_torchvision("mnasnet") == ("MNASNet", "mnasnet0_5")
     assert new_chapter.of_torchvision("lenet") == ("", "")
 
 
-@pytest.mark.parametrize("cls", ["Tiny", "SqueezeNet", "EfficientNetV2OfTheThird"])
+@pytest.mark.parametrize("cls", ["Tiny", "MNASNet", "EfficientNetV2OfTheThird"])
 def test_what_it_writes_is_clean(tree, cls):
     name = cls.lower()
     made = write(tree, replace(CHAPTER, name=name, cls=cls))
@@ -177,15 +177,15 @@ def run(tree, *command):
 def test_what_it_writes_passes_its_tests(tree):
     write(tree, CHAPTER)
     options = ["-q", "-p", "no:nbval", "-p", "no:hypothesispytest", "-p", "no:anyio"]
-    done = run(tree, "pytest", *options, "tests/test_squeezenet.py")
+    done = run(tree, "pytest", *options, "tests/test_mnasnet.py")
     assert done.returncode == 0, done.stdout
     code = """import course_lib
 from course_lib.checks import check
-from answers.squeezenet import RIGHT, WRONG
+from answers.mnasnet import RIGHT, WRONG
 assert course_lib.__file__.startswith({tree!r}), course_lib.__file__
-assert all(check("squeezenet.weights", f).passed for f in RIGHT["squeezenet.weights"])
-for wrong, hint in WRONG["squeezenet.weights"]:
-    assert hint in repr(check("squeezenet.weights", wrong)), hint
+assert all(check("mnasnet.weights", f).passed for f in RIGHT["mnasnet.weights"])
+for wrong, hint in WRONG["mnasnet.weights"]:
+    assert hint in repr(check("mnasnet.weights", wrong)), hint
 """
     (tree / "answers").symlink_to(tree / "tests/answers")
     (tree / "look.py").write_text(code.format(tree=str(tree)))
@@ -196,23 +196,23 @@ for wrong, hint in WRONG["squeezenet.weights"]:
 @pytest.mark.slow
 def test_what_it_writes_has_types(tree):
     write(tree, CHAPTER)
-    done = run(tree, "mypy", "course_lib/squeezenet.py", "course_lib/checks/keys")
+    done = run(tree, "mypy", "course_lib/mnasnet.py", "course_lib/checks/keys")
     assert done.returncode == 0, done.stdout
 
 
 def test_command(tree, monkeypatch, capsys):
     monkeypatch.setattr(new_chapter, "ROOT", tree)
-    command = ["new_chapter.py", "squeezenet", "--class", "", "--paper", "1602.07360"]
+    command = ["new_chapter.py", "mnasnet", "--class", "", "--paper", "1602.07360"]
     monkeypatch.setattr(sys, "argv", command)
     new_chapter.main()
     said = capsys.readouterr().out
-    assert "course_lib/squeezenet.py\n" in said
-    assert "make try NAME=squeezenet\n" in said
+    assert "course_lib/mnasnet.py\n" in said
+    assert "make try NAME=mnasnet\n" in said
     count = sum(
         path.read_text().count(WORD)
         for folder in ("course_lib", "tests", "book")
-        for path in (tree / folder).rglob("squeezenet.*")
+        for path in (tree / folder).rglob("mnasnet.*")
     )
     assert count
-    with pytest.raises(SystemExit, match="the name 'squeezenet' is taken"):
+    with pytest.raises(SystemExit, match="the name 'mnasnet' is taken"):
         new_chapter.main()

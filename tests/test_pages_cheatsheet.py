@@ -36,9 +36,10 @@ def test_receptive_fields_that_are_known():
 def test_every_row_has_everything():
     for idea in IDEAS.values():
         for text in (idea.why, idea.what, idea.how):
-            assert not text[0].islower()
-            assert not text.endswith(".")
-            assert len(text) < 120  # or it would not fit on a page
+            to_do = f"IDEAS in course_lib/pages/cheatsheet.py, {idea.example}: {text!r}"
+            assert not text[0].islower(), f"{to_do} begins with a capital"
+            assert not text.endswith("."), f"{to_do} ends without a full stop"
+            assert len(text) < 120, f"{to_do} is too long for the page"
     assert [entry.year for entry in SHEET.values()] == sorted(
         entry.year for entry in SHEET.values()
     )

@@ -48,9 +48,12 @@ def test_a_chapter_takes_less_than_a_minute_as_it_says(text):
     """Of one core, as recorded."""
     content = " ".join(text.read_text(encoding="utf-8").split())
     assert "All of it runs in less than a minute on two cores" in content
-    assert SECONDS[f"book/{text.stem}.ipynb"] < 60
+    seconds = SECONDS.get(f"book/{text.stem}.ipynb")
+    assert seconds, f"{text.stem} was not timed; run, on an idle machine: make times"
+    assert seconds < 60, f"{text.stem} takes {seconds} s: shorten its quick run"
 
 
 def test_every_notebook_was_timed():
     found = [*BOOK.glob("*.ipynb"), *(BOOK / "solutions").glob("*.ipynb")]
-    assert {*SECONDS} == {path.relative_to(BOOK.parent).as_posix() for path in found}
+    names = {path.relative_to(BOOK.parent).as_posix() for path in found}
+    assert {*SECONDS} == names, "run, on an idle machine: make times"

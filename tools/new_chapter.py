@@ -49,18 +49,20 @@ STEPS = """\
 
 1. The network, until it is the paper's: course_lib/{name}.py, tests/test_{name}.py
        make try NAME={name}
-2. Its line in course_lib/catalog.py: variants, settings, torchvision's name. Then, on a
-   machine that does nothing else,
-       python -m tools.explorer && python -m experiments.accuracy
+2. Its entries in course_lib/catalog.py: variants, settings, torchvision's name (and
+   whose name is whose, in course_lib/pretrained.py); a block with branches is added to
+   `plan` in course_lib/summary/explorer.py, or explored=False. Its idea, in IDEAS of
+   course_lib/pages/cheatsheet.py. Then, on a machine that does nothing else,
+       python -m tools.explorer && python -m experiments.accuracy "{cls} small"
 3. The chapter: book/{name}.md, and a line for each new term in book/glossary.md. Then
    it, and the pages that show all networks:
        make notebooks NAMES="{name} comparison cheatsheet"
 4. More exercises, five or so in all, with checks and answers: book/exercises/{name}.md,
    course_lib/checks/keys/{name}.py, tests/answers/{name}.py
        make exercises NAMES={name}
-5. The band of the training cell, from runs:
+5. The band of the training cell, from runs, and the notebook's time:
        python -m proofs.calibrate {name} && python -m proofs.calibrate --write {name}
-       make notebooks
+       make notebooks && make times
 6. All that is missing, at once, and then everything:
        python -m pytest tests/test_chapters.py -k {name}
        make test"""
@@ -348,7 +350,7 @@ def main() -> None:
         print(path.relative_to(ROOT))
     count = sum(text.count(WORD) for text in made.values())
     print()
-    print(STEPS.format(name=arguments.name, word=WORD, count=count))
+    print(STEPS.format(name=arguments.name, word=WORD, count=count, cls=given["cls"]))
 
 
 if __name__ == "__main__":

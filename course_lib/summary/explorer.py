@@ -96,7 +96,8 @@ def plan(module: nn.Module) -> list[Step]:
         return []
     raise ValueError(
         f"no plan is known for {module!r}: add what it computes to `plan` in"
-        " course_lib/summary/explorer.py, or leave its network out of the explorer"
+        " course_lib/summary/explorer.py, or write explored=False in its entry of the"
+        " catalog"
     )
 
 
