@@ -2,7 +2,9 @@ import copy
 import os
 import re
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ from course_lib import (
     fit,
     runtime,
 )
-from course_lib.data import FashionMNIST
+from course_lib.data import FashionMNIST, normalize
 from course_lib.training import loop
 from course_lib.training.processes import Processes
 
@@ -284,3 +286,30 @@ def test_compiled(sample):
     compiled, b = trained(sample, epochs=1, runtime=RUN_ON, compiled=True)
     assert a.losses == pytest.approx(b.losses, rel=1e-3)
     assert list(plain.state_dict()) == list(compiled.state_dict())
+
+
+@pytest.mark.parametrize("seed", [*np.arange(3, 5), torch.tensor(3), np.uint8(3)])
+def test_a_seed_of_numpy_is_a_seed(sample, seed):
+    ours, plain = (
+        torch.cat([y for _, y in sample.train.batches(100, seed=each)])
+        for each in (seed, int(seed))
+    )
+    assert torch.equal(ours, plain)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images(sample):
+    """Of three images in batches of two and one; the steps are next to nothing."""
+    few = Split(sample.train.images[:3], sample.train.labels[:3])
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
+    before = copy.deepcopy(net)
+    settings = Settings(
+        epochs=1, batch_size=2, lr=1e-30, momentum=0, weight_decay=0, label_smoothing=0
+    )
+    here = runtime("cpu", "float64")
+    data = replace(sample, train=few)
+    history = fit(net, data, settings, runtime=here, progress=False)
+    want = nn.functional.cross_entropy(
+        before(normalize(few.images).double()), few.labels
+    ).item()
+    assert history.epochs[0].train_loss == pytest.approx(want, abs=1e-6)

@@ -2,6 +2,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -268,3 +269,14 @@ def test_a_folder_without_the_right_to_write(path, sample, monkeypatch):
     monkeypatch.setattr(Path, "touch", refused)
     with pytest.raises(ValueError, match=r"run\.pt cannot be written: .*denied"):
         fit(LeNet("small"), sample, SHORT, checkpoint=path, progress=False)
+
+
+def test_a_learning_rate_from_numpy_can_be_read_again(path, sample):
+    settings = Settings(epochs=1, batch_size=200, lr=np.logspace(-3, -1, 3)[1])
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        net = LeNet("small")
+        runs.append(fit(net, sample, settings, checkpoint=path, progress=False))
+    assert runs[0].losses == runs[1].losses
+    assert len(runs[1].epochs) == 1

@@ -34,3 +34,15 @@ def test_plots():
     assert smooth.get_ydata() == pytest.approx([1.75, 1.25, 1.1, 1.1, 0.9])
     assert smooth.get_xdata()[[0, -1]] == pytest.approx([2 / 3, 2])
     plt.close(figure)
+
+
+def test_a_short_run_is_drawn_too():
+    figure, axes = plt.subplots()
+    History([Epoch(1.5, Score(1.25, 0.5), 2.0)], [3.0, 2.0, 1.0]).plot_losses(
+        axes, "net"
+    )
+    (line,) = axes.lines
+    assert line.get_ydata().tolist() == [2.5, 1.5]
+    with pytest.raises(ValueError, match="no batch yet"):
+        History().plot_losses(axes, "net")
+    plt.close(figure)

@@ -165,7 +165,7 @@ def _outputs(net: nn.Module, x: Tensor, runtime: Runtime, name: str) -> Any:
         for key, value in (*net.named_parameters(), *net.named_buffers())
     }
     modes = {module: module.training for module in net.modules()}
-    devices = [runtime.device] if runtime.device.type == "cuda" else []
+    devices = [runtime.device] if torch.cuda.is_initialized() else []
     net.train(name == "train")
     try:
         with torch.random.fork_rng(devices), torch.no_grad(), runtime.autocast():
