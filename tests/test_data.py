@@ -2,6 +2,7 @@ import contextlib
 import gzip
 import http.server
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import course_lib.data.files as files_module
-from course_lib.data import MEAN, STD, DataError, Split, fashion_mnist, move
+from course_lib.data import CLASSES, MEAN, STD, DataError, Split, fashion_mnist, move
 from course_lib.data.files import FILES
 
 LABELS = "t10k-labels-idx1-ubyte"
@@ -483,3 +485,18 @@ def test_parts_are_the_batches_and_augmented_alike(sample, parts):
 def test_a_part_that_is_none(sample, part):
     with pytest.raises(ValueError, match=r"0 <= i < n, got \(.*\)"):
         next(sample.train.batches(32, shard=part))
+
+
+def test_names_of_the_classes_are_those_of_the_data():
+    """In the data's own README, where Debian's package is, and in torchvision."""
+    documented = [torchvision.datasets.FashionMNIST.classes]
+    readme = Path("/usr/share/doc/dataset-fashion-mnist/README.md.gz")
+    if readme.exists():
+        text = gzip.decompress(readme.read_bytes()).decode()
+        rows = re.findall(r"^\| *(\d) *\| *([\w /-]+?) *\|", text, flags=re.MULTILINE)
+        documented.append([name for _, name in rows])
+        assert [int(number) for number, _ in rows] == list(range(10))
+    for names in documented:
+        assert [each.lower().removesuffix("/top") for each in names] == [
+            each.lower() for each in CLASSES
+        ]
