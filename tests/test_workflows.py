@@ -55,3 +55,13 @@ def test_the_gpu_comes_first():
     first, *_ = workflow["jobs"]["notebooks"]["steps"]
     assert "nvidia-smi" in first["run"]
     assert "exit 1" in first["run"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_expressions_call_functions_that_github_has(path):
+    """`canceled()`, with one l, would only fail there."""
+    known = {"always", "cancelled", "contains", "failure", "fromJSON", "hashFiles"}
+    known |= {"endsWith", "format", "join", "startsWith", "success", "toJSON"}
+    expressions = re.findall(r"\$\{\{(.*?)\}\}", path.read_text())
+    called = {name for each in expressions for name in re.findall(r"\b(\w+)\(", each)}
+    assert called <= known, f"{path.name}: GitHub has no {called - known}"
