@@ -1,7 +1,7 @@
 """Rows of an experiment on a sample of the data: what `experiments.confirm` runs, in a
 process of its own, in the tree of any commit.
 
-    cd TREE && python -P .../shortened.py NAME < keys.json
+    cd TREE && PYTHONPATH=TREE python -P .../shortened.py NAME < keys.json
 
 Writes to the standard output, as JSON, the columns of each row; and, as columns too,
 the loss of every step of training in full precision.
@@ -18,11 +18,8 @@ from typing import Any
 def main() -> None:
     """Measure the rows whose keys come from the standard input."""
     tree, (name,) = Path.cwd(), sys.argv[1:]
-    packed = (tree / "experiments/__init__.py").exists()
-    # Scripts were once run by their path, and imported each other as neighbors.
-    sys.path[:0] = [str(tree)] if packed else [str(tree / "experiments"), str(tree)]
     with contextlib.redirect_stdout(sys.stderr):
-        module = importlib.import_module(f"experiments.{name}" if packed else name)
+        module = importlib.import_module(f"experiments.{name}")
         library = Path(str(sys.modules["course_lib"].__file__))
         if not library.is_relative_to(tree):
             sys.exit(f"this is course_lib of {library.parent}, not of {tree}")

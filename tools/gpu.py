@@ -34,8 +34,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
-if __name__ == "__main__":  # as a script, too
-    sys.path[:1] = [str(Path(__file__).parents[1])]
+if __name__ == "__main__" and not __package__:  # as a script: as the module that it is
+    places = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    os.execv(sys.executable, [sys.executable, "-m", "tools.gpu", *sys.argv[1:]])
 
 import torch
 
