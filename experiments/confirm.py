@@ -105,7 +105,8 @@ def _measured(
         done = subprocess.run(
             [sys.executable, "-P", SCRIPT, name],
             cwd=tree,
-            env=env | {"PYTHONPATH": str(tree)},
+            # Scripts were once run by their path, and imported each other as neighbors.
+            env=env | {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'experiments'}"},
             input=json.dumps(keys),
             capture_output=True,
             text=True,

@@ -99,6 +99,7 @@ QUOTED = [
     ("book/degradation.md", '"plain, shorter steps"', "a key of recorded rows"),
     ("book/normalization.md", "normalisation)", "the British spelling, for the search"),
     ("experiments/alexnet.py", '"normalised responses"', "a key of recorded rows"),
+    ("tests/test_workflows.py", '"cancelled"', "a function of GitHub"),
     ("experiments/degradation.py", '"plain, shorter steps"', "a key of recorded rows"),
     ("experiments/nin.py", '"one full layer"', "a key of recorded rows"),
     ("experiments/nin.py", '"dropout, one full layer"', "a key of recorded rows"),
