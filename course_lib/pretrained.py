@@ -101,8 +101,9 @@ def torchvision_names(net: Network) -> dict[str, str]:
     Raises: ValueError if torchvision has no such network.
     """
     rules = {AlexNet: _alexnet, VGG: _vgg, GoogLeNet: _googlenet, ResNet: _resnet}
-    rule = rules.get(type(net))
-    modules = rule(net) if rule else {}
+    if type(net) not in rules:
+        return names_by_order(net)
+    modules = rules[type(net)](net)
     names = {}
     for name in net.state_dict():
         module, _, entry = name.rpartition(".")
@@ -114,6 +115,27 @@ def torchvision_names(net: Network) -> dict[str, str]:
             )
         names[name] = f"{modules[module]}.{entry}"
     return names
+
+
+def names_by_order(net: Network) -> dict[str, str]:
+    """The same for a network whose weights come in torchvision's order, as those of the
+    course do: no rule is needed, but a network of torchvision to compare with.
+
+    Raises: ValueError if the catalog knows none with weights of these shapes.
+    """
+    from torchvision import models
+
+    shapes = [value.shape for value in net.state_dict().values()]
+    for entry in NETWORKS.values():
+        if entry.torchvision and type(net) is entry.family.network:
+            with torch.device("meta"):
+                theirs = models.get_model(entry.torchvision).state_dict()
+            if [value.shape for value in theirs.values()] == shapes:
+                return dict(zip(net.state_dict(), theirs, strict=True))
+    raise ValueError(
+        f"torchvision has no counterpart of this {type(net).__name__}, as far as"
+        " course_lib/catalog.py knows"
+    )
 
 
 def _alexnet(net: Network) -> dict[str, str]:

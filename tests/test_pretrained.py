@@ -16,6 +16,7 @@ from course_lib.pretrained import (
     NORMALIZATION,
     download_torchvision,
     load_torchvision,
+    names_by_order,
     torchvision_names,
 )
 from course_lib.vgg import VGG
@@ -213,7 +214,7 @@ def test_wrong_weights(state):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LeNet("modern"), "of this LeNet: nothing there is its 'c1.0.weight'"),
+        (lambda: LeNet("modern"), "no counterpart of this LeNet, as far as"),
         (lambda: GoogLeNet("paper"), "of this GoogLeNet: nothing there is its 'conv2"),
         (lambda: AlexNet("paper"), "of this AlexNet: nothing there is its 'fc6.1"),
         (lambda: ResNet(50, stride_in="1x1"), "its 'conv3_x.0.body.0.0.weight'"),
@@ -293,3 +294,23 @@ def test_download(tmp_path, monkeypatch, capsys, hash_is_right):
 def test_unknown_weights(name):
     with pytest.raises(ValueError, match=f"torchvision has no weights .*{name}"):
         download_torchvision(name)
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name != "googlenet"])
+def test_names_by_order_are_those_of_the_rules(name):
+    """What a network without a rule of its own gets; GoogLeNet's order is tested with
+    its auxiliary classifiers, which torchvision builds by default.
+    """
+    with torch.device("meta"):
+        net = NETS[name]()
+    assert names_by_order(net) == torchvision_names(net)
+
+
+def test_a_network_that_no_rule_knows(monkeypatch):
+    class Other(LeNet):
+        pass
+
+    with torch.device("meta"):
+        net = Other("modern")
+    with pytest.raises(ValueError, match="no counterpart of this Other, as far as"):
+        torchvision_names(net)
