@@ -51,7 +51,8 @@ STEPS = """\
        make try NAME={name}
 2. Its entries in course_lib/catalog.py: variants, settings, torchvision's name. A block
    with branches is added to `plan` in course_lib/summary/explorer.py, or explored=False
-   is written here. Its idea, in IDEAS of course_lib/pages/cheatsheet.py. Then, on a machine that does nothing else,
+   is written in the entry. Its idea, in IDEAS of course_lib/pages/cheatsheet.py. Then,
+   on a machine that does nothing else,
        python -m tools.explorer && python -m experiments.accuracy "{cls} small"
 3. The chapter: book/{name}.md, and a line for each new term in book/glossary.md. Then
    it, and the pages that show all networks:
