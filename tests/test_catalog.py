@@ -6,7 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torchvision
@@ -91,24 +90,20 @@ def test_no_two_entries_are_the_same_network():
     assert len(set(built)) == len(built)
 
 
-def runs(chapter):
-    """The rows of `RUNS` in a chapter: run -> the variants, and their settings."""
-    notebook = nbformat.read(ROOT / f"book/{chapter}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []) and "RUNS = " in cell.source:
+def runs(text):
+    """The rows of `RUNS` in a chapter's text: run -> the variants, their settings."""
+    for cell in re.findall(r"^```\{code-cell\}.*?^```", text, re.DOTALL | re.MULTILINE):
+        if found := re.search(r"^RUNS = \{$.*?^\}$", cell, re.DOTALL | re.MULTILINE):
             space = {"Settings": course_lib.Settings}
-            lines = ast.parse(cell.source).body
-            chosen = [n for n in lines if getattr(n, "targets", None)]
-            chosen = [n for n in chosen if n.targets[0].id == "RUNS"]
-            exec(compile(ast.Module(chosen, []), "cell", "exec"), space)
+            exec(found[0], space)
             return space["RUNS"]
     return {}
 
 
 CHAPTERS = {
-    path.stem: runs(path.stem)
-    for path in sorted((ROOT / "book").glob("*.ipynb"))
-    if runs(path.stem)
+    path.stem: found
+    for path in sorted((ROOT / "book").glob("*.md"))
+    if (found := runs(path.read_text(encoding="utf-8")))
 }
 
 
