@@ -1,5 +1,4 @@
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -263,10 +262,10 @@ def test_a_disk_that_is_too_small(path, sample, monkeypatch):
 
 
 def test_a_folder_without_the_right_to_write(path, sample, monkeypatch):
-    def refused(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def refused(**where):
+        raise PermissionError(13, "Permission denied", str(where["dir"]))
 
-    monkeypatch.setattr(Path, "touch", refused)
+    monkeypatch.setattr(checkpoint.tempfile, "TemporaryFile", refused)
     with pytest.raises(ValueError, match=r"run\.pt cannot be written: .*denied"):
         fit(LeNet("small"), sample, SHORT, checkpoint=path, progress=False)
 

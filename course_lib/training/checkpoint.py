@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import warnings
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -161,10 +162,9 @@ def _writable(path: str | PathLike[str], net: nn.Module) -> Path:
         raise CheckpointError(
             f"checkpoint {place}: there is no folder {place.parent}; make it first"
         )
-    temporary = place.with_name(f"{place.name}.part")
     try:
-        temporary.touch()
-        temporary.unlink()
+        with tempfile.TemporaryFile(dir=place.parent):  # each process its own
+            pass
         free = shutil.disk_usage(place.parent).free
     except OSError as error:
         raise CheckpointError(
