@@ -304,6 +304,10 @@ FAULTY = {
         )
         for value in (NAN, INF, -INF)
     },
+    "a number of classes": (
+        trains(given=lambda: data(classes=10)),
+        r"data\.classes must be a sequence of two or more names, got 10",
+    ),
     # Splits.
     **{
         f"batches of {value!r}": (
@@ -382,6 +386,14 @@ FAULTY = {
         lambda: evaluate(linear(), split(0), runtime=CPU),
         "the split is empty",
     ),
+    "score no network": (
+        lambda: evaluate("net", split(), runtime=CPU),
+        "net must be a torch.nn.Module, got str",
+    ),
+    "score labels that are no classes": (
+        lambda: evaluate(linear(), split(3, labels(0, 1, 12)), runtime=CPU),
+        r"labels of a batch\[2\] is 12, and there are 10 classes",
+    ),
     "score on meta": (
         lambda: evaluate(meta(linear), split(), runtime=CPU),
         "is on the meta device",
@@ -453,7 +465,9 @@ def state_of(net):
         *(
             (name, x.dtype, x.device, x.stride())
             for name, x in net.state_dict().items()
+            if isinstance(x, torch.Tensor)
         ),
+        *(x.requires_grad for x in net.parameters()),
         *(module.training for module in net.modules()),
     ]
 
@@ -516,3 +530,56 @@ def test_errors_have_one_parent():
     assert issubclass(CheckpointError, ValueError)
     assert issubclass(CheckpointError, OSError)
     assert issubclass(DataError, Exception)
+
+
+class Remembers(nn.Sequential):
+    """Has more to save than tensors."""
+
+    def get_extra_state(self):
+        return {"version": 1}
+
+    def set_extra_state(self, state):
+        assert state == {"version": 1}
+
+
+def normed():
+    """Its weight is computed anew for each call, and cannot be copied."""
+    net = linear()
+    nn.utils.weight_norm(net[1])
+    return net
+
+
+OTHERS = {
+    "scripted": lambda: torch.jit.script(linear()),
+    "extra state": lambda: Remembers(*linear()),
+    "weight norm": normed,
+    "a layer twice": lambda: nn.Sequential(
+        nn.Flatten(), *[nn.Linear(784, 784)] * 2, nn.Linear(784, 10)
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("kind", OTHERS)
+def test_networks_of_others_are_trained_kept_and_scored(kind, tmp_path, monkeypatch):
+    monkeypatch.undo()  # steps may be taken here
+    net, path = OTHERS[kind](), tmp_path / "run.pt"
+    for _ in range(2):  # the second time, there is nothing left to train
+        again = fit(net, data(), SHORT, runtime=CPU, checkpoint=path, progress=False)
+    assert len(again.losses) == 2
+    before = state_of(net)
+    exact = evaluate(net, split(), runtime=runtime("cpu", "float64"))
+    assert exact.loss == pytest.approx(again.test.loss, rel=1e-4)
+    assert state_of(net) == before
+
+
+def test_a_split_that_no_checkpoint_would_know_again(tmp_path):
+    class Plain(Dealt):
+        fingerprint = property()
+
+    given = data(train=Plain(torch.rand(4, 1, 28, 28), torch.arange(4)))
+    path = tmp_path / "run.pt"
+    with pytest.raises(CheckpointError, match=r"data\.train has no method fingerprint"):
+        fit(linear(), given, SHORT, runtime=CPU, checkpoint=path, progress=False)

@@ -49,6 +49,12 @@ def identity(net: nn.Module, data: Data, settings: Settings) -> dict[str, Any]:
     ]
     # What has no name of its own is shown with its address, another one each time.
     modules = re.sub(r" at 0x[0-9a-f]+", "", repr(net))
+    for name in ("train", "validation", "test"):
+        if not hasattr(getattr(data, name), "fingerprint"):
+            raise CheckpointError(
+                f"data.{name} has no method fingerprint(), by which a checkpoint knows"
+                " its images again; `course_lib.Split` has one"
+            )
     splits = {
         f"data.{name}": f"{len(split)} images, {split.fingerprint()}"
         for name in ("train", "validation", "test")
@@ -171,7 +177,8 @@ def _writable(path: str | PathLike[str], net: nn.Module) -> Path:
             f"checkpoint {place} cannot be written: {error}"
         ) from error
     # The weights and their momentum; an old file stays until the new one is whole.
-    needed = 2 * sum(x.numel() * x.element_size() for x in net.state_dict().values())
+    weights = [x for x in net.state_dict().values() if isinstance(x, Tensor)]
+    needed = 2 * sum(x.numel() * x.element_size() for x in weights)
     if free < needed:
         raise CheckpointError(
             f"checkpoint {place} takes {needed / 1e6:.0f} MB, and its disk has"

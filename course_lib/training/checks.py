@@ -7,6 +7,7 @@ changed: a first look at two images is taken with copies of all weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,10 +38,10 @@ def check_run(net: nn.Module, data: Data, settings: Settings, group: Processes) 
             f"data must have {', '.join(PARTS)}, got a {type(data).__name__} without"
             f" {missing[0]}, {PARTS[missing[0]]}"
         )
-    if len(data.classes) < 2:
+    if not isinstance(data.classes, Sequence) or len(data.classes) < 2:
         raise ValueError(
-            f"data.classes must be two or more, got {list(data.classes)}: there is"
-            " nothing to tell apart"
+            "data.classes must be a sequence of two or more names, got"
+            f" {data.classes!r}: there is nothing to tell apart"
         )
     for name in ("train", "validation", "test"):
         check_split(getattr(data, name), f"data.{name}", len(data.classes))
@@ -53,10 +54,7 @@ def check_run(net: nn.Module, data: Data, settings: Settings, group: Processes) 
 
 def check_trainable(net: object) -> None:
     """Raise the ValueError of what is no network, or has nothing to learn."""
-    if not isinstance(net, nn.Module):
-        raise ValueError(f"net must be a torch.nn.Module, got {type(net).__name__}")
-    check_scorable(net)
-    parameters = dict(net.named_parameters())
+    parameters = dict(check_scorable(net).named_parameters())
     if not parameters:
         raise ValueError(f"net has no parameters: a {type(net).__name__} cannot learn")
     if not any(each.requires_grad for each in parameters.values()):
@@ -66,8 +64,10 @@ def check_trainable(net: object) -> None:
         )
 
 
-def check_scorable(net: nn.Module) -> None:
-    """Raise the ValueError of a network whose weights are no numbers yet."""
+def check_scorable(net: object) -> nn.Module:
+    """`net`, or the ValueError of what is no network, or has weights without values."""
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     for name, value in (*net.named_parameters(), *net.named_buffers()):
         if is_lazy(value):
             raise ValueError(
@@ -79,6 +79,7 @@ def check_scorable(net: nn.Module) -> None:
                 f"net.{name} is on the meta device, which has shapes and no numbers;"
                 " build the network without torch.device('meta')"
             )
+    return net
 
 
 def check_split(split: ImageSplit, name: str, classes: int) -> None:
@@ -158,18 +159,12 @@ def _first_batch(split: ImageSplit, name: str, settings: Settings) -> tuple[Any,
 
 def _outputs(net: nn.Module, x: Tensor, runtime: Runtime, name: str) -> Any:
     """What a copy of `net` gives for `x`, in the mode for this part of the data."""
-    state = {
-        key: value.detach()
-        .to(runtime.device, runtime.param_dtype if value.is_floating_point() else None)
-        .clone()
-        for key, value in (*net.named_parameters(), *net.named_buffers())
-    }
     modes = {module: module.training for module in net.modules()}
     devices = [runtime.device] if torch.cuda.is_initialized() else []
     net.train(name == "train")
     try:
         with torch.random.fork_rng(devices), torch.no_grad(), runtime.autocast():
-            return torch.func.functional_call(net, state, runtime.to_device(x))
+            return runtime.copied(net)(runtime.to_device(x))
     except (RuntimeError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
             f"net cannot take images of data.{name}, of shape {tuple(x.shape)}: {error}"

@@ -8,7 +8,6 @@ al. 2016, section 7). Chapter: LeNet.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from course_lib.training.checkpoint import Checkpoint
 from course_lib.training.checks import (
+    check_labels,
     check_outputs,
     check_run,
     check_scorable,
@@ -186,22 +186,24 @@ def evaluate(
     """Score `net` on `split`, in evaluation mode, and leave it as it was: a net that is
     not on the runtime's device, in its type and its memory format, is copied there.
 
-    Raises: ValueError if `split` is empty, or `net` is on the meta device.
+    Raises: ValueError if `split` is empty, has labels that are no classes of `net`, or
+        `net` is on the meta device.
     """
     check_scorable(net)
     if not len(split):
         raise ValueError("the split is empty: there is nothing to score")
     runtime, group = runtime or default_runtime(), processes()
     modes = {module: module.training for module in net.modules()}
-    model = net if runtime.holds(net) else runtime.prepare(copy.deepcopy(net))
     sums = torch.zeros(2, device=runtime.device)  # the loss, and the right answers
     images = split.to(runtime.device)
     try:
-        model.eval()
+        net.eval()
+        model = net if runtime.holds(net) else runtime.copied(net)
         with torch.inference_mode():
             for x, y in images.batches(batch_size, size=size, shard=group.shard):
                 with runtime.autocast():
                     logits = model(runtime.to_device(x))
+                check_labels(y, "the labels of a batch", logits.shape[1])
                 logits = logits.to(runtime.param_dtype)
                 sums[0] += F.cross_entropy(logits, y, reduction="sum")
                 sums[1] += (logits.argmax(dim=1) == y).sum()

@@ -4,8 +4,12 @@ simple.
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,6 +70,33 @@ class Runtime:
             )
             for value in (*net.parameters(), *net.buffers())
         )
+
+    def copied(self, net: nn.Module) -> Callable[[torch.Tensor], Any]:
+        """A call of `net`, in its present mode, with copies of its weights and buffers
+        as `prepare` would make them; `net` stays as it is.
+        """
+        if any(isinstance(each, torch.jit.ScriptModule) for each in net.modules()):
+            return self.prepare(copy.deepcopy(net))  # which have no other way
+        copies: dict[int, torch.Tensor] = {}  # what is tied stays tied
+        state: dict[str, torch.Tensor] = {}
+        # Each module once: of one that stands in two places, functional_call would
+        # put back the copy instead of the parameter.
+        for prefix, module in net.named_modules():
+            for name, value in (
+                *module.named_parameters(prefix, False, False),
+                *module.named_buffers(prefix, False, False),
+            ):
+                if id(value) not in copies:
+                    copies[id(value)] = value.detach().to(
+                        self.device,
+                        self.param_dtype if value.is_floating_point() else value.dtype,
+                        copy=True,
+                        memory_format=self.memory_format
+                        if value.dim() == 4
+                        else torch.preserve_format,
+                    )
+                state[name] = copies[id(value)]
+        return partial(torch.func.functional_call, net, state, tie_weights=False)
 
     def to_device(self, x: torch.Tensor) -> torch.Tensor:
         """A batch of images, on the device and in the memory format."""
