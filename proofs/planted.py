@@ -338,8 +338,8 @@ FAULTS = [
         "batch norm in training mode at evaluation",
         "normalization",
         "course_lib/training/loop.py",
-        "model.eval()",
-        "model.train()",
+        "net.eval()\n        model",
+        "net.train()\n        model",
     ),
     Fault(
         "a learning rate ten times too high",

@@ -549,6 +549,12 @@ def normed():
     return net
 
 
+def tied():
+    net = nn.Sequential(nn.Flatten(), *(nn.Linear(784, n) for n in (784, 784, 10)))
+    net[2].weight = net[1].weight
+    return net
+
+
 OTHERS = {
     "scripted": lambda: torch.jit.script(linear()),
     "extra state": lambda: Remembers(*linear()),
@@ -556,6 +562,7 @@ OTHERS = {
     "a layer twice": lambda: nn.Sequential(
         nn.Flatten(), *[nn.Linear(784, 784)] * 2, nn.Linear(784, 10)
     ),
+    "a weight in two layers": tied,
 }
 
 
