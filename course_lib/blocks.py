@@ -4,6 +4,7 @@ and He (Kaiming) initialization.
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from typing import Any, Literal
 
@@ -94,12 +95,12 @@ class Network(nn.Sequential):
 
 
 def run_on_meta(net: nn.Module, shape: tuple[int, ...]) -> None:
-    """Run `net` on an input of `shape`, on the meta device: shapes are computed,
-    values are not, and `net` stays on its device.
+    """Run a copy of `net` on an input of `shape`, on the meta device: shapes are
+    computed, values are not.
     """
-    state = dict(net.named_parameters()) | dict(net.named_buffers())
-    meta = {name: value.detach().to("meta") for name, value in state.items()}
-    torch.func.functional_call(net, meta, torch.empty(shape, device="meta"))
+    tensors = (*net.parameters(), *net.buffers())
+    memo = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
+    copy.deepcopy(net, memo)(torch.empty(shape, device="meta"))
 
 
 def conv_bn(

@@ -343,11 +343,6 @@ def test_an_input_that_does_not_fit():
         summarize(nn.Linear(4, 4), (3,))
 
 
-def test_layers_that_wait_for_their_first_input():
-    with pytest.raises(ValueError, match="uninitialized parameter"):
-        summarize(nn.LazyLinear(3), (4,))
-
-
 @pytest.mark.parametrize("size", [224, (3, 0), (3, 2.5), "224", None])
 def test_a_size_that_is_none(size):
     with pytest.raises(ValueError, match=r"input_size must be \(C, H, W\), integers"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from course_lib.arguments import check_one_of
 from course_lib.diagram.alt import alt_text
@@ -18,6 +18,8 @@ from course_lib.diagram.flow import lay_out
 from course_lib.diagram.marks import Element, Group, Label, bounds
 from course_lib.diagram.structure import Chain, Stage, read
 from course_lib.diagram.svg import svg
+from course_lib.tracing import inputs_of_data, inputs_of_size, unwrapped
+from course_lib.tracing.shapes import Shape
 
 __all__ = ["Drawing", "draw", "draw_side_by_side"]
 
@@ -70,7 +72,7 @@ class Drawing:
 
 def draw(
     module: nn.Module,
-    input_size: tuple[int, ...],
+    input_size: Shape | Tensor,
     *,
     level: str | None = None,
     direction: str | None = None,
@@ -88,7 +90,7 @@ def draw(
     Raises: ValueError for anything but a module, an unknown `level` or `direction`, and
         an input that `module` cannot take.
     """
-    chain, shape = _read(module, input_size)
+    module, chain, shape = _read(module, input_size)
     staged = any(isinstance(node, Stage) for node in chain)
     level = ("stages" if staged else "blocks") if level is None else level
     check_one_of(("stages", "blocks"), level=level)
@@ -104,7 +106,7 @@ def draw(
 
 
 def draw_side_by_side(
-    modules: Mapping[str, nn.Module], input_size: tuple[int, ...]
+    modules: Mapping[str, nn.Module], input_size: Shape | Tensor
 ) -> Drawing:
     """Draw blocks by their titles, for the same input, beside each other; on
     phones below each other.
@@ -117,7 +119,7 @@ def draw_side_by_side(
     below: list[Element] = []
     texts = []
     for title, module in modules.items():
-        chain, shape = _read(module, input_size)
+        _, chain, shape = _read(module, input_size)
         texts.append(f"{title}: {alt_text(chain, shape)}")
         heading = Label(0, -16, title, 13, bold=True)
         marks = heading, *lay_out(chain, shape, narrow=True)
@@ -132,11 +134,23 @@ def draw_side_by_side(
     return Drawing(title, text, *forms)
 
 
-def _read(module: object, input_size: object) -> tuple[Chain, tuple[int, ...]]:
-    """The plan of `module`, and the shape that goes in."""
+def _read(module: object, input_size: object) -> tuple[nn.Module, Chain, Shape]:
+    """What is drawn of `module`, its plan, and the shape that goes in."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"only modules can be drawn, got {module!r}")
-    shape = tuple(input_size) if isinstance(input_size, tuple | list) else ()
-    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise ValueError(f"input_size must be like (3, 224, 224), got {input_size!r}")
-    return read(module, shape), shape
+    module = unwrapped(module)
+    if isinstance(input_size, Tensor):
+        inputs = inputs_of_data(input_size[None])
+    else:
+        try:
+            inputs = inputs_of_size(module, input_size)
+        except ValueError:
+            raise _no_size(input_size) from None
+    shape = inputs.shapes[0]
+    if not shape:
+        raise _no_size(input_size)
+    return module, read(module, inputs), shape
+
+
+def _no_size(input_size: object) -> ValueError:
+    return ValueError(f"input_size must be like (3, 224, 224), got {input_size!r}")

@@ -14,7 +14,8 @@ from torch import nn
 
 from course_lib.blocks import Network
 from course_lib.diagram.ops import Op, Shape, describe, is_layer
-from course_lib.diagram.trace import TracedCall, trace
+from course_lib.diagram.trace import TracedCall, traced
+from course_lib.tracing import Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,12 +76,12 @@ Node = Op | Parallel | Repeat | Stage | SideBranch
 Chain = tuple[Node, ...]
 
 
-def read(net: nn.Module, input_size: Shape) -> Chain:
-    """The plan of `net` for an input of `input_size`, with all shapes measured.
+def read(net: nn.Module, inputs: Inputs) -> Chain:
+    """The plan of `net` for `inputs`, with all shapes measured.
 
     Raises: ValueError if `net` cannot take such an input.
     """
-    return _follow(trace(net, input_size), top=True)
+    return _follow(traced(net, inputs), top=True)
 
 
 def layers(chain: Chain) -> list[Op]:

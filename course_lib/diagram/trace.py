@@ -1,23 +1,33 @@
-"""What a module does with one input: every call in it, and where its inputs come from.
-
-The module is run, not read, so that whatever Python stands between its layers is
-traced as well.
+"""What a module does with one input: every call in it, and where its inputs come from,
+as the tracer has recorded it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from course_lib.blocks import run_on_meta
-from course_lib.diagram.ops import TIMES, is_layer
+from course_lib.blocks import Network
+from course_lib.diagram.ops import is_layer
+from course_lib.tracing import (
+    FunctionCall,
+    Inputs,
+    ModuleCall,
+    Trace,
+    TracingError,
+    Value,
+    trace,
+)
+from course_lib.tracing.shapes import Shape, without_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
+
+#: Functions that return the parts of a tensor.
+PARTS = ("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_chunk")
 
 
 @dataclass(eq=False)
@@ -32,117 +42,188 @@ class TracedCall:
     #: that was given.
     sources: list[TracedCall] = field(default_factory=list)
     #: What it returned, without the batch.
-    shape: tuple[int, ...] = ()
+    shape: Shape = ()
     #: What a module called.
     calls: list[TracedCall] = field(default_factory=list)
     #: Those among `calls` that made what it returned.
     outputs: list[TracedCall] = field(default_factory=list)
     #: False if data took a path past this record.
     followed: bool = True
-    #: Who made a tensor, by its id, and its version then: a tensor that was changed in
-    #: place since is another one.
+    #: Who made a tensor, by its number, and its version then: a tensor that was changed
+    #: in place since is another one.
     made: dict[int, tuple[TracedCall, int]] = field(default_factory=dict)
 
 
-def trace(net: nn.Module, input_size: tuple[int, ...]) -> TracedCall:
-    """Run `net` on two inputs of `input_size` on the meta device, in the mode that it
-    is in, and record its call. `net` and the random state are left unchanged.
+def traced(net: nn.Module, inputs: Inputs) -> TracedCall:
+    """Run `net` on `inputs`, in the mode that it is in, and read what it called.
 
     Raises: ValueError if `net` cannot take such an input.
     """
-    recorder = _Recorder(net)
-    handles = []
-    for module in net.modules():
-        enter = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
-        handles += [enter, module.register_forward_hook(recorder.leave)]
     try:
-        # Two inputs, because batch normalization in training needs more than one value.
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), recorder:
-            run_on_meta(net, (2, *input_size))
-    except (IndexError, RuntimeError, TypeError) as error:
-        name, size = type(net).__name__, TIMES.join(map(str, input_size))
+        few, many = _traces(net, inputs)
+    except TracingError as error:
+        name = type(net).__name__
+        if isinstance(net, Network) and isinstance(error.__cause__, ValueError):
+            raise ValueError(str(error.__cause__)) from error
+        if error.needs_values:
+            raise ValueError(
+                f"{name} cannot be traced without values: {error}; give an image"
+                " (C, H, W) instead of the size, to trace the path that it takes"
+            ) from error
         raise ValueError(
-            f"{name} cannot take an input of size {size}: {error}"
+            f"{name} cannot take an input of size {inputs}: {error}"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return recorder.open[0].calls[0]
+    return _Reader(few, many).read()
 
 
-class _Recorder(TorchFunctionMode):
-    """Records functions as torch calls them, and modules by their hooks."""
+def _traces(net: nn.Module, inputs: Inputs) -> tuple[Trace, Trace | None]:
+    """The traces of two images, as batch normalization in training needs more than one
+    value, and of four, to find the batch in all shapes; or of one.
+    """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.paths = {module: path for path, module in net.named_modules()}
-        self.open = [TracedCall("")]
-        self.known: dict[int, Tensor] = {}  # all that was made, so that ids stay unique
+    def run(batch: int) -> Trace:
+        return trace(net, inputs, batch, functions=True, values=inputs.has_values)
 
-    def enter(self, module: nn.Module, args: object, kwargs: object) -> None:
-        """A module was called."""
-        call = TracedCall(module, self.paths[module], self._sources((args, kwargs)))
-        self.open.append(call)
-        self._remember(call, (args, kwargs))
+    few = many = None
+    try:
+        few = run(2)
+        many = run(4)
+    except TracingError as error:
+        if few is None:
+            if error.needs_values:
+                raise
+            few = _alone(run, error)
+    return few, many
 
-    def leave(self, module: nn.Module, args: object, result: object) -> None:
-        """It returns, which is worth a record unless it only returned its input."""
-        call = self.open[-1]
-        given = {id(value) for value in _tensors(args)}
-        changed = any(id(value) not in given for value in _tensors(result))
-        call.outputs = self._sources(result)
-        self.open.pop()
-        if is_layer(module) or call.calls or changed or len(self.open) == 1:
-            self._add(call, result)
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """A function was called; those in a layer are the layer's own business."""
-        caller, name = self.open[-1].target, func.__name__
-        within = isinstance(caller, nn.Module) and not is_layer(caller)
-        if not within or name == "__get__":  # an attribute, like a shape
-            return func(*args, **(kwargs or {}))
-        call = TracedCall(name.strip("_"), sources=self._sources((args, kwargs)))
-        result = func(*args, **(kwargs or {}))
-        if any(True for _ in _tensors(result)):
-            self._add(call, result)
-        return result
+def _alone(run: Callable[[int], Trace], reason: TracingError) -> Trace:
+    """The trace of one image, unless that fails, too: for the `reason` of two."""
+    try:
+        return run(1)
+    except TracingError:
+        pass
+    raise reason
 
-    def _add(self, call: TracedCall, result: object) -> None:
-        """`call` made `result` for the caller."""
-        call.shape = next((tuple(value.shape[1:]) for value in _tensors(result)), ())
-        self.open[-1].calls.append(call)
-        self._remember(call, result)
 
-    def _remember(self, maker: TracedCall, values: object) -> None:
-        for value in _tensors(values):
-            self.known[id(value)] = value
-            self.open[-1].made[id(value)] = maker, value._version
+Call = ModuleCall | FunctionCall
 
-    def _sources(self, values: object) -> list[TracedCall]:
-        """Who made `values` for the caller. Parameters and the like have no maker."""
+
+class _Reader:
+    """Reads where the inputs of all calls come from."""
+
+    def __init__(self, few: Trace, many: Trace | None) -> None:
+        self._few = few
+        self._more: dict[Call, Call] = {}  # the same call with more images
+        if many:
+            self._pair(few.root, many.root)
+        self._open: list[TracedCall] = []
+        self._known: set[int] = set()
+        self._constant: set[tuple[int, int]] = set()
+
+    def read(self) -> TracedCall:
+        """The call of the network."""
+        call = self._module(self._few.root)
+        assert call is not None
+        return call
+
+    def _pair(self, one: Call, other: Call) -> None:
+        """Find the counterparts of all calls, as far as there are any."""
+        self._more[one] = other
+        if isinstance(one, ModuleCall) and isinstance(other, ModuleCall):
+            for inner, outer in zip_longest(_calls(one), _calls(other)):
+                if inner is None or outer is None or _name(inner) != _name(outer):
+                    return
+                self._pair(inner, outer)
+
+    def _module(self, call: ModuleCall) -> TracedCall | None:
+        """A module was called, which is worth a record unless it only returned its
+        input.
+        """
+        new = TracedCall(call.module, call.path, self._sources(call.given))
+        self._open.append(new)
+        self._remember(new, call.given)
+        layer = is_layer(call.module)
+        for event in _calls(call):
+            if isinstance(event, ModuleCall):
+                self._module(event)
+            elif not layer:  # what is in a layer is the layer's own business
+                self._function(event)
+        given = {value.tensor for value in call.given}
+        changed = any(value.tensor not in given for value in call.made)
+        new.outputs = self._sources(call.made)
+        self._open.pop()
+        if not self._open:
+            new.shape = self._shape(call, 0)
+            return new
+        if layer or new.calls or changed:
+            self._add(new, call, call.made)
+        return None
+
+    def _function(self, call: FunctionCall) -> None:
+        """A function was called; each of the parts that it returns is another value."""
+        sources = self._sources(call.given)
+        if call.name not in PARTS:
+            self._add(TracedCall(call.name, sources=sources), call, call.made)
+            return
+        shapes = {value.shape for value in call.made}
+        for index, value in enumerate(call.made):
+            halves = len(call.made) == 2 and len(shapes) == 1
+            name = (
+                ("first half", "second half")[index]
+                if halves
+                else f"part {index + 1} of {len(call.made)}"
+            )
+            self._add(TracedCall(name, sources=sources), call, [value], index)
+
+    def _add(
+        self, new: TracedCall, call: Call, made: list[Value], index: int = 0
+    ) -> None:
+        """`new` made values for the caller; constants, if it was given no other."""
+        new.shape = self._shape(call, index)
+        if not new.sources and new.followed:
+            self._constant |= {(value.tensor, value.version) for value in made}
+            return
+        self._open[-1].calls.append(new)
+        self._remember(new, made)
+
+    def _shape(self, call: Call, index: int) -> Shape:
+        """The shape of one of the values that a call returned, without the batch."""
+        if index >= len(call.made):
+            return ()
+        more = self._more.get(call)
+        four = more.made[index].shape if more and index < len(more.made) else None
+        return without_batch(None, call.made[index].shape, four)
+
+    def _remember(self, maker: TracedCall, values: Iterable[Value]) -> None:
+        for value in values:
+            self._known.add(value.tensor)
+            self._open[-1].made[value.tensor] = maker, value.version
+
+    def _sources(self, values: Iterable[Value]) -> list[TracedCall]:
+        """Who made `values` for the caller. Parameters and constants have no maker."""
         sources = []
-        for value in _tensors(values):
-            maker, version = self.open[-1].made.get(id(value), (None, None))
-            if maker is not None and version == value._version:
+        for value in values if self._open else ():
+            maker, version = self._open[-1].made.get(value.tensor, (None, None))
+            if maker is not None and version == value.version:
                 sources.append(maker)
-            elif id(value) in self.known:
+            elif (value.tensor, value.version) in self._constant:
+                continue
+            elif value.tensor in self._known:
                 self._past(value)
         return sources
 
-    def _past(self, value: Tensor) -> None:
+    def _past(self, value: Value) -> None:
         """`value` came past the open calls, up to the one that knew it."""
-        for call in reversed(self.open):
+        for call in reversed(self._open):
             call.followed = False
-            if id(value) in call.made:
+            if value.tensor in call.made:
                 break
 
 
-def _tensors(values: object) -> Iterator[Tensor]:
-    """The tensors in tuples, lists and dictionaries of any depth."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, tuple | list | dict):
-        for value in values.values() if isinstance(values, dict) else values:
-            yield from _tensors(value)
+def _calls(call: ModuleCall) -> list[Call]:
+    """The modules and functions that a module called."""
+    return [each for each in call.events if isinstance(each, Call)]
+
+
+def _name(call: Call) -> str:
+    return call.name if isinstance(call, FunctionCall) else call.path

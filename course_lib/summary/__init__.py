@@ -12,16 +12,22 @@ itself. A receptive field is the theoretical one, `Field`.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from course_lib.blocks import Network
+from course_lib.summary.reader import ModuleStats, Reader, UnknownMemory
 from course_lib.summary.receptive_field import Field
 from course_lib.summary.table import Summary, SummaryRow
-from course_lib.summary.tracer import DataDependentError, ModuleStats, Tracer
+from course_lib.tracing import (
+    Inputs,
+    Trace,
+    TracingError,
+    inputs_of_data,
+    inputs_of_size,
+    trace,
+    unwrapped,
+)
 
 __all__ = ["Field", "Summary", "SummaryRow", "count_parameters", "summarize"]
 
@@ -30,39 +36,68 @@ def summarize(net: nn.Module, input_size: Sequence[int] | Tensor) -> Summary:
     """Trace one input of `input_size` (C, H, W) through `net`, in evaluation mode for
     what is computed and in training mode for what is saved for backward.
 
-    It happens on the meta device, wherever `net` is: shapes are computed, values are
-    not, and `net` is left unchanged. A network whose path depends on values needs an
-    image (C, H, W) instead of the size, and is traced on the path that this one takes.
+    It happens to a copy without values, wherever `net` is: shapes are computed, and
+    `net` is left unchanged. A network whose path depends on values needs an image
+    (C, H, W) instead of the size, and is traced on the path that this one takes.
 
     Raises: ValueError for a size that is not one, and if `net` cannot take such an
         input, or cannot be traced without values.
     """
-    with _preserved(net):
-        x, empty = _input(net, input_size), _state(net, meta=True)
-        name, size = type(net).__name__, " x ".join(map(str, x.shape[1:]))
-        tracer, notes = Tracer(net), []
+    net = unwrapped(net)
+    inputs = (
+        inputs_of_data(input_size[None])
+        if isinstance(input_size, Tensor)
+        else inputs_of_size(net, input_size)
+    )
+    reader = Reader()
+    evaluation = _evaluate(net, inputs)
+    one, notes = reader.evaluate(evaluation), list[str]()
+    try:
+        few, many = _train(net, inputs)
+    except TracingError as error:
+        notes.append(f"memory: unknown, in training mode: {error}")
+        two = four = None
+    else:
+        two, four = reader.read(few), reader.read(many)
         try:
-            net.eval()
-            tracer.evaluate(x, empty if x.is_meta else _state(net, meta=False))
-        except DataDependentError as error:
+            reader.train(two, four)
+        except UnknownMemory as reason:
+            notes.append(f"memory: unknown, as {reason}")
+    reader.shape(one, two, four)
+    return _summary(evaluation.root.module, reader, inputs, notes)
+
+
+def _evaluate(net: nn.Module, inputs: Inputs) -> Trace:
+    """The trace of one image in evaluation mode."""
+    name = type(net).__name__
+    try:
+        return trace(net, inputs, training=False, values=inputs.has_values)
+    except TracingError as error:
+        if error.needs_values:
             raise ValueError(
                 f"{name} cannot be traced without values: {error}; give an image"
                 " (C, H, W) instead of the size, to trace the path that it takes"
             ) from error
-        except Exception as error:
-            if isinstance(net, Network) and isinstance(error, ValueError):
-                raise  # a network of the course has said it better
-            raise ValueError(
-                f"{name} cannot take an input of size {size}: {error}"
-            ) from error
-        used = set(tracer.used)
-        try:
-            net.train()
-            tracer.train(x, empty)
-        except Exception as error:
-            tracer.used = used  # by half a run, which does not count
-            notes.append(f"memory: unknown, in training mode: {error}")
-    return _summary(net, tracer, tuple(x.shape[1:]), notes)
+        if isinstance(net, Network) and isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None  # which has said it better
+        raise ValueError(
+            f"{name} cannot take an input of size {inputs}: {error}"
+        ) from error
+
+
+def _train(net: nn.Module, inputs: Inputs) -> tuple[Trace, Trace]:
+    """The traces of two and of four images in training mode; with values only if there
+    is no other way.
+    """
+    try:
+        values = False
+        few = trace(net, inputs, 2, training=True, grad=True)
+    except TracingError as error:
+        if not (error.needs_values and inputs.has_values):
+            raise
+        values = True
+        few = trace(net, inputs, 2, training=True, grad=True, values=True)
+    return few, trace(net, inputs, 4, training=True, grad=True, values=values)
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -72,80 +107,29 @@ def count_parameters(net: nn.Module) -> int:
     )
 
 
-def _input(net: nn.Module, input_size: Sequence[int] | Tensor) -> Tensor:
-    """A mini-batch of one, of the type that the network computes with."""
-    if isinstance(input_size, Tensor):
-        return input_size[None].clone()
-    if not isinstance(input_size, Sequence) or not all(
-        isinstance(size, int) and size > 0 for size in input_size
-    ):
-        raise ValueError(
-            "input_size must be (C, H, W), integers of at least 1, or an image of"
-            f" that shape; got {input_size!r}"
-        )
-    kinds = (p.dtype for p in net.parameters() if p.is_floating_point())
-    dtype = next(kinds, torch.get_default_dtype())
-    return torch.empty((1, *input_size), device="meta", dtype=dtype)
-
-
-def _state(net: nn.Module, *, meta: bool) -> dict[str, Tensor]:
-    """Parameters and buffers to use instead of those of the network: without values if
-    `meta`, otherwise with buffers that may be written to.
-    """
-    if not meta:
-        parameters = {name: value.detach() for name, value in net.named_parameters()}
-        return parameters | {name: value.clone() for name, value in net.named_buffers()}
-    state = dict(net.named_parameters()) | dict(net.named_buffers())
-    return {
-        name: torch.empty_like(value, device="meta", requires_grad=value.requires_grad)
-        for name, value in state.items()
-    }
-
-
-@contextmanager
-def _preserved(net: nn.Module) -> Iterator[None]:
-    """Restore the modes of the network and the random state afterwards; its tensors,
-    too, as `functional_call` leaves its own in a module that is used twice.
-    """
-    modes = {module: module.training for module in net.modules()}
-    held: list[dict[str, Any]] = [
-        tensors for m in modes for tensors in (m._parameters, m._buffers)
-    ]
-    before = [dict(each) for each in held]
-    devices = {p.device.index for p in net.parameters() if p.is_cuda}
-    try:
-        with torch.random.fork_rng(devices), torch.inference_mode(mode=False):
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-        for each, tensors in zip(held, before, strict=True):
-            each.update(tensors)
-
-
 def _summary(
-    net: nn.Module, tracer: Tracer, size: tuple[int, ...], notes: list[str]
+    net: nn.Module, reader: Reader, inputs: Inputs, notes: list[str]
 ) -> Summary:
-    """The rows of what the tracer has recorded, and what is missing in them. If there
-    are `notes` already, the run in training failed.
+    """The rows of what was read, and what is missing in them. If there are `notes`
+    already, what is saved is unknown.
     """
-    name, trained = type(net).__name__, not notes
-    layers = tracer.layers | {"": tracer.root.layer}
-    stages = tracer.stages | {"": tracer.root.stage}
-    unused = _give_parameters(net, tracer, layers, stages)
+    name, known = type(net).__name__, not notes
+    layers = reader.layers | {"": reader.own[0]}
+    stages = reader.stages | {"": reader.own[1]}
+    unused = _give_parameters(net, reader, layers, stages)
 
     def rows(table: dict[str, ModuleStats]) -> tuple[SummaryRow, ...]:
-        known = {} if trained else {"saved_bytes": None}
+        saved = {} if known else {"saved_bytes": None}
         return tuple(
-            SummaryRow(**{**vars(stats), "name": stats.name or name, **known})
+            SummaryRow(**{**vars(stats), "name": stats.name or name, **saved})
             for stats in table.values()
-            if stats.calls or stats.parameters or (stats.saved_bytes and trained)
+            if stats.calls or stats.parameters or (stats.saved_bytes and known)
         )
 
-    notes += _notes(name, tracer, stages.values(), unused)
+    notes += _notes(name, reader, stages.values(), unused)
     return Summary(
         name=name,
-        input_size=size,
+        input_size=inputs.size,
         stages=rows(stages),
         layers=rows(layers),
         parameters=count_parameters(net),
@@ -154,15 +138,15 @@ def _summary(
 
 
 def _give_parameters(
-    net: nn.Module, tracer: Tracer, *tables: dict[str, ModuleStats]
+    net: nn.Module, reader: Reader, *tables: dict[str, ModuleStats]
 ) -> dict[str, int]:
     """Count each trainable parameter for the rows that hold it. Returns the largest
     parts of `net` that nothing used, with how many parameters they have.
     """
     unused: dict[str, int] = {}
     for name, parameter in net.named_parameters():
-        if name not in tracer.used:
-            top = _unused_part(name, tracer.used)
+        if name not in reader.used:
+            top = _unused_part(name, reader.used)
             unused[top] = unused.get(top, 0) + parameter.numel()
         elif parameter.requires_grad:
             for table in tables:
@@ -171,12 +155,13 @@ def _give_parameters(
 
 
 def _notes(
-    name: str, tracer: Tracer, stages: Iterable[ModuleStats], unused: dict[str, int]
+    name: str, reader: Reader, stages: Iterable[ModuleStats], unused: dict[str, int]
 ) -> Iterator[str]:
     """What could not be counted of the network called `name`."""
     for title, found in {
-        "receptive field: unknown after": tracer.lost,
-        "MACs: not counted for": tracer.uncounted,
+        "receptive field: unknown after": reader.lost,
+        "MACs: not counted for": reader.uncounted,
+        "memory: as on a CPU; a GPU's kernels save other amounts for": reader.elsewhere,
     }.items():
         if found:
             parts = (f"{what} in {layer or name}" for what, layer in found.items())

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from torch import Tensor
-
 from course_lib.summary import receptive_field
 from course_lib.summary.receptive_field import (
     Field,
@@ -25,65 +23,60 @@ from course_lib.summary.rules import (
     overwrites_input,
     rules_for,
 )
+from course_lib.tracing import Operation, View
 
 #: What a tensor depends on; or why that is unknown; or None if not on the image.
 Known: TypeAlias = State | UnknownReceptiveField | None
 
 
 class FieldTracker:
-    """What all tensors depend on of the image `x`."""
+    """What all tensors depend on of the images `views`, the inputs of a network."""
 
-    def __init__(self, x: Tensor) -> None:
-        state = receptive_field.image(x.shape)
-        self._known: dict[int, dict[Any, Known]] = {storage(x): {_view(x): state}}
+    def __init__(self, views: Sequence[View]) -> None:
+        self._known: dict[int, dict[Any, Known]] = {}
+        for view in views:
+            state = receptive_field.image(view.shape)
+            self._known.setdefault(view.storage, {})[view[:4]] = state
 
-    def of(self, tensor: Tensor) -> Known:
-        """What is known of `tensor`."""
-        views = self._known.get(storage(tensor))
+    def of(self, view: View) -> Known:
+        """What is known of a tensor."""
+        views = self._known.get(view.storage)
         if views is None:
             return None
-        return views.get(
-            _view(tensor), UnknownReceptiveField("a view that was written to")
-        )
+        return views.get(view[:4], UnknownReceptiveField("a view that was written to"))
 
-    def field(self, tensor: Tensor) -> Field | None:
-        """The receptive field of `tensor`, None if it has none. Raises:
+    def field(self, view: View) -> Field | None:
+        """The receptive field of a tensor, None if it has none. Raises:
         UnknownReceptiveField if that is unknown.
         """
-        known = self.of(tensor)
+        known = self.of(view)
         if isinstance(known, UnknownReceptiveField):
             raise known
         return None if known is None else receptive_field.field(known)
 
-    def update(
-        self, func: Any, args: Sequence[Any], known: Sequence[Known], outs: list[Tensor]
-    ) -> UnknownReceptiveField | None:
-        """Note what `outs` depend on, from what was known of the tensors among `args`
-        before `func` ran. Returns why that is unknown, if it is.
+    def update(self, operation: Operation) -> UnknownReceptiveField | None:
+        """Note what an operation made of what was known. Returns why that is unknown,
+        if it is.
         """
-        results = _follow(func, args, known, [tuple(out.shape) for out in outs])
+        known = [self.of(view) for view in operation.given]
+        func, outs = operation.func, operation.made
+        if not outs or all(state is None for state in known):
+            return None
+        shapes = [out.shape for out in outs]
+        results = _follow(func, operation.args, known, shapes)
         for out, state in zip(outs, results, strict=True):
             if state is None:
                 continue
-            views = self._known.setdefault(storage(out), {})
-            if func._schema.is_mutable and views.get(_view(out)) != state:
+            views = self._known.setdefault(out.storage, {})
+            if func._schema.is_mutable and views.get(out[:4]) != state:
                 # Other views of this memory may show it, or a part of it.
                 views.update(
                     dict.fromkeys(
                         views, UnknownReceptiveField("a view that was written to")
                     )
                 )
-            views[_view(out)] = state
+            views[out[:4]] = state
         return results[0] if isinstance(results[0], UnknownReceptiveField) else None
-
-
-def storage(tensor: Tensor) -> int:
-    """The address of the memory of `tensor`, there being values in it or not."""
-    return tensor.untyped_storage()._cdata
-
-
-def _view(tensor: Tensor) -> Any:
-    return tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
 def _follow(

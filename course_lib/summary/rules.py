@@ -52,11 +52,6 @@ def rules_for(operation: Any, tensors: int) -> list[Rule]:
     return [*RULES.get(name, ()), *[_lost] * tensors][:tensors]
 
 
-def is_uncounted(operation: Any) -> bool:
-    """Whether an operation that torch has no formula for may multiply and add."""
-    return operation.namespace != "aten" or name_of(operation) in UNCOUNTED
-
-
 def overwrites_input(operation: Any) -> bool:
     """Whether what an operation makes does not depend on its first tensor."""
     name = name_of(operation)
@@ -236,6 +231,29 @@ def _right(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     return window.whole(-2, call.shape[-2])
 
 
+def _recurrent(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """A layer (length, N, channels): the last step depends on all, or the first."""
+    window = window.whole(0, call.shapes[0][0]).whole(2, call.shape[-1])
+    return window if call.result == 0 else window.whole(0, 1).reshape(call.shape)
+
+
+def _queries(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """Of fused attention; what else it returns is not followed."""
+    return _of_attention(window, call).whole(-1, call.shape[-1])
+
+
+def _keys(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """The keys or the values of fused attention: each query depends on all of them."""
+    window = _of_attention(window, call).whole(-2, call.shape[-2])
+    return window.whole(-1, call.shape[-1])
+
+
+def _of_attention(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    if call.result:
+        raise UnknownReceptiveField(call.name)
+    return window
+
+
 def _named(rule: Rule, names: str) -> dict[str, tuple[Rule]]:
     return dict.fromkeys(names.split(), (rule,))
 
@@ -244,12 +262,6 @@ def _named(rule: Rule, names: str) -> dict[str, tuple[Rule]]:
 POINTWISE = {"hardswish", "masked_fill", "_prelu_kernel", "copy"}
 #: Those that write over their first tensor whatever it was.
 OVERWRITES_INPUT = {"copy", "fill", "zero"}
-#: Products that torch's FlopCounterMode leaves out.
-UNCOUNTED = {
-    *("mv", "addmv", "dot", "vdot", "addbmm", "addr", "_int_mm", "_grouped_mm"),
-    *("_trilinear", "_cdist_forward", "_cudnn_rnn", "mkldnn_rnn_layer", "miopen_rnn"),
-    *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
-}
 #: Name -> the rule of every tensor.
 JOIN_RULES: dict[str, Rule] = {"cat": _cat, "stack": _stack}
 #: Name -> the rules of the first tensors; the others must not depend on the image.
@@ -263,7 +275,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **_named(_transpose, "transpose t"),
     **_named(_slice, "slice"),
     **_named(_select, "select"),
-    **_named(_split, "split split_with_sizes"),
+    **_named(_split, "split split_with_sizes unsafe_split unsafe_split_with_sizes"),
     **_named(_unbind, "unbind"),
     **_named(_pad, "constant_pad_nd reflection_pad1d reflection_pad2d"),
     **_named(_pad, "replication_pad1d replication_pad2d"),
@@ -277,6 +289,16 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **_named(_layer_norm, "native_layer_norm"),
     **_named(_group_norm, "native_group_norm"),
     **_named(_batch_norm, "native_batch_norm"),
+    **dict.fromkeys(
+        (
+            "_scaled_dot_product_flash_attention_for_cpu",
+            "_scaled_dot_product_flash_attention",
+            "_scaled_dot_product_efficient_attention",
+            "_scaled_dot_product_cudnn_attention",
+        ),
+        (_queries, _keys, _keys),
+    ),
+    "mkldnn_rnn_layer": (_recurrent,),
     "mm": (_left, _right),
     "bmm": (_left, _right),
     "addmm": (_expand, _left, _right),

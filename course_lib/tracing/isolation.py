@@ -1,0 +1,42 @@
+"""What a forward pass may change outside its module, restored afterwards."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def isolated(net: nn.Module) -> Iterator[None]:
+    """Restore all random states afterwards, and follow what is behind shortcuts:
+    PyTorch's fused transformer layers, and functions that were compiled. Meanwhile no
+    garbage is collected: it is all in use, and looking through it takes longer than the
+    run.
+    """
+    devices = {p.device.index for p in net.parameters() if p.is_cuda}
+    numpy = sys.modules.get("numpy")
+    states = random.getstate(), numpy.random.get_state() if numpy else None
+    fused = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices))
+        stack.enter_context(torch.inference_mode(mode=False))
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        torch.backends.mha.set_fastpath_enabled(False)
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collecting:
+                gc.enable()
+            torch.backends.mha.set_fastpath_enabled(fused)
+            random.setstate(states[0])
+            if numpy:
+                numpy.random.set_state(states[1])

@@ -1,0 +1,220 @@
+"""Copies of modules to be run in their place, so that a run leaves no trace in them.
+
+Everything that a module holds is copied, and what its hooks and functions refer to, so
+that whatever a forward pass writes is written to the copy. Parameters and buffers come
+without values, and modules and tensors in two places stay one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from functools import partial
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.tracing.ghost import Ghost
+
+#: What is the same in the copy.
+ATOMIC = {bool, int, float, complex, str, bytes, type(None), type, torch.dtype}
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """The module in `torch.compile`, `nn.DataParallel` and the like."""
+    while (inner := _wrapped(net)) is not None:
+        net = inner
+    return net
+
+
+def replica(net: nn.Module, *, values: bool = False) -> nn.Module:
+    """A copy of `net`, with `values` of its own, or without any.
+
+    Raises: ValueError for a part that cannot be followed: one that was compiled by
+        TorchScript, or quantized.
+    """
+    for path, module in net.named_modules():
+        _check(path or type(net).__name__, module)
+    with torch.inference_mode(mode=False):
+        return _Copier(values=values).copy(unwrapped(net))
+
+
+def _wrapped(module: nn.Module) -> nn.Module | None:
+    """The module that `module` only wraps, if it does."""
+    name = "_orig_mod" if type(module).__name__ == "OptimizedModule" else "module"
+    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    if name == "_orig_mod" or isinstance(module, wrappers):
+        return module._modules.get(name)
+    return None
+
+
+def _check(name: str, module: nn.Module) -> None:
+    """Refuse what runs code that nothing can follow."""
+    kind = type(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{name} is a module of TorchScript ({kind.__name__}), whose layers cannot"
+            " be followed; give the module that it was made from"
+        )
+    packed = any(isinstance(v, torch.ScriptObject) for v in vars(module).values())
+    if packed or ".quantized" in kind.__module__:
+        raise ValueError(
+            f"{name} is quantized ({kind.__module__}.{kind.__name__}), and computes in"
+            " packed numbers; give the module before quantization"
+        )
+
+
+class _Copier:
+    """Copies values as `copy.deepcopy`, which copies what is left to it."""
+
+    def __init__(self, *, values: bool) -> None:
+        self._values = values
+        self._memo: dict[int, Any] = {}
+        self._kept: list[Any] = []  # or another object might get the same address
+
+    def copy(self, value: Any) -> Any:
+        """The copy of `value`, always the same one."""
+        if value.__class__ in ATOMIC:
+            return value
+        if id(value) not in self._memo:
+            self._kept.append(value)
+            self._memo[id(value)] = value  # if it refers to itself, or fails
+            self._copy(value)
+        return self._memo[id(value)]
+
+    def _copy(self, value: Any) -> None:
+        kind = type(value)
+        if kind is OrderedDict or kind is dict:
+            new = self._put(value, kind())
+            for key, item in value.items():
+                new[self.copy(key)] = self.copy(item)
+        elif isinstance(value, nn.Module):
+            self._module(value)
+        elif isinstance(value, Tensor):
+            self._tensor(value, empty=isinstance(value, nn.Parameter))
+        elif kind in (list, deque, set):
+            new = self._put(value, kind())
+            add = new.add if kind is set else new.append
+            for item in value:
+                add(self.copy(item))
+        elif kind is defaultdict:
+            new = self._put(value, defaultdict(value.default_factory))
+            for key, item in value.items():
+                new[self.copy(key)] = self.copy(item)
+        elif kind is tuple:
+            self._put(value, tuple(self.copy(item) for item in value))
+        elif kind is FunctionType:
+            self._function(value)
+        elif kind is MethodType:
+            self._put(
+                value, MethodType(self.copy(value.__func__), self.copy(value.__self__))
+            )
+        elif kind is partial:
+            function, keywords = self.copy(value.func), self.copy(value.keywords)
+            self._put(value, partial(function, *self.copy(value.args), **keywords))
+        elif kind is torch.Generator:
+            self._put(value, value.clone_state())
+        else:
+            self._other(value)
+
+    def _put(self, value: Any, new: Any) -> Any:
+        self._memo[id(value)] = new
+        return new
+
+    def _module(self, module: nn.Module) -> None:
+        inner = _wrapped(module)
+        if inner is not None:
+            self._put(module, self.copy(inner))
+            return
+        new = self._put(module, object.__new__(type(module)))
+        for buffer in module._buffers.values():
+            if buffer is not None and id(buffer) not in self._memo:
+                self._kept.append(buffer)
+                self._tensor(buffer, empty=True)
+        attributes = new.__dict__
+        for name, value in vars(module).items():
+            if value.__class__ in ATOMIC:
+                attributes[name] = value
+            elif value.__class__ is OrderedDict and not value:
+                attributes[name] = OrderedDict()
+            else:
+                attributes[name] = self.copy(value)
+        attributes["_compiled_call_impl"] = None
+
+    def _tensor(self, tensor: Tensor, *, empty: bool) -> None:
+        """One without values, or a copy that is no part of the original's graph."""
+        if nn.parameter.is_lazy(tensor):  # it is made in the copy
+            self._put(tensor, type(tensor)(requires_grad=tensor.requires_grad))
+            return
+        new: Tensor
+        if empty and not self._values:
+            new = Ghost.like(tensor)
+        else:
+            new = tensor.detach().clone()
+            if isinstance(tensor, nn.Parameter):
+                new = nn.Parameter(new, requires_grad=False)
+        new.requires_grad_(tensor.requires_grad)
+        self._put(tensor, new)
+
+    def _function(self, function: FunctionType) -> None:
+        """With what it refers to, which may be the module itself."""
+        cells = function.__closure__ or ()
+        if not cells and not function.__defaults__ and not function.__kwdefaults__:
+            return
+        closure = tuple(CellType() for _ in cells)
+        new = self._put(
+            function,
+            FunctionType(
+                function.__code__,
+                function.__globals__,
+                function.__name__,
+                closure=closure,
+            ),
+        )
+        new.__dict__.update(function.__dict__)
+        new.__defaults__ = self.copy(function.__defaults__)
+        new.__kwdefaults__ = self.copy(function.__kwdefaults__)
+        for cell, old in zip(closure, cells, strict=True):
+            for content in _contents(old):
+                cell.cell_contents = self.copy(content)
+
+    def _other(self, value: Any) -> None:
+        """Any other object: by its attributes, or as `copy.deepcopy` does it, or else
+        it stays, like a lock or an open file.
+        """
+        try:
+            if _is_plain(value):
+                new = self._put(value, object.__new__(type(value)))
+                for name, attribute in vars(value).items():
+                    new.__dict__[name] = self.copy(attribute)
+            else:
+                del self._memo[id(value)]
+                self._put(value, copy.deepcopy(value, self._memo))
+        except Exception:
+            self._put(value, value)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether all of an object is in its attributes."""
+    kind = type(value)
+    own = {name for base in kind.__mro__[:-1] for name in vars(base)}
+    special = {
+        "__deepcopy__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__getstate__",
+        "__slots__",
+    }
+    builtin = isinstance(value, list | dict | set | tuple | BaseException)
+    return hasattr(value, "__dict__") and not (builtin or own & special)
+
+
+def _contents(cell: CellType) -> Iterator[Any]:
+    """What is in a cell, if anything is yet."""
+    try:
+        yield cell.cell_contents
+    except ValueError:
+        return
