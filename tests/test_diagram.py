@@ -664,7 +664,7 @@ def test_other_layers():
         nn.Softmax(1),
     )
     assert draw(net, (4, 8, 8), direction="down").alt.replace(TIMES, "x") == (
-        "Input 4x8x8; 2x2 transposed conv, 6, /2, PReLU;"
+        "Input 4x8x8; 2x2 transposed conv, 6, x2, PReLU;"
         " 3x3 depthwise conv, 6, dilation 2; 3x1 conv, 12, /2x1, 2 groups;"
         " max pool to 1x3, sigmoid, Softmax; output 12x1x3."
     )
@@ -718,6 +718,218 @@ def test_torchvisions_transformer():
 def test_densenet_has_boxes_for_what_is_not_known():
     found = Counter(layers(drawn("DenseNet", "blocks").svg))
     assert found["other", "_DenseBlock"] == 4
+
+
+# -- joins of any number, parts, constants, types
+
+
+class Branches(nn.Module):
+    """What a function makes of layers and an input."""
+
+    def __init__(self, count, function):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(count))
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x, *self.layers)
+
+
+def concatenated(x, *layers):
+    return torch.cat([layer(x) for layer in layers], 1)
+
+
+@every_form
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 7, 9])
+def test_joins_of_any_number(count, level, direction):
+    net = Branches(count, concatenated)
+    drawing = draw(net, (8, 16, 16), level=level, direction=direction)
+    check_geometry(drawing.svg)
+    assert drawing.alt.count(f"1{TIMES}1 conv, 8") == count
+
+
+def dense_by_hand(x, one, two, three):
+    y = one(x)
+    z = two(torch.cat([x, y], 1)[:, :8])
+    w = three(torch.cat([x, y, z], 1)[:, :8])
+    return torch.cat([x, y, z, w], 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "function", "words_"),
+    [
+        (3, lambda x, a, b, c: a(x) + b(x) + c(x), "(C) + (C) + (C)"),
+        (3, lambda x, a, b, c: c(x) + (a(x) + b(x)), "(C) + (C) + (C)"),
+        (2, lambda x, a, b: x + a(x) + b(x), "(input) + (C) + (C)"),
+        (4, lambda x, a, b, c, d: a(x) + b(x) + c(x) + d(x), "(C) + (C) + (C) + (C)"),
+        (
+            2,
+            lambda x, a, b: torch.cat([x, a(x), b(x)], 1),
+            "concat of (input), (C), (C)",
+        ),
+        (
+            3,
+            dense_by_hand,
+            "concat of (input), (C); concat of (input), (getitem; C);"
+            " concat of (input), (getitem; C)",
+        ),
+    ],
+)
+def test_sums_of_sums_and_dense_connections(count, function, words_):
+    drawing = draw(Branches(count, function), (8, 16, 16))
+    check_geometry(drawing.svg)
+    text = drawing.alt.replace(f"1{TIMES}1 conv, 8", "C")
+    assert text.split("; ", 1)[1].rpartition("; output")[0] == words_
+
+
+def test_a_sum_that_is_used_again_is_one_of_its_own():
+    def function(x, a, b, c):
+        y = a(x) + b(x)
+        return y + c(y)
+
+    text = draw(Branches(3, function), (8, 4, 4)).alt.replace(f"1{TIMES}1 conv, 8", "C")
+    assert "(C) + (C); (input) + (C)" in text
+
+
+@pytest.mark.parametrize("build", [torchvision.models.inception_v3])
+@every_form
+def test_branches_that_fork_again(build, level, direction):
+    with torch.device("meta"):
+        net = build(init_weights=False).eval()
+    svg = draw(net, (3, 299, 299), level=level, direction=direction).svg
+    check_geometry(svg)
+    if level == "stages":  # what forks again stands further right
+        start = svg.index(">Mixed_7b<")
+        found = re.findall(r'<text x="([\d.]+)"[^>]*>([^<]+)<', svg[start:])[:5]
+        first, before, one, other, join = (float(x) for x, _ in found)
+        assert first < before < one == other == join
+
+
+@pytest.mark.parametrize(
+    ("function", "words_"),
+    [
+        (lambda x, a: a(x).chunk(2, 1)[0], "C; first half"),
+        (lambda x, a: torch.cat(a(x).split(2, 1)[1:3], 1), None),
+        (
+            lambda x, a: (lambda p: p[0] * p[1])(a(x).chunk(2, 1)),
+            f"C; (first half) {TIMES} (second half)",
+        ),
+        (
+            lambda x, a: (lambda p: p[0] + p[2])(a(x).unbind(1)),
+            "C; (part 1 of 8) + (part 3 of 8)",
+        ),
+        (
+            lambda x, a: torch.cat(a(x).tensor_split(3, 1), 1),
+            "C; concat of (part 1 of 3), (part 2 of 3), (part 3 of 3)",
+        ),
+    ],
+)
+def test_parts_of_a_tensor_are_told_apart(function, words_):
+    drawing = draw(Branches(1, function), (8, 16, 16))
+    check_geometry(drawing.svg)
+    text = drawing.alt.replace(f"1{TIMES}1 conv, 8", "C")
+    assert "half" in text or "part" in text
+    if words_:
+        assert text.split("; ", 1)[1].rpartition("; output")[0] == words_
+
+
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.double])
+def test_networks_of_any_precision(dtype):
+    assert draw(LeNet("modern").to(dtype), (1, 28, 28)) == drawn("LeNet modern")
+
+
+class Made(nn.Module):
+    """Uses tensors that it makes, and one that is no buffer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(8, 8), function
+        self.mean, self.table = torch.zeros(8), [torch.ones(8)]
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "words_"),
+    [
+        (lambda n, x: n.layer(x) + torch.arange(8).float(), "FC, 8; add"),
+        (lambda n, x: n.layer(x - n.mean), "sub; FC, 8"),
+        (lambda n, x: n.layer(x) * torch.ones(8, device=x.device), "FC, 8; mul"),
+        (lambda n, x: n.layer(x) + n.layer(torch.zeros(1, 8)), "FC, 8; add"),
+        (lambda n, x: n.layer(x) * n.table[0].exp(), "FC, 8; mul"),
+    ],
+)
+def test_tensors_that_a_module_makes_or_holds(function, words_):
+    assert draw(Made(function), (8,)).alt == f"Input 8; {words_}; output 8."
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [
+        (
+            lambda x, *_: x.flatten(2).permute(2, 0, 1).unsqueeze(0).squeeze(0),
+            [(8, 3, 5), (8, 15), (15, 8), (1, 15, 8), (15, 8)],
+        ),
+        (
+            lambda x, *_: x.unflatten(1, (2, 4)).transpose(0, 1).relu(),
+            [(8, 3, 5), (2, 4, 3, 5)],
+        ),
+        (lambda x, *_: x.flatten(0, 1).mT, [(8, 3, 5), (8, 5, 3)]),
+    ],
+)
+def test_labels_where_the_batch_is_not_in_front(function, shapes):
+    found = labels(draw(Branches(1, function), (8, 3, 5)).svg)
+    assert [s for s, _ in itertools.groupby(found)] == shapes
+
+
+def test_a_module_for_one_image():
+    def function(x, *_):
+        assert len(x) == 1
+        return x * 2
+
+    assert draw(Branches(1, function), (3, 8, 8)).alt.replace(TIMES, "x") == (
+        "Input 3x8x8; mul; output 3x8x8."
+    )
+
+
+def test_an_image_instead_of_a_size():
+    def function(x, *_):
+        return torch.relu(x) if x.mean() > 0 else torch.tanh(x)
+
+    net = Branches(1, function)
+    with pytest.raises(ValueError, match="Branches calls item; give an image"):
+        draw(net, (3,))
+    assert "ReLU" in draw(net, torch.ones(3)).alt
+    assert "tanh" in draw(net, -torch.ones(3)).alt
+
+
+def test_a_module_that_takes_two_images_but_not_four():
+    def function(x, *_):
+        assert len(x) < 3
+        return x.relu()
+
+    assert (
+        draw(Branches(1, function), (3, 8)).alt
+        == f"Input 3{TIMES}8; ReLU; output 3{TIMES}8."
+    )
+
+
+def test_a_u_net():
+    class UNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 4, 3, 1, 1), nn.Conv2d(4, 8, 3, 2, 1)
+            self.u, self.d = nn.ConvTranspose2d(8, 4, 2, 2), nn.Conv2d(8, 1, 1)
+
+        def forward(self, x):
+            a = self.a(x)
+            return self.d(torch.cat([self.u(self.b(a)), a], 1))
+
+    assert draw(UNet(), (1, 16, 16)).alt.replace(TIMES, "x") == (
+        "Input 1x16x16; 3x3 conv, 4; concat of (3x3 conv, 8, /2; 2x2 transposed conv,"
+        " 4, x2), (input); 1x1 conv, 1; output 1x16x16."
+    )
 
 
 # -- what it looks like

@@ -347,3 +347,42 @@ def test_an_input_that_does_not_fit():
 def test_a_size_that_is_none(size):
     with pytest.raises(ValueError, match=r"input_size must be \(C, H, W\), integers"):
         summarize(nn.ReLU(), size)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.layer = nn.Embedding(10, 4), nn.Linear(3, 4)
+        self.layer.bias.requires_grad_(False)
+
+    def forward(self, x, words, scale=1.0):
+        return self.layer(x) + self.words(words).mean(1) * scale
+
+
+def test_several_inputs():
+    net, words = TwoInputs(), torch.zeros(2, 5, dtype=torch.long)
+    sized = summarize(net, ((3,), (5,)), dtypes=[torch.float, torch.long])
+    given = summarize(net, input_data=[torch.rand(2, 3), words])
+    named = summarize(
+        net, input_data={"x": torch.rand(2, 3), "words": words, "scale": 2.0}
+    )
+    assert sized == given == named
+    assert sized.table().splitlines()[2].split(maxsplit=1) == ["input", "3, 5"]
+    assert (sized.macs, sized.parameters, sized.frozen_parameters) == (12, 52, 4)
+
+
+def test_either_a_size_or_data():
+    for arguments in ({}, {"input_size": (3,), "input_data": torch.rand(1, 3)}):
+        with pytest.raises(ValueError, match="either input_size must be given or"):
+            summarize(nn.ReLU(), **arguments)
+    with pytest.raises(ValueError, match="only modules can be summarized, got 'x'"):
+        summarize("x", (3,))
+
+
+def test_a_name_with_dollars_is_no_formula():
+    net = nn.Sequential()
+    net.add_module("$\\frac{1$", nn.Conv2d(1, 1, 1))
+    figure, axes = plt.subplots()
+    summarize(net, (1, 4, 4)).plot(axes, "macs", "stages")
+    figure.canvas.draw()
+    plt.close()

@@ -297,3 +297,204 @@ def test_what_a_network_returns():
     summary = summarize(Odd(), (7, 4))
     assert summary["pair"].shape == (7, 5)
     assert summary["pair"].macs == 7 * 4 * 5 * (4 + 5)
+
+
+# --- kernels, loops and batches that are not in front, against real runs ---
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(64, 192)
+
+    def forward(self, x):
+        parts = self.qkv(x).chunk(3, -1)
+        q, k, v = (t.unflatten(-1, (4, 16)).transpose(1, 2) for t in parts)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3)
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.b(torch.relu(self.a(x)))
+
+
+class Loop(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+
+    def forward(self, x):
+        return torch.stack([self.c(image[None])[0] for image in x])
+
+
+class Queue(nn.Module):
+    """As in MoCo: rows that are joined to the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.register_buffer("queue", torch.zeros(5, 16))
+
+    def forward(self, x):
+        y = torch.cat([self.a(x), self.queue])
+        return self.b(torch.relu(y))[: len(x)]
+
+
+class Permuted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.l = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return torch.relu(self.l(x.permute(2, 3, 0, 1))).permute(2, 3, 0, 1)
+
+
+KERNELS = {
+    "attention": (Attention, (64, 64)),
+    "attention, odd": (Attention, (197, 64)),
+    "autocast": (Mixed, (4, 24, 24)),
+    "loop": (Loop, (4, 24, 24)),
+    "queue": (Queue, (8,)),
+    "batch last": (Permuted, (8, 6, 4)),
+    "LSTM": (lambda: nn.LSTM(10, 12, batch_first=True), (7, 10)),
+    "LSTM, both ways": (
+        lambda: nn.LSTM(10, 6, 2, batch_first=True, bidirectional=True),
+        (7, 10),
+    ),
+    "GRU": (lambda: nn.GRU(10, 12, batch_first=True), (7, 10)),
+    "RNN": (lambda: nn.RNN(10, 12, batch_first=True), (7, 10)),
+    "heads": (
+        lambda: nn.TransformerEncoderLayer(16, 2, 8, 0.0, batch_first=True),
+        (9, 16),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_of_a_processor(name):
+    """What two more images add to two, by autograd's hooks; and the MACs by data."""
+    torch.manual_seed(0)
+    build, size = KERNELS[name]
+    net = build()
+    more, few = (saved_for_real(net, torch.randn(n, *size)) for n in (4, 2))
+    summary = summarize(net, size)
+    assert (more - few) // 2 == summary.saved_bytes
+    assert summarize(net, torch.randn(size)).macs == summary.macs > 0
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_products_of_recurrent_layers(kind, gates):
+    summary = summarize(kind(10, 12, batch_first=True), (7, 10))
+    assert summary.macs == 7 * gates * 12 * (10 + 12)
+    name = kind.__name__
+    assert summary.notes[-1] == (
+        f"memory: as on a CPU; a GPU's kernels save other amounts for {name} in {name}"
+    )
+
+
+class Products(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda x: x[0] @ torch.ones(5), 20),
+        (lambda x: torch.addmv(torch.ones(4), x[0], torch.ones(5)), 20),
+        (lambda x: x.flatten().dot(torch.ones(20)), 20),
+        (lambda x: torch.vdot(x.flatten(), torch.ones(20)), 20),
+        (lambda x: torch.outer(x[0, 0], torch.ones(3)), None),
+        (lambda x: torch.addr(torch.ones(5, 3), x[0, 0], torch.ones(3)), 15),
+        (lambda x: torch.addbmm(torch.ones(4, 2), x, torch.ones(1, 5, 2)), 40),
+        (
+            lambda x: torch.conv_tbc(
+                x.transpose(0, 1).contiguous(), torch.ones(3, 5, 2), torch.zeros(2), 1
+            ),
+            4 * 3 * 5 * 2,
+        ),
+        (lambda x: F.bilinear(x, x, torch.ones(2, 5, 5)), 4 * (2 * 25 + 2 * 5)),
+        (lambda x: torch.einsum("nij,kj->nik", x, torch.ones(3, 5)), 60),
+    ],
+)
+def test_products_that_torchs_counter_leaves_out(function, macs):
+    by_size = summarize(Products(function), (4, 5))
+    by_data = summarize(Products(function), torch.rand(4, 5))
+    assert by_size.macs == by_data.macs == (macs or 0)
+    assert by_size.complete
+    assert by_data.complete
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.cdist(x, x),
+        lambda x: torch.linalg.solve(x[..., :4], x[..., 1:]),
+        lambda x: torch.fft.rfft(x).abs(),
+    ],
+)
+def test_the_total_is_at_least_what_was_counted(function):
+    summary = summarize(Products(function), (4, 5))
+    assert not summary.complete
+    assert any(note.startswith("MACs: not counted for") for note in summary.notes)
+    assert "at least 0" in summary.table()
+
+
+def test_memory_that_grows_faster_than_the_batch():
+    class Similarity(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            y = self.layer(x)
+            return (y @ y.mT).exp()
+
+    summary = summarize(Similarity(), (4,))
+    assert summary.saved_bytes is None
+    assert summary.notes[0] == (
+        "memory: unknown, as what Similarity saves grows faster than the batch"
+    )
+
+
+def test_a_module_that_returns_an_object_or_its_parameter():
+    class Result:
+        def __init__(self, y):
+            self.y = y
+
+    class Backbone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.w = nn.Conv2d(3, 4, 3), nn.Parameter(torch.ones(2))
+
+        def forward(self, x):
+            return Result(self.conv(x))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = Backbone()
+
+        def forward(self, x):
+            return self.backbone(x).y, self.backbone.w
+
+    summary = summarize(Net(), (3, 8, 8))
+    assert summary["backbone"].calls == 1
+    assert summary["backbone"].shape == (4, 6, 6)
+    assert summary.notes == ()
+
+
+def test_activations_without_computed_weights():
+    net = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.ReLU()
+    )
+    assert summarize(net, (3, 8, 8)).activations == 2 * 4 * 36 * 4

@@ -85,7 +85,8 @@ def card(stage: Stage, width: float = 0) -> Group:
     return Group(marks, "stage", stage.name)
 
 
-def _rows(chain: Chain) -> list[CardRow]:
+def _rows(chain: Chain, *, within: bool = False) -> list[CardRow]:
+    """The rows of a chain; `within` a branch, what forks again stands apart."""
     rows: list[CardRow] = []
     before: Node | None = None
     for node, behind in zip(chain, (*chain[1:], None), strict=True):
@@ -93,7 +94,8 @@ def _rows(chain: Chain) -> list[CardRow]:
             rows.append(_cells([node]))
         elif isinstance(node, Parallel):
             # An activation after a join goes into its row.
-            rows += _branches(node, _tag(behind))
+            forked = _branches(node, _tag(behind))
+            rows += [_indented(_stacked(forked))] if within else forked
         elif isinstance(node, Repeat):
             rows.append(_bracketed(_stacked(_rows(node.body)), node.count))
         before = node
@@ -110,7 +112,7 @@ def _branches(node: Parallel, tags: tuple[Tag, ...]) -> list[CardRow]:
     """Branches one under the other, and what joins them."""
     sign = node.join.name
     if len(sign) > 1 or len(node.branches) > 2:
-        rows = [row for branch in node.branches for row in _branch(branch)]
+        rows = [row for branch in node.branches for row in _inner(branch)]
         join = Op("join", sign, node.shape, node.shape[0], tags=tags)
         return [*rows, _cells([join])]
     residual, shortcut = sorted(node.branches, key=len, reverse=True)
@@ -119,6 +121,13 @@ def _branches(node: Parallel, tags: tuple[Tag, ...]) -> list[CardRow]:
     else:
         last = [_cells([Op("join", f"{sign} input", node.shape, tags=tags)])]
     return [_arched(_stacked([*_rows(residual), *last]))]
+
+
+def _inner(chain: Chain) -> list[CardRow]:
+    """One of several branches: within a line of its own, if it forks again."""
+    if any(isinstance(node, Parallel) for node in chain):
+        return [_indented(_stacked(_rows(chain, within=True)))]
+    return _branch(chain)
 
 
 def _branch(chain: Chain, sign: str = "", tags: tuple[Tag, ...] = ()) -> list[CardRow]:
@@ -187,6 +196,17 @@ def _arched(row: CardRow) -> CardRow:
         return (*moved(row.draw(width - ARC), ARC, ARC_TOP), arc)
 
     return CardRow(row.width + ARC, row.height + ARC_TOP, draw)
+
+
+def _indented(row: CardRow) -> CardRow:
+    """Rows with a line on their left that says what belongs together."""
+    points = ((ARC - 6, 1), (2, 1), (2, row.height - 1), (ARC - 6, row.height - 1))
+    line = Line(points, head=False, radius=3)
+
+    def draw(width: float) -> tuple[Element, ...]:
+        return (*moved(row.draw(width - ARC), ARC, 0), line)
+
+    return CardRow(row.width + ARC, row.height, draw)
 
 
 def _bracketed(row: CardRow, count: int) -> CardRow:

@@ -189,14 +189,17 @@ def _convolution(layer: conv._ConvNd, shape: Shape) -> Op:
         name = "transposed conv"
     elif 1 < groups == layer.in_channels:
         name, groups = "depthwise conv", 1
-    dilation = _step(layer.dilation)
+    stride, dilation = _step(layer.stride), _step(layer.dilation)
+    more = (f"dilation {dilation}",) if dilation != "1" else ()
+    if layer.transposed and stride != "1":  # which makes the feature map larger
+        stride, more = "1", (f"{TIMES}{stride}", *more)
     return Op(
         "conv",
         f"{_by(layer.kernel_size)} {name}",
         shape,
         layer.out_channels,
-        _step(layer.stride),
-        (f"dilation {dilation}",) if dilation != "1" else (),
+        stride,
+        more,
         groups,
         groups if groups in DRAWN_GROUPS else 1,
     )

@@ -6,6 +6,7 @@ other paths stays one box with the name of its class.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -73,6 +74,9 @@ class SideBranch:
 
 
 Node = Op | Parallel | Repeat | Stage | SideBranch
+
+#: Functions that add.
+SUMS = ("add", "iadd")
 Chain = tuple[Node, ...]
 
 
@@ -122,6 +126,7 @@ class _Plan:
 
     def __init__(self, call: TracedCall, top: bool) -> None:
         self.call, self.top = call, top
+        _simplify(call)
         self.side_branches: dict[TracedCall, list[Chain]] = {}
         taken = main = self._made_of(call.outputs[0])
         for goal in call.outputs[1:]:
@@ -224,6 +229,39 @@ class _Plan:
         network = isinstance(self.call.target, Network)
         stage = network or not (is_layer(step.target) or step.path.isdigit())
         return (Stage(step.path, chain),) if named and stage else chain
+
+
+def _simplify(call: TracedCall) -> None:
+    """Read a sum of sums as one sum, and what is concatenated again, with more, as a
+    concatenation of the first one.
+    """
+    readers = Counter(source for step in call.calls for source in {*step.sources})
+    readers.update(call.outputs)
+    given: dict[TracedCall, list[TracedCall]] = {}
+    for step in call.calls:
+        given[step] = step.sources
+        if step.target in SUMS:
+            step.sources = [
+                source
+                for term in step.sources
+                for source in (
+                    term.sources
+                    if term.target in SUMS and readers[term] == 1 < len(term.sources)
+                    else [term]
+                )
+            ]
+        elif step.target == "cat":
+            earlier = [
+                other
+                for other in call.calls[: call.calls.index(step)]
+                if other.target == "cat"
+                and other.shape[1:] == step.shape[1:]
+                and 1 < len(given[other]) < len(given[step])
+                and given[step][: len(given[other])] == given[other]
+            ]
+            if earlier:
+                rest = given[step][len(given[earlier[-1]]) :]
+                step.sources = [earlier[-1], *rest]
 
 
 def _folded(steps: Iterable[tuple[Shape, Chain]]) -> Chain:

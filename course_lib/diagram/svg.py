@@ -10,6 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from xml.sax.saxutils import escape
 
 from course_lib.arguments import check_one_of
@@ -170,7 +171,7 @@ def _label(label: Label) -> str:
 
 def _line(line: Line) -> Iterator[str]:
     """The line as a path, and its head as a triangle."""
-    points = [*line.points]
+    points = [point for point, _ in groupby(line.points)]  # none twice in a row
     (x, y), end = points[-2:]
     length = math.dist((x, y), end)
     dx, dy = (end[0] - x) / length, (end[1] - y) / length

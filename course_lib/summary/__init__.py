@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from course_lib.blocks import Network
@@ -32,7 +33,13 @@ from course_lib.tracing import (
 __all__ = ["Field", "Summary", "SummaryRow", "count_parameters", "summarize"]
 
 
-def summarize(net: nn.Module, input_size: Sequence[int] | Tensor) -> Summary:
+def summarize(
+    net: nn.Module,
+    input_size: Sequence[int] | Sequence[Sequence[int]] | Tensor | None = None,
+    *,
+    input_data: object = None,
+    dtypes: Sequence[torch.dtype] | None = None,
+) -> Summary:
     """Trace one input of `input_size` (C, H, W) through `net`, in evaluation mode for
     what is computed and in training mode for what is saved for backward.
 
@@ -40,15 +47,24 @@ def summarize(net: nn.Module, input_size: Sequence[int] | Tensor) -> Summary:
     `net` is left unchanged. A network whose path depends on values needs an image
     (C, H, W) instead of the size, and is traced on the path that this one takes.
 
-    Raises: ValueError for a size that is not one, and if `net` cannot take such an
-        input, or cannot be traced without values.
+    A network of several inputs is given a sequence of sizes, and `dtypes` if they are
+    not of the type that it computes with; or `input_data`, with the batch as first
+    dimension: a tensor, a sequence of several, or a mapping of keyword arguments.
+
+    Raises: ValueError for a size that is not one, for both a size and data or neither,
+        and if `net` cannot take such an input, or cannot be traced without values.
     """
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"only modules can be summarized, got {net!r}")
+    if (input_size is None) == (input_data is None):
+        raise ValueError("either input_size must be given or input_data")
     net = unwrapped(net)
-    inputs = (
-        inputs_of_data(input_size[None])
-        if isinstance(input_size, Tensor)
-        else inputs_of_size(net, input_size)
-    )
+    if input_data is not None:
+        inputs = inputs_of_data(input_data)
+    elif isinstance(input_size, Tensor):
+        inputs = inputs_of_data(input_size[None])
+    else:
+        inputs = inputs_of_size(net, input_size, dtypes)
     reader = Reader()
     evaluation = _evaluate(net, inputs)
     one, notes = reader.evaluate(evaluation), list[str]()
@@ -126,6 +142,7 @@ def _summary(
             if stats.calls or stats.parameters or (stats.saved_bytes and known)
         )
 
+    frozen = sum(p.numel() for p in net.parameters() if not p.requires_grad)
     notes += _notes(name, reader, stages.values(), unused)
     return Summary(
         name=name,
@@ -133,6 +150,8 @@ def _summary(
         stages=rows(stages),
         layers=rows(layers),
         parameters=count_parameters(net),
+        frozen_parameters=frozen,
+        complete=not reader.uncounted,
         notes=tuple(notes),
     )
 

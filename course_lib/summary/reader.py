@@ -154,7 +154,7 @@ class Reader:
             for (maker, less, _), (_, more, pages) in zip(two, four, strict=True):
                 if more > 2 * less and not pages:
                     raise UnknownMemory(
-                        f"what {maker.layer.name or maker.layer.kind} saves grows"
+                        f"what {maker.layer.name or maker.call.kind} saves grows"
                         " faster than the batch"
                     )
         for sign, saved in ((-1, two), (1, four)):

@@ -45,8 +45,9 @@ class Summary:
 
     #: The name of its class.
     name: str
-    #: The shape of the image that was traced: (C, H, W), in pixels.
-    input_size: tuple[int, ...]
+    #: The shape of the image that was traced: (C, H, W), in pixels; or of several
+    #: inputs.
+    input_size: tuple[Any, ...]
     #: The children of the network, in the order in which they run.
     stages: tuple[SummaryRow, ...]
     #: Its modules that call no other, in the order in which they run.
@@ -55,6 +56,10 @@ class Summary:
     parameters: int
     #: What could not be counted.
     notes: tuple[str, ...] = ()
+    #: Parameters that are not trained, shared ones counted once.
+    frozen_parameters: int = 0
+    #: Whether all multiply-accumulates were counted; if not, there are at least these.
+    complete: bool = True
 
     @property
     def macs(self) -> int:
@@ -163,7 +168,8 @@ class Summary:
 
         check_one_of(tuple(LABELS), what=what)
         bars = [row for row in self._rows(rows) if any(row[3:7])]
-        axes.barh([row.name for row in bars], [getattr(row, what) or 0 for row in bars])
+        names = [row.name.replace("$", r"\$") for row in bars]  # which is no formula
+        axes.barh(names, [getattr(row, what) or 0 for row in bars])
         axes.set(xlabel=LABELS[what], ylim=(len(bars) - 0.5, -0.5))
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.set_axisbelow(True)
@@ -188,15 +194,22 @@ class Summary:
             field=NO_FIELD,
             calls=0,
         )
-        first = ["input", *[""] * (left - 2), _times(self.input_size)]
+        sizes = self.input_size
+        several = bool(sizes) and isinstance(sizes[0], tuple)
+        image = sizes[0] if several else sizes
+        shapes = ", ".join(map(_times, sizes)) if several else _times(sizes)
+        first = ["input", *[""] * (left - 2), shapes]
         lines = [
             list(columns),
             first + [""] * (len(columns) - left),
             *(
-                [cell(row, self.input_size) for cell in columns.values()]
+                [cell(row, image) for cell in columns.values()]
                 for row in (*chosen, total)
             ),
         ]
+        if not self.complete:
+            column = list(columns).index("MACs")
+            lines[-1][column] = f"at least {lines[-1][column]}"
         return left, lines
 
 
