@@ -245,9 +245,9 @@ FAULTS = [
     Fault(
         "MACs counted twice",
         "comparison",
-        "course_lib/summary/tracer.py",
-        "out_val=out) // 2)",
-        "out_val=out))",
+        "course_lib/tracing/macs.py",
+        "out_val=made) // 2",
+        "out_val=made)",
     ),
     Fault(
         "frozen parameters counted",

@@ -2,8 +2,8 @@
 
 For each: parameters, multiply-accumulates by torch's own counter, what autograd saves
 by its hooks on a real run (below 150 million parameters), whether it is drawn, and
-whether the module computes the same afterwards. Then ResNet-152 beside torchinfo: time and
-added memory. `python -m proofs.xray NAME ...` tries the named ones.
+whether the module computes the same afterwards. Then ResNet-152 beside torchinfo, in
+time and added memory. `python -m proofs.xray NAME ...` tries the named ones.
 """
 
 from __future__ import annotations
