@@ -3,19 +3,23 @@
     python proofs/grading.py            every chapter's
     python proofs/grading.py NAME ...   these
 
-One line for each chapter and submission. The solutions must score all points that code
-grades, the stubs none, and half of the solutions something between; points for written
-answers are the teacher's, and not counted. nbgrader is an extra, ``pip install
---editable ".[teach]"``; it is looked for beside this Python, then on the PATH.
+Ten students hand in the first chapter, three the others; each must score a point for
+every exercise that is solved, and no more. Among the ten are three whose answers loop
+for ever, end their process, and replace the check by one that always passes: they lose
+the point of that exercise, and of no other. Points for written answers are the
+teacher's, and not counted. nbgrader is an extra, ``pip install --editable ".[teach]"``;
+it is looked for beside this Python, then on the PATH.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,14 +35,43 @@ c = get_config()
 c.CourseDirectory.course_id = "proof"
 c.CourseDirectory.groupshared = False
 c.ExecutePreprocessor.startup_timeout = 600
-c.ExecutePreprocessor.timeout = 600
+c.ExecutePreprocessor.timeout = 60
+c.ExecutePreprocessor.interrupt_on_timeout = True
 """
 
 #: What is beside this Python comes first; nbgrader calls other commands by their names.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
-#: Submission -> which of the solutions it has.
-SUBMISSIONS = {"solutions": slice(None), "half": slice(0, None, 2), "stubs": slice(0)}
+#: What an exercise can look like when it is handed in, beside solved: the code in
+#: place of the stub, and before the function.
+INSTEAD = {
+    "stub": ("raise NotImplementedError", ""),
+    "none": ("return None", ""),
+    "zero": ("return 0", ""),
+    "loops": ("while True:\n        pass", ""),
+    "exits": ("import os; os._exit(0)", ""),
+    "patches": (
+        "return 0",
+        "import course_lib.checks.core, course_lib.checks.report, torch\n"
+        "course_lib.checks.core.Check.__call__ = lambda *_: (\n"
+        "    course_lib.checks.report.Result('it', True, '')\n)\n"
+        "torch.allclose = torch.equal = lambda *_, **__: True\n\n\n",
+    ),
+}
+
+#: Student -> the number of an exercise -> what is handed in of it.
+STUDENTS: dict[str, Callable[[int], str]] = {
+    "solutions": lambda _: "solved",
+    "half": lambda i: "stub" if i % 2 else "solved",
+    "stubs": lambda _: "stub",
+    "first": lambda i: "stub" if i else "solved",
+    "others": lambda i: "solved" if i else "stub",
+    "nothing": lambda _: "none",
+    "zeros": lambda i: "solved" if i % 2 else "zero",
+    "loops": lambda i: "solved" if i else "loops",
+    "exits": lambda i: "solved" if i else "exits",
+    "patches": lambda i: "solved" if i else "patches",
+}
 
 
 def main() -> None:
@@ -49,17 +82,22 @@ def main() -> None:
         (course / "nbgrader_config.py").write_text(CONFIG)
         tool = ("-m", "tools.exercises")
         run([sys.executable, *tool, "--nbgrader", course / "source", *names], ROOT)
-        failed = [name for name in names if not graded(course, name)]
+        some = dict(itertools.islice(STUDENTS.items(), 3))
+        failed = [
+            name
+            for i, name in enumerate(names)
+            if not graded(course, name, some if i else STUDENTS)
+        ]
     sys.exit(f"not as it should be: {', '.join(failed)}" if failed else 0)
 
 
-def graded(course: Path, name: str) -> bool:
-    """Grade the three submissions of one chapter, and say what they scored."""
+def graded(course: Path, name: str, students: dict[str, Callable[[int], str]]) -> bool:
+    """Grade what these students hand in of one chapter, and say what they scored."""
     nbgrader(course, "generate_assignment", name)
     release = nbformat.read(course / "release" / name / f"{name}.ipynb", as_version=4)
     if any(mark in str(release) for mark in ("SOLUTION", "HIDDEN", "passed, result")):
         sys.exit(f"{name}: students would see what they must not")
-    for student, chosen in SUBMISSIONS.items():
+    for student, chosen in students.items():
         target = course / "submitted" / student / name / f"{name}.ipynb"
         target.parent.mkdir(parents=True)
         source = nbformat.read(course / "source" / name / target.name, as_version=4)
@@ -73,20 +111,28 @@ def graded(course: Path, name: str) -> bool:
         for cell in exercises.code_cells(release)
         if cell.metadata.get("nbgrader", {}).get("grade")
     )
-    for student in SUBMISSIONS:
-        score = scores[student]
-        print(f"{name:14}{student:10}{score:3g} of {full:2} points", flush=True)
-    best, half, none = (scores[student] for student in SUBMISSIONS)
-    return best == full > half > none == 0
+    right = True
+    for student, chosen in students.items():
+        score, due = scores[student], [chosen(i) for i in range(full)].count("solved")
+        right = right and score == due
+        said = "" if score == due else f", and should have {due}"
+        print(f"{name:14}{student:10}{score:3g} of {full:2} points{said}", flush=True)
+    return right
 
 
-def submission(release: Any, source: Any, chosen: slice) -> Any:
-    """What a student hands in who has solved some of the exercises that are checked."""
+def submission(release: Any, source: Any, chosen: Callable[[int], str]) -> Any:
+    """What a student hands in who did that to the exercises that are checked."""
     made = nbformat.from_dict(release)
     texts = {cell.metadata.nbgrader.grade_id: cell for cell in tasks(source)}
-    for cell in tasks(made)[chosen]:
-        solution = texts[cell.metadata.nbgrader.grade_id].source
-        cell.source = exercises.SOLUTION.sub(lambda found: found[2], solution)
+    for i, cell in enumerate(tasks(made)):
+        if chosen(i) == "solved":
+            solution = texts[cell.metadata.nbgrader.grade_id].source
+            cell.source = exercises.SOLUTION.sub(lambda found: found[2], solution)
+        else:
+            code, before = INSTEAD[chosen(i)]
+            cell.source = before + cell.source.replace(
+                "raise NotImplementedError", code
+            )
     return made
 
 

@@ -31,7 +31,12 @@ TABLE = Table("mutants", ("file", "line", "column", "operator"))
 COUNT, SEED, LIMIT = 100, 0, 600
 
 #: Modules whose tests have another name than they.
-TESTS = {"checks": ("test_checks.py", "test_exercises.py")}
+TESTS = {
+    "checks": (
+        *(path.name for path in sorted((ROOT / "tests").glob("test_checks*.py"))),
+        "test_exercises.py",
+    )
+}
 
 
 class Mutant(NamedTuple):

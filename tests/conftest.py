@@ -15,7 +15,14 @@ from course_lib.data.files import DEBIAN, FILES, VARIABLE
 mpl.use("Agg")
 
 # Programs that tests start, answers that they give, a suite that wants a browser.
-collect_ignore = ["kernel.py", "killed.py", "parallel.py", "answers", "browser"]
+collect_ignore = [
+    "judging.py",
+    "kernel.py",
+    "killed.py",
+    "parallel.py",
+    "answers",
+    "browser",
+]
 
 
 @pytest.fixture(autouse=True)

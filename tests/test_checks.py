@@ -1,30 +1,33 @@
-"""What a check says, whatever it is given. The exercises themselves: test_exercises."""
+"""What the judge says, whatever it is given. The exercises: test_exercises; answers
+that do not end, and answers that cheat: test_checks_hostile.
+"""
 
-import importlib
-import os
-import random
-import signal
-import subprocess
-import sys
+import io
+import json
+import pickle
+import threading
 import time
+import warnings
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
+from judging import alone, judged
 from torch import nn
 
-from course_lib.checks import check, core, exercises, limits
-from course_lib.checks.compare import WrongAnswer, compare, same_function
+from course_lib.checks import check, core, exercises, judge, wire
 from course_lib.checks.core import Check
-from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.limits import time_limit
-from course_lib.checks.shared import all_with, case, refuse, without_each
+from course_lib.checks.exercises import exercise
+from course_lib.checks.link import Ended, TimeUp
+from course_lib.checks.report import Progress, Result
 
 
 @pytest.fixture
 def doubling(monkeypatch):
     """An exercise: double a number, or a tensor."""
     monkeypatch.setattr(exercises, "EXERCISES", registry := {})
-    monkeypatch.setattr(core, "EXERCISES", registry)
+    monkeypatch.setattr(judge, "EXERCISES", registry)
 
     @exercise(
         "test.double", kind="implement", goal="Double.", minutes=1, first_hint="Add."
@@ -34,20 +37,22 @@ def doubling(monkeypatch):
         answer.expect(torch.ones(2, 3) * 2, torch.ones(2, 3))
 
     @exercise(
-        "test.count", kind="predict", goal="Count.", minutes=2, first_hint="Multiply."
+        "test.count", kind="predict", goal="count", minutes=2, first_hint="Multiply."
     )
     def count(answer):
         answer.expect(25)
 
-    return Check()
-
-
-def test_right(doubling):
-    result = doubling("test.double", lambda x: 2 * x)
-    assert result.passed
-    assert result
-    assert repr(result) == "test.double: passed."
-    assert "&#10003; test.double" in result._repr_html_()
+    @exercise(
+        "test.mend",
+        kind="repair",
+        goal="see it",
+        minutes=1,
+        first_hint="Look.",
+        banned=("convolution", "course_lib.convolution.output_size"),
+        instead="Write a loop.",
+    )
+    def mend(answer):
+        answer.expect((1, 2), [1, 2], 0.5)
 
 
 def not_started(x):
@@ -59,248 +64,148 @@ def broken(x):
     return x / y
 
 
-def endless(x):
-    while True:
-        pass
-
-
-def stubborn(x):
-    while True:
-        try:
-            time.sleep(0.01)
-        except Exception:
-            continue
-
-
 class Exploding:
     def __init__(self, x):
         self.x = x[0]
+
+
+class Mute(Exception):  # noqa: N818
+    def __str__(self):
+        raise self
+
+
+def mute(x):
+    raise Mute
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         (not_started, ["Not started", "Hint: Add."]),
-        (lambda x: x**2, ["expected 6, got 9 for 3", "Hint: That is the square."]),
-        (lambda x: None, ["returns nothing for 3", "`return`"]),
-        (lambda x: "6", ["returns a string for 3, where an integer is wanted"]),
+        (lambda x: x**2, ["expected 6, got 9 for `x` 3", "Hint: That is the square."]),
+        (lambda x: None, ["returns nothing for `x` 3", "`return`"]),
+        (lambda x: "6", ["returns a string for `x` 3, where an integer is wanted"]),
         (lambda x: 2 * x if isinstance(x, int) else x.T, ["shape (2, 3), got (3, 2)"]),
         (lambda x: 2 * x if isinstance(x, int) else x + x.triu() - 0.0, ["[1, 0]"]),
         (lambda x: torch.ones(1).expand(2**30), ["takes 4.0 GiB"]),
         (lambda: 6, ["it takes ()", "leave the line with `def`"]),
         (lambda x, y: 6, ["it takes (x, y)"]),
-        (6, ["a function is wanted, and this is 6"]),
-        (torch.ones(2), ["this is an input of shape (2,)"]),
-        ([0] * 99, ["this is [0, 0"]),
-        (broken, ["ZeroDivisionError: division by zero", "`return x / y`"]),
-        (Exploding, ["TypeError: 'int' object", "`self.x = x[0]`"]),
+        (broken, ["raised ZeroDivisionError: division by zero"]),
+        (Exploding, ["TypeError: 'int' object"]),
         (lambda x: exit(), ["SystemExit"]),
         (lambda x: torch.ones(1, device="meta").cpu(), ["raised NotImplementedError"]),
-        (len, ["TypeError: object of type 'int' has no len()."]),
-        (dict, ["TypeError: 'int' object is not iterable."]),
+        (len, ["TypeError: object of type 'int' has no len()"]),
+        (dict, ["TypeError: 'int' object is not iterable"]),
         (nn.Identity(), ["expected 6, got 3"]),
+        (mute, ["raised Mute: (its text raises Mute)"]),
+        (lambda x: x.mul_(2) if isinstance(x, torch.Tensor) else 2 * x, ["its arg"]),
+        (lambda x: torch.ones(1, device="meta"), ["returns a tensor"]),
+        (lambda x: torch.ones(()) * 6j, ["a tensor of complex numbers"]),
     ],
 )
 def test_wrong(doubling, answer, said):
-    result = doubling("test.double", answer)
+    result = judged("test.double", answer)
     assert not result
     text = repr(result)
     assert text.startswith("test.double: not yet. ")
     for each in said:
-        assert each.lower() in text.lower()
+        assert each.lower() in text.lower(), text
     assert "not yet" in result._repr_html_()
     assert "<script" not in result._repr_html_()
 
 
-@pytest.mark.parametrize("answer", [endless, stubborn])
-def test_endless(doubling, answer, monkeypatch):
-    monkeypatch.setattr(exercises, "SECONDS", 0.2)
-    assert "still running" in repr(doubling("test.double", answer))
+@pytest.mark.parametrize(
+    "six", [6, 6.0, np.float32(6), np.array([6]), Fraction(6), torch.tensor([[6]])]
+)
+def test_right_whatever_its_type(doubling, six):
+    def answer(x):
+        return six if isinstance(x, int) else (2 * x).double().numpy()
+
+    result = judged("test.double", answer)
+    assert repr(result) == "test.double: passed."
+    assert "&#10003; test.double" in result._repr_html_()
 
 
-IN_A_THREAD = """
-import threading, time
-from course_lib.checks.limits import TimeUp, time_limit
+def test_endless(doubling):
+    begun = threading.Event()
 
-def endless():
-    while True:
-        pass
+    def endless(x):
+        begun.wait(20)
+        return 2 * x
 
-def stubborn():
-    while True:
-        try:
-            time.sleep(0.01)
-        except Exception:
-            continue
-
-def run(answer):
     try:
-        with time_limit(0.2):
-            answer()
-    except TimeUp:
-        print("stopped")
-    for _ in range(20):  # that end just in time
-        try:
-            with time_limit(0.02):
-                time.sleep(0.019)
-        except TimeUp:
-            continue
-    time.sleep(0.1)  # nothing arrives later
-
-for answer in (endless, stubborn):
-    thread = threading.Thread(target=run, args=[answer])
-    thread.start()
-    thread.join()
-print("on time")
-"""
-
-
-def test_endless_where_there_is_no_alarm():
-    """In a process without coverage: its tracer and exceptions that come from another
-    thread do not go together.
-    """
-    environment = {k: v for k, v in os.environ.items() if "COVERAGE" not in k}
-    done = subprocess.run(
-        [sys.executable, "-c", IN_A_THREAD],
-        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.stdout.split() == ["stopped", "stopped", "on", "time"], done.stderr
-
-
-def test_interrupted(doubling):
-    def interrupted(x):
-        raise KeyboardInterrupt
-
-    assert "interrupted" in repr(doubling("test.double", interrupted))
-
-
-def test_an_alarm_of_somebody_else_is_kept():
-    rung = []
-
-    def ring(*_):
-        rung.append(1)
-
-    old = signal.signal(signal.SIGALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 100)
-        with time_limit(1):
-            pass
-        assert signal.getitimer(signal.ITIMER_REAL)[0] > 90
-        assert signal.getsignal(signal.SIGALRM) is ring
+        said = repr(judged("test.double", endless, seconds=0.1))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-    assert not rung
+        begun.set()
+    assert "still running after 0.1 seconds" in said
 
 
-def test_an_import_is_not_cut_off(monkeypatch, tmp_path):
-    slow = "import time\ntime.sleep(0.3)\nwhole = True\n"
-    (tmp_path / "slow_to_import.py").write_text(slow)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    @time_limit(0.1)
-    def import_and_wait():
-        importlib.import_module("slow_to_import")
-        time.sleep(10)
-
-    with pytest.raises(limits.TimeUp):
-        import_and_wait()
-    assert sys.modules["slow_to_import"].whole
+def test_all_calls_together_take_no_longer_than_three(doubling, monkeypatch):
+    with alone(lambda: time.sleep(1), seconds=1.0) as link:
+        link.load(b"", [])
+        link.left = 0.0
+        with pytest.raises(TimeUp, match="3"):
+            link.ask("call", ())
 
 
-def test_the_end_is_reached_even_if_the_time_is_up_in_the_middle_of_it():
-    calls = []
-
-    def end():
-        calls.append(1)
-        if len(calls) < 3:
-            raise limits.TimeUp
-
-    limits._retry_through_timeout(end)
-    assert len(calls) == 3
+def test_a_link_that_is_gone():
+    with alone(len) as link:
+        link.connection.close()
+        with pytest.raises(Ended):
+            link.ask("call", ())
 
 
-def test_functions_of_c_may_have_no_signature():
-    assert Answer(min)(3, 2) == 2
+def test_what_is_no_data(doubling, monkeypatch):
+    monkeypatch.setattr(wire, "loads", lambda data: pickle.loads(b"x"))
+    assert "can be compared" in repr(judged("test.double", len))
 
 
-def test_nothing_is_left_behind(doubling):
-    def messy(x):
-        torch.manual_seed(1)
-        random.seed(1)
-        torch.set_default_dtype(torch.float64)
-        torch.set_grad_enabled(False)
-        if isinstance(x, torch.Tensor):
-            x *= 2
-            return x
-        return 6
-
-    torch.manual_seed(5)
-    random.seed(5)
-    expected = torch.rand(2), random.random()
-    torch.manual_seed(5)
-    random.seed(5)
-    assert doubling("test.double", messy)
-    assert torch.equal(torch.rand(2), expected[0])
-    assert random.random() == expected[1]
-    assert torch.get_default_dtype() == torch.float32
-    assert torch.is_grad_enabled()
+def test_a_repair_says_what_it_was_about(doubling):
+    assert "about: see it." in repr(judged("test.mend", lambda x, y: (1, 2)))
+    asked = judge.find("test.mend")
+    assert asked.line.startswith("*Repair. About 1 minute.*\n\nNot to be used: PyTorch")
+    assert asked.line.endswith("`course_lib.convolution.output_size`. Write a loop.")
+    assert judge.find("test.count").line == "*Predict. Goal: count. About 2 minutes.*"
 
 
-def test_arguments_are_copies():
-    kept = [torch.ones(2), [torch.ones(1)], {"a": torch.ones(1)}]
+def test_what_is_banned(doubling):
+    def convolves(x, y):
+        return torch.conv1d(torch.ones(1, 1, 2), torch.ones(1, 1, 1))
 
-    def spoil(x, y, z):
-        x.zero_(), y[0].zero_(), z["a"].zero_()
-
-    Answer(spoil)(*kept)
-    assert (kept[0].sum(), kept[1][0].sum(), kept[2]["a"].sum()) == (2, 1, 1)
+    result = judged("test.mend", convolves)
+    assert "`F.conv1d` does it for you" in repr(result)
+    assert result.hint == "Write a loop."
 
 
-def test_sizes():
-    assert limits.size(torch.ones(3).expand(5, 3)) == 60
-    assert limits.size([torch.ones(2), {"a": torch.ones(2)}, 3]) == 16
-    assert limits.size(nn.Linear(2, 3)) == 36
-    assert limits.size(nn.LazyLinear(3)) == 0
+def test_arguments_have_names(doubling):
+    wrong = judged("test.mend", lambda values, share: (1, 3))
+    assert "expected (1, 2), got (1, 3) for `values` [1, 2], `share` 0.5" in repr(wrong)
+    wrong = judged("test.mend", max)
+    assert "raised TypeError" in repr(wrong)
+
+
+def test_an_argument_that_is_changed_has_a_name(doubling):
+    def answer(values, share):
+        return values.pop(0), values.pop(0)
+
+    assert "it changes its argument `values`" in repr(judged("test.mend", answer))
+
+
+def test_what_is_printed_comes_back(doubling):
+    with alone(lambda: print("x" * 5000) or 25) as link:
+        said = judge.judged(judge.find("test.count"), link, b"")
+    assert said["passed"]
+    printed = "".join(link.printed)
+    assert printed.startswith("x" * 2000 + "\n... (more was printed)")
 
 
 def test_a_prediction_is_not_given_away(doubling):
-    assert doubling("test.count", lambda: 25)
-    assert doubling("test.count", lambda: torch.tensor(25))
-    assert "24 is too small" in repr(doubling("test.count", lambda: 24))
-    assert "26.5 is too large" in repr(doubling("test.count", lambda: 26.5))
-    assert "25" not in repr(doubling("test.count", lambda: 24))
-    assert "True or False" in repr(doubling("test.count", lambda: True))
-
-
-def test_progress(doubling):
-    doubling("test.double", lambda x: 2 * x)
-    doubling("test.count", lambda: 0)
-    progress = doubling.progress()
-    assert repr(progress) == (
-        "1 of 2 passed\n"
-        "[x] test.double (1 min): Double.\n"
-        "[?] test.count (2 min): Count."
-    )
-    assert "<li>&#10007; <code>test.count</code>, 2 min" in progress._repr_html_()
-    doubling.results.clear()
-    assert "[ ] test.double" in repr(doubling.progress("test"))
-    assert repr(doubling.progress()) == "0 of 0 passed"
-
-
-@pytest.mark.parametrize("name", ["test.doubel", "tset.double", "", None, "core.x"])
-def test_unknown_exercises(doubling, name):
-    result = doubling(name, lambda x: x)
-    assert not result.passed
-    assert "there is no exercise" in repr(result)
-    assert doubling.results == {}
-
-
-def test_a_near_miss_is_understood(doubling):
-    assert "Did you mean 'test.double'" in repr(doubling("test.doubel", len))
+    assert judged("test.count", lambda: 25)
+    assert judged("test.count", lambda: torch.tensor(25))
+    assert "24 is too small" in repr(judged("test.count", lambda: 24))
+    assert "26.5 is too large" in repr(judged("test.count", lambda: 26.5))
+    assert "25" not in repr(judged("test.count", lambda: 24))
+    assert "True or False" in repr(judged("test.count", lambda: True))
 
 
 def test_exercises_are_named_once(doubling):
@@ -309,151 +214,167 @@ def test_exercises_are_named_once(doubling):
         exercise("test.double", kind="predict", **arguments)
     with pytest.raises(ValueError, match=r"test\.new, guess"):
         exercise("test.new", kind="guess", **arguments)
+    with pytest.raises(ValueError, match="dropout"):
+        exercise("test.new", kind="predict", banned=("dropout",), **arguments)
+
+
+@pytest.mark.parametrize("name", ["test.doubel", "tset.double", "", "core.x"])
+def test_unknown_exercises(doubling, name):
+    assert "there is no exercise" in judge.find(name)
+
+
+def test_a_near_miss_is_understood(doubling):
+    assert "Did you mean 'test.double'" in judge.find("test.doubel")
+
+
+def test_the_rows_of_a_chapter(doubling):
+    assert judge.rows(["test"])[1] == ("test.count", 2, "count")
+    assert judge.rows(["other"]) == []
+
+
+def test_progress():
+    rows = [("test.double", 1, "Double."), ("test.count", 2, "count")]
+    results = {
+        "test.double": Result("test.double", True, ""),
+        "test.count": Result("test.count", False, ""),
+    }
+    progress = Progress(rows, results)
+    assert repr(progress) == (
+        "1 of 2 passed\n[x] test.double (1 min): Double.\n[?] test.count (2 min): count"
+    )
+    assert "<li>&#10007; <code>test.count</code>, 2 min" in progress._repr_html_()
+    assert "[ ] test.double" in repr(Progress(rows, {}))
+
+
+# `check` itself, with its processes
+
+
+@pytest.fixture(scope="module")
+def real():
+    made = Check(seconds=60.0, seed=1)
+    yield made
+    made.close()
+
+
+def size(pixels, kernel_size, stride, padding):
+    return (pixels + 2 * padding - kernel_size) // stride + 1
+
+
+def test_it_judges_and_remembers(real, capsys):
+    def chatty(*arguments):
+        print("hello")
+        return size(*arguments)
+
+    assert real("convolution.output_size", chatty).passed
+    assert capsys.readouterr().out.startswith("hello\n")
+    assert "[x] convolution.output_size" in repr(real.progress())
+    assert "[ ] lenet.third_stage" in repr(real.progress("lenet"))
+    assert "there is no exercise 'convolution.x'" in repr(real("convolution.x", size))
+    assert list(real.results) == ["convolution.output_size"]
+
+
+def test_where_an_error_came_from(real):
+    def divides(pixels, kernel_size, stride, padding):
+        return pixels / (pixels - 28)
+
+    said = repr(real("convolution.output_size", divides))
+    assert "by zero, in line" in said
+    assert "`return pixels / (pixels - 28)`." in said
+
+    class Indexes:
+        def __init__(self, *arguments):
+            self.first = arguments[9]
+
+    said = repr(real("convolution.output_size", Indexes))
+    assert "`self.first = arguments[9]`." in said
+
+
+def test_what_it_is_not_given(real):
+    assert 'Write `check("convolution.output_size", output_size)`' in repr(real())
+    assert "there is nothing to check" in repr(real("convolution.output_size"))
+    assert "this is 6." in repr(real("convolution.output_size", 6))
+    assert "check: not yet" in repr(real(None, size))
+    assert "no exercise '7'" in repr(real(7, size))
+
+
+class Open:
+    def __reduce__(self):
+        raise TypeError("cannot pickle an open file\nfor reasons")
+
+
+def test_what_cannot_be_copied(real):
+    held = Open()
+    said = repr(real("convolution.output_size", lambda *_: held))
+    assert "cannot be copied: TypeError: cannot pickle an open file." in said
+
+
+def test_scripts_are_sent(real):
+    def one(x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.script(one)
+
+        def nine(*_):
+            return script(torch.tensor(9))
+
+        said = repr(real("convolution.output_size", nine))
+    assert "got 9" in said
+
+
+def test_devices_are_cpus(real):
+    device = torch.device("cuda")
+
+    def on_the_card(*arguments):
+        return torch.tensor(size(*arguments)).to(device)
+
+    assert real("convolution.output_size", on_the_card).passed
+
+
+def test_it_is_interrupted(real, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(core.Judge, "asked", interrupt)
+    assert "It was interrupted." in repr(real("convolution.output_size", size))
+    monkeypatch.undo()
+    assert real("convolution.output_size", size).passed
+
+
+def test_a_judge_that_ends_is_replaced(real):
+    real("convolution.output_size", size)
+    real._judge.process.kill()
+    real._judge.process.wait()
+    assert "ended from outside" in repr(real("convolution.output_size", size))
+    assert real("convolution.output_size", size).passed
+
+
+def test_it_says_that_it_loads(monkeypatch, capsys):
+    monkeypatch.setattr(core, "PATIENCE", 0.0)
+    made = Check()
+    assert made("convolution.output_size", size).passed
+    assert "Loading the checks" in capsys.readouterr().err
+    monkeypatch.setattr(core, "PATIENCE", 30.0)
+    made.close()
+
+
+def test_a_judge_that_does_not_go_is_made_to(monkeypatch):
+    made = Check()
+    monkeypatch.setattr(core.Judge, "asked", lambda *_: {"rows": []})
+    made.progress()
+    made.close()
+    assert made._judge is None
 
 
 def test_the_one_that_everybody_uses():
     assert isinstance(check, Check)
 
 
-# Comparing
-
-
-@pytest.mark.parametrize(
-    ("got", "want", "said"),
-    [
-        ((1, 2), (1, 3), r"expected \(1, 3\), got \(1, 2\)"),
-        ([1], (1, 3), r"expected \(1, 3\), got \[1\]"),
-        (1.0, 2, "expected 2, got 1.0"),
-        ("ab", "cd", "expected 'cd', got 'ab'"),
-        (False, True, "expected True, got False"),
-        (1, True, "an integer, where True or False"),
-        (nn.ReLU(), 1, "the module ReLU, where an integer"),
-        ({}, [1], "a dict, where a list"),
-        (torch.ones(2), 1, "a tensor, where an integer"),
-        (1, torch.ones(2), "an integer, where a tensor"),
-        (Exception(), 1, "an Exception, where"),
-        ({"a": 1}, {"a": 2}, "expected {'a': 2}"),
-        (torch.tensor(1.5), torch.tensor(2.0), "expected 2, got 1.5"),
-    ],
-)
-def test_differences(got, want, said):
-    with pytest.raises(WrongAnswer, match=said):
-        compare(got, want)
-
-
-def test_what_is_equal():
-    compare([1, 2.0], (1, 2))
-    compare(torch.Size([1, 2]), (1, 2))
-    compare(torch.ones(2, dtype=torch.float64), torch.ones(2))
-    compare({"a": 1}, {"a": 1})
-    compare(None, None)
-
-
-def test_a_secret_text():
-    with pytest.raises(WrongAnswer, match="'B' is not right"):
-        compare("B", "A", secret=True)
-
-
-class Written(nn.Module):
-    """A block with its layers in another order than they run."""
-
-    def __init__(self, relu=True):
-        super().__init__()
-        self.last = nn.Conv2d(4, 4, 3, padding=1)
-        self.first = nn.Conv2d(4, 4, 3, padding=1)
-        self.relu = relu
-
-    def forward(self, x):
-        y = self.first(x)
-        return self.last(y.relu() if self.relu else y)
-
-
-def block(*, padding=1, norm=False, act=True):
-    layers = [nn.Conv2d(4, 4, 3, padding=padding)]
-    layers += [nn.BatchNorm2d(4)] * norm + [nn.ReLU()] * act
-    return nn.Sequential(*layers, nn.Conv2d(4, 4, 3, padding=padding))
-
-
-X = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-def test_modules_that_are_the_same():
-    same_function(Written(), block(), X)
-    same_function(block(), Written(), X)
-    net = block(norm=True).eval()
-    same_function(net, block(norm=True), X)
-    assert not net.training
-    assert net[1].num_batches_tracked == 0
-
-
-@pytest.mark.parametrize(
-    ("got", "said"),
-    [
-        (lambda: 3, "an integer, where a module"),
-        (lambda: block(norm=True), "its 304 parameters are 8 more than wanted"),
-        (lambda: nn.Conv2d(4, 4, 3, padding=1), "148 fewer"),
-        (lambda: block(padding=0), r"shape \(2, 4, 8, 8\), got \(2, 4, 4, 4\)"),
-        (lambda: Written(relu=False), "100% of the values|9[0-9]% of the values"),
-        (lambda: nn.Sequential(block(), nn.Flatten(1)), r"shape .* got \(2, 256\)"),
-        (
-            lambda: nn.Sequential(nn.Flatten(1), block()),
-            "cannot take an input of shape",
-        ),
-        (lambda: Sneaky(), "its output is a tuple"),
-        (lambda: nn.ParameterList([torch.ones(296)]), "other shapes"),
-    ],
-)
-def test_modules_that_are_not(got, said):
-    with pytest.raises(WrongAnswer, match=said):
-        same_function(got(), block(), X)
-
-
-class Sneaky(Written):
-    def forward(self, x):
-        return super().forward(x), x
-
-
-def test_known_mistakes_have_hints():
-    mistakes = [
-        (block(norm=True), "No normalization."),
-        (block(act=False), "A ReLU between them."),
-    ]
-    with pytest.raises(WrongAnswer) as caught:
-        same_function(block(norm=True), block(), X, mistakes=mistakes)
-    assert caught.value.hint == "No normalization."
-    with pytest.raises(WrongAnswer) as caught:
-        same_function(Written(relu=False), block(), X, mistakes=mistakes)
-    assert caught.value.hint == "A ReLU between them."
-
-
-# What keys share
-
-
-def test_a_case_is_named_and_a_hint_that_is_there_is_kept():
-    for own, hint in (("", "Look there."), ("Look here.", "Look here.")):
-        with pytest.raises(WrongAnswer) as caught, case("with 3, ", hint="Look there."):
-            raise WrongAnswer("it is wrong", own)
-        assert caught.value.message == "with 3, it is wrong"
-        assert caught.value.hint == hint
-
-
-def test_other_errors_pass_through_a_case():
-    with pytest.raises(ZeroDivisionError), case("with 3, "):
-        raise ZeroDivisionError
-
-
-def test_what_is_refused():
-    refuse(False, "it is wrong")
-    refuse(torch.tensor(False), "it is wrong")
-    with pytest.raises(WrongAnswer, match="it is wrong"):
-        refuse(torch.tensor(True), "it is wrong")
-
-
-def test_one_hint_for_several_mistakes():
-    assert all_with("No.", [1, 2]) == [(1, "No."), (2, "No.")]
-
-
-def test_each_relu_is_missing_once():
-    conv, first, second = nn.Conv2d(1, 1, 1), nn.ReLU(), nn.ReLU()
-    gaps = without_each(nn.Sequential(conv, first, second), nn.ReLU)
-    assert [list(gap) for gap in gaps] == [[conv, second], [conv, first]]
+def test_half_a_request_is_none():
+    text = json.dumps({}).encode()
+    whole = io.BytesIO()
+    wire.send(whole, {}, b"data")
+    assert wire.receive(io.BytesIO(whole.getvalue())) == ({}, b"data")
+    assert wire.receive(io.BytesIO(whole.getvalue()[:-1])) is None
+    assert wire.receive(io.BytesIO(text)) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from course_lib.checks import core
 from tools import exercises
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +17,11 @@ TEXTS = exercises.texts()
 @pytest.fixture(scope="module", params=TEXTS, ids=lambda path: path.stem)
 def text(request):
     return request.param
+
+
+def investigations(text):
+    """How many exercises want something written: those with a rubric."""
+    return text.read_text().count("*What a good answer has:")
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +53,43 @@ def test_every_check_has_a_cell_that_grades(graded):
         assert cell.metadata.nbgrader["locked"]
 
 
-def test_a_cell_that_grades_raises_for_a_stub_and_not_for_a_solution(text, graded):
-    """What it shows of itself to students is a comment."""
-    cell = marked(graded, grade=True, solution=False)[0]
-    shown, rest = cell.source.split("### BEGIN HIDDEN TESTS")
-    assert shown.startswith("#")
-    assert rest.endswith("### END HIDDEN TESTS")
-    for make, solved in ((exercises.student, False), (exercises.solved, True)):
-        names = {}
-        for each in exercises.code_cells(make(text))[1:]:
-            if exercises.CHECK.search(each.source):
-                break
-            exec(each.source, names)
-        names["check"] = lambda *_: pytest.fail("the library's is asked, not theirs")
+@pytest.fixture
+def modules():
+    """A cell that grades reads the library again; other tests want the old one back."""
+    before = dict(sys.modules)
+    yield
+    for name in [name for name in sys.modules if name.startswith("course_lib")]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_what_students_see_of_a_cell_that_grades_is_a_comment(graded):
+    for cell in marked(graded, grade=True, solution=False):
+        shown, rest = cell.source.split("### BEGIN HIDDEN TESTS")
+        assert shown.startswith("#")
+        assert rest.endswith("### END HIDDEN TESTS")
+
+
+@pytest.mark.parametrize("solved", [False, True])
+def test_a_cell_that_grades_raises_for_a_stub_and_not_for_a_solution(solved, modules):
+    """Whatever the notebook made of `check`, and of the library."""
+    made = exercises.solved(TEXTS[0]) if solved else exercises.student(TEXTS[0])
+    graded = marked(exercises.graded(TEXTS[0]), grade=True, solution=False)
+    names = {}
+    for each in exercises.code_cells(made)[1:]:
+        if exercises.CHECK.search(each.source):
+            break
+        exec(each.source, names)
+    names["check"] = lambda *_: pytest.fail("the library's is asked, not theirs")
+    core.Check.__call__, right = names["check"], core.Check.__call__
+    try:
         if solved:
-            exec(cell.source, names)
+            exec(graded[0].source, names)
         else:
             with pytest.raises(AssertionError, match="Not started"):
-                exec(cell.source, names)
+                exec(graded[0].source, names)
+    finally:
+        core.Check.__call__ = right
 
 
 def test_solutions_stand_between_marks(graded):
@@ -80,7 +105,7 @@ def test_solutions_stand_between_marks(graded):
 
 def test_what_is_found_out_is_written_down_and_graded_by_a_rubric(text, graded):
     written = marked(graded, solution=True, grade=True)
-    assert len(written) == text.read_text().count("*Investigate. ") >= 1
+    assert len(written) == investigations(text) >= 1
     assert sum(cell.metadata.nbgrader["points"] for cell in written) == (
         text.read_text().count(exercises.POINT)
     )

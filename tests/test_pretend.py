@@ -128,7 +128,19 @@ print(norms[""][0].device.type)
 
 COURSE = "import course_lib\nprint(course_lib.runtime(), repr(there[0, :1]))"
 
-PROGRAMS = (WHERE, WRONG, STEP, HOOKS, COURSE)
+CHECK = """\
+from course_lib.checks import check
+device = there.device
+def size(pixels, kernel_size, stride, padding):
+    assert isinstance(net[0].weight, nn.Parameter)
+    zero = net[0].weight.new_zeros(()).int() + there[0, 0].int()
+    found = (pixels + 2 * padding - kernel_size) // stride + 1
+    return torch.tensor(found, device=device) + zero
+print(check("convolution.output_size", size))
+check.close()
+"""
+
+PROGRAMS = (WHERE, WRONG, STEP, HOOKS, COURSE, CHECK)
 
 #: Runs each of these programs as if it were alone, after `BEGIN`.
 ALL = f"""\
@@ -180,3 +192,8 @@ def test_hooks_see_the_card(said):
 def test_the_course_takes_it(said):
     tensor = "tensor([0.], device='cuda:0')"
     assert said[COURSE] == [f"a pretended card, float32 {tensor}"]
+
+
+def test_an_answer_is_judged_on_the_processor(said):
+    """With a copy of what it uses of the card."""
+    assert said[CHECK] == ["convolution.output_size: passed."]

@@ -29,6 +29,7 @@ if __name__ == "__main__":  # see notebooks.py
 import nbformat
 from tqdm import tqdm
 
+from course_lib.checks import judge
 from tools.notebooks import (
     BOOK,
     code_cells,
@@ -51,14 +52,21 @@ SOLUTION = re.compile(
 STUB = "{indent}# YOUR CODE HERE\n{indent}raise NotImplementedError\n"
 CHECK = re.compile(r'^check\("([\w.]+)", (\w+)\)$', re.MULTILINE)
 
-#: A cell that grades. It takes `check` from the library, whatever the notebook made of
-#: the name, and leaves the reason where nbgrader's feedback shows it.
+#: A cell that grades. It reads `check` from the library's files again, whatever the
+#: notebook made of the name or of the library, and leaves the reason where nbgrader's
+#: feedback shows it.
 GRADE = """\
 # This cell grades the exercise.
 ### BEGIN HIDDEN TESTS
+import sys
+
+for module in [name for name in sys.modules if name.startswith("course_lib.checks")]:
+    del sys.modules[module]
 from course_lib.checks import check
 
-assert (result := check("{name}", {answer})).passed, result
+result = check("{name}", {answer})
+check.close()
+assert result.passed, result
 ### END HIDDEN TESTS"""
 
 #: What an exercise is worth to nbgrader if code checks it. A written answer is worth a
@@ -83,9 +91,30 @@ def texts() -> list[Path]:
     return sorted(EXERCISES.glob("*.md"))
 
 
+def read_text(text: Path) -> Notebook:
+    """The notebook of a text, with the line below the heading of each exercise: its
+    kind, goal and minutes, and what may not be used, which its answer key says.
+
+    Raises: ValueError if an exercise has no answer key.
+    """
+    notebook = from_text(text)
+    heading: Any = None
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            heading = cell
+        for name, _ in CHECK.findall(cell.source):
+            asked = judge.find(name)
+            if isinstance(asked, str):
+                raise ValueError(f"{text.name}: {asked}")
+            title, _, rest = heading.source.partition("\n")
+            parts = (title, asked.line, rest.strip())
+            heading.source = "\n\n".join(filter(None, parts))
+    return notebook
+
+
 def student(text: Path) -> Notebook:
     """What a student edits: stubs, and no outputs."""
-    notebook = from_text(text)
+    notebook = read_text(text)
     _with_room_to_write(notebook)
     for cell in code_cells(notebook):
         cell.source = SOLUTION.sub(lambda m: STUB.format(indent=m[1]), cell.source)
@@ -95,7 +124,7 @@ def student(text: Path) -> Notebook:
 
 def solved(text: Path) -> Notebook:
     """The solutions, folded where the book shows them; not executed yet."""
-    notebook = from_text(text)
+    notebook = read_text(text)
     notebook.cells[0].source += SOLVED.format(name=text.stem)
     for cell in code_cells(notebook):
         if SOLUTION.search(cell.source):
@@ -111,7 +140,7 @@ def graded(text: Path) -> Notebook:
 
     A cell scores if it does not raise; `check` never does, so the grading cell asserts.
     """
-    notebook = from_text(text)
+    notebook = read_text(text)
     _with_room_to_write(notebook)
     cells, points = [], 0
     for cell in notebook.cells:

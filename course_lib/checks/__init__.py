@@ -5,12 +5,12 @@
     check("convolution.output_size", my_function)
 
 says whether `my_function` is right and, if not, what is wrong, with a hint that fits.
-A check tries several inputs, some of them drawn at random; it hands over copies, takes
-at most a few seconds, and never raises. ``check.progress()`` says how far you are.
+A check tries several inputs, some of them drawn at random. It takes at most a few
+seconds, and never raises. ``check.progress()`` says how far you are.
 
-What it cannot stop is a single call of PyTorch that computes for long or asks for more
-memory than there is: Python gets no word in until the call is over. A result above
-1 GiB is refused when it comes.
+An answer runs in a process of its own, on the CPU, with a copy of what it uses of the
+notebook. Whatever it does there ends with it: if it runs for more than five seconds or
+takes more than 4 GiB of memory it is stopped, and what it changes is not changed here.
 """
 
 from course_lib.checks.core import Check

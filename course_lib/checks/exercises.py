@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from course_lib.checks.compare import Mistakes, WrongAnswer, compare
-from course_lib.checks.limits import (
-    LARGEST,
-    SECONDS,
-    copied,
-    preserved_state,
-    size,
-    time_limit,
-)
+from torch import Tensor, nn
+
+from course_lib.checks import guard, wire
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_data
+
+if TYPE_CHECKING:
+    from course_lib.checks.link import Link
 
 #: What an exercise asks for.
 KINDS = ("implement", "predict", "repair", "investigate")
@@ -37,6 +35,31 @@ class Exercise:
     first_hint: str
     #: It raises `WrongAnswer` if an `Answer` is.
     checker: Callable[[Answer], None]
+    #: What may not be called: see `guard.FAMILIES`.
+    banned: tuple[str, ...] = ()
+    #: What to write it with instead.
+    instead: str = ""
+    #: What is said of a right answer: a number to be proud of, or the next question.
+    after: str = ""
+
+    @property
+    def moral(self) -> str:
+        """What is said of a right answer. The goal of a repair is not said before."""
+        if self.after or self.kind != "repair":
+            return self.after
+        return f"What this was about: {self.goal}."
+
+    @property
+    def line(self) -> str:
+        """What its text begins with, in Markdown."""
+        goal = "" if self.kind == "repair" else f" Goal: {self.goal}."
+        plural = "" if self.minutes == 1 else "s"
+        kind = self.kind.capitalize()
+        line = f"*{kind}.{goal} About {self.minutes} minute{plural}.*"
+        if not self.banned:
+            return line
+        named = [guard.WORDS.get(name, f"`{name}`") for name in self.banned]
+        return f"{line}\n\nNot to be used: {', '.join(named)}. {self.instead}"
 
 
 #: All exercises whose module has been imported.
@@ -44,20 +67,38 @@ EXERCISES: dict[str, Exercise] = {}
 
 
 def exercise(
-    name: str, *, kind: str, goal: str, minutes: int, first_hint: str
+    name: str,
+    *,
+    kind: str,
+    goal: str,
+    minutes: int,
+    first_hint: str,
+    banned: tuple[str, ...] = (),
+    instead: str = "",
+    after: str = "",
 ) -> Callable[[Callable[[Answer], None]], Callable[[Answer], None]]:
     """Register the decorated checker as the exercise ``"chapter.name"``.
 
-    Raises: ValueError if the name is taken or the kind is not one of `KINDS`.
+    Raises: ValueError if the name is taken, the kind is not one of `KINDS`, or it is
+        not said what to write `instead` of what is `banned`.
     """
-    if name in EXERCISES or kind not in KINDS:
+    if name in EXERCISES or kind not in KINDS or bool(banned) != bool(instead):
         raise ValueError(
-            f"an exercise needs a new name and a kind of {KINDS}, got {name}, {kind}"
+            f"an exercise needs a new name, a kind of {KINDS}, and `instead` if"
+            f" something is banned, got {name}, {kind}, {banned}, {instead!r}"
         )
 
     def register(checker: Callable[[Answer], None]) -> Callable[[Answer], None]:
         EXERCISES[name] = Exercise(
-            name, kind, goal, minutes=minutes, first_hint=first_hint, checker=checker
+            name,
+            kind,
+            goal,
+            minutes=minutes,
+            first_hint=first_hint,
+            checker=checker,
+            banned=banned,
+            instead=instead,
+            after=after,
         )
         return checker
 
@@ -67,28 +108,32 @@ def exercise(
 class Answer:
     """What a student wrote, handed to a checker: it can be called like theirs.
 
-    Every call gets copies of its arguments, has `SECONDS` of time, and leaves nothing
-    behind.
+    It runs in a process of its own, with copies of the arguments and for a few seconds;
+    a module that it returns stays there if it has code of the student's.
     """
 
-    def __init__(self, value: Callable[..., Any]) -> None:
-        self.value = value
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        #: What became of the arguments of the last call.
+        self.arguments: tuple[Any, ...] = ()
 
-    def __call__(self, *arguments: Any) -> Any:
-        """What theirs returns for `arguments`.
+    def __call__(self, *arguments: Any, changes: Sequence[int] = ()) -> Any:
+        """What theirs returns for `arguments`, of which it may change some.
 
-        Raises: WrongAnswer if it does not take them or returns too much, and whatever
-            theirs raises.
+        Raises: WrongAnswer if it does not take them, changes others, or returns too
+            much; AnswerRaised, TimeUp and Ended if theirs does not return.
         """
-        self._takes(arguments)
-        with preserved_state(), time_limit(SECONDS):
-            got = self.value(*copied(arguments))
-        if size(got) > LARGEST:
-            raise WrongAnswer(
-                f"what it returns takes {size(got) / 2**30:.1f} GiB",
-                "Something grew far beyond what is asked for; look at its shape.",
-            )
+        got, self.arguments = self.link.ask("call", arguments)
+        self._left_alone(arguments, changes)
         return got
+
+    def _left_alone(self, before: Sequence[Any], changes: Sequence[int] = ()) -> None:
+        for index, (then, now) in enumerate(zip(before, self.arguments, strict=True)):
+            if index not in changes and not same_data(now, then):
+                raise WrongAnswer(
+                    f"it changes its argument {self._named(index)}",
+                    "Whoever calls it may need that again: work on a copy.",
+                )
 
     def expect(
         self,
@@ -107,35 +152,29 @@ class Answer:
         Raises: WrongAnswer if it does not.
         """
         if on is None:
-            on = ", ".join(map(short_repr, arguments))
+            named = enumerate(arguments)
+            on = ", ".join(f"{self._named(i)} {short_repr(x)}" for i, x in named)
         compare(
-            self(*arguments),
+            self(*arguments, changes=range(len(arguments))),
             want,
             on=f"for {on}" if on else "",
             secret=not arguments,
             mistakes=mistakes,
             tolerance=tolerance,
         )
+        self._left_alone(arguments)
 
-    def _takes(self, arguments: Sequence[Any]) -> None:
-        try:
-            signature = inspect.signature(self.value)
-        except (TypeError, ValueError):
-            return  # some functions of C have none
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            raise WrongAnswer(
-                f"it takes {signature}, and the check calls it with {len(arguments)}"
-                " arguments",
-                "Leave the line with `def` as it was.",
-            ) from None
+    def _named(self, index: int) -> str:
+        names = self.link.names
+        return f"`{names[index]}`" if index < len(names) else f"number {index + 1}"
 
 
 def short_repr(value: object) -> str:
     """A value in a few words."""
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return f"an input of shape {tuple(shape)}"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    if isinstance(value, Tensor):
+        return f"of shape {tuple(value.shape)}"
+    if isinstance(value, nn.Module):
+        return f"a {type(value).__name__}"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.4g}"
+    return wire.text_of(value, 60)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from course_lib.checks.exercises import Exercise
-
 
 @dataclass(frozen=True)
 class Result:
@@ -47,35 +45,34 @@ class Result:
 class Progress:
     """The exercises of some chapters, and which of them have passed."""
 
-    exercises: Sequence[Exercise]
+    #: Name, minutes and goal of each.
+    exercises: Sequence[tuple[str, int, str]]
     results: Mapping[str, Result]
 
-    def _rows(self) -> list[tuple[str, Exercise]]:
+    def _rows(self) -> list[tuple[str, str, int, str]]:
         def mark(name: str) -> str:
             if name not in self.results:
                 return "-"
             return "x" if self.results[name].passed else "?"
 
-        return [(mark(each.name), each) for each in self.exercises]
+        return [(mark(each[0]), *each) for each in self.exercises]
 
     def _count(self) -> str:
-        done = sum(mark == "x" for mark, _ in self._rows())
+        done = sum(mark == "x" for mark, *_ in self._rows())
         return f"{done} of {len(self.exercises)} passed"
 
     def __repr__(self) -> str:
         lines = [
-            f"[{mark if mark != '-' else ' '}] {each.name} ({each.minutes} min):"
-            f" {each.goal}"
-            for mark, each in self._rows()
+            f"[{mark if mark != '-' else ' '}] {name} ({minutes} min): {goal}"
+            for mark, name, minutes, goal in self._rows()
         ]
         return "\n".join([self._count(), *lines])
 
     def _repr_html_(self) -> str:
         marks = {"x": "&#10003;", "?": "&#10007;", "-": "&#9675;"}
         items = "".join(
-            f"<li>{marks[mark]} <code>{each.name}</code>, {each.minutes} min:"
-            f" {_code(each.goal)}</li>"
-            for mark, each in self._rows()
+            f"<li>{marks[mark]} <code>{name}</code>, {minutes} min: {_code(goal)}</li>"
+            for mark, name, minutes, goal in self._rows()
         )
         return (
             f'<div class="check"><strong>{self._count()}</strong><ul>{items}</ul></div>'

@@ -2,11 +2,17 @@
 get, and right ones, written differently from the solution.
 """
 
+import functools
 import itertools
+import math
+from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib.summary import summarize
 
 PARAMETERS, MACS = 128 * 577, 128 * 576 * 784
 VGG_16 = 138_357_544
@@ -33,6 +39,18 @@ def grouped(i, o, k, n, s, p, g):
     return ungrouped(i, o, k, n, s, p, g) // g
 
 
+def not_rounded(i, o, k, n, s, p, g):
+    return i / g * o * k**2 * ((n + 2 * p - k) / s + 1) ** 2
+
+
+def rounded_up(i, o, k, n, s, p, g):
+    return i // g * o * k**2 * math.ceil((n + 2 * p - k) / s + 1) ** 2
+
+
+def padded_once(i, o, k, n, s, p, g):
+    return i // g * o * k**2 * ((n + p - k) // s + 1) ** 2
+
+
 def through(parts, choose):
     """The field through the branches that are chosen."""
     field, step = 1, 1
@@ -49,6 +67,11 @@ def width(branch):
 
 def one_by_one(branches):
     return list(itertools.chain(*branches))
+
+
+def field_of_kernels(parts):
+    forks = [part if isinstance(part, list) else [[part]] for part in parts]
+    return 1 + sum(max(sum(k for k, _ in branch) for branch in fork) for fork in forks)
 
 
 def without_steps(parts):
@@ -72,7 +95,26 @@ def without_steps_behind_forks(parts):
     return field
 
 
-def profiler(groups=True, once=True, computes_once=False, flops=1):
+def own_strides(parts):
+    return 1 + sum(
+        max(
+            sum((k - 1) * s for k, s in branch)
+            for branch in (part if isinstance(part, list) else [[part]])
+        )
+        for part in parts
+    )
+
+
+def profiler(
+    groups=True,
+    once=True,
+    computes_once=False,
+    flops=1,
+    tidy=True,
+    modules=nn.Module.modules,
+    square=False,
+    only=(nn.Module,),
+):
     """The profiler, with or without its mistakes."""
 
     def profile(net, x):
@@ -80,24 +122,39 @@ def profiler(groups=True, once=True, computes_once=False, flops=1):
 
         def count(layer, inputs, output):
             nonlocal parameters, macs
-            if not (once and layer in known):
+            if isinstance(layer, only) and not (once and layer in known):
                 parameters += sum(p.numel() for p in layer.parameters())
             if computes_once and layer in known:
                 return
             known.add(layer)
             if isinstance(layer, nn.Conv2d):
-                size = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
+                height, width = layer.kernel_size
+                size = layer.in_channels * height * (height if square else width)
                 macs += output.numel() * size // (layer.groups if groups else 1)
             if isinstance(layer, nn.Linear):
                 macs += output.numel() * layer.in_features
 
-        for layer in net.modules():
-            if not list(layer.children()):
-                layer.register_forward_hook(count)
+        hooks = [
+            layer.register_forward_hook(count)
+            for layer in modules(net)
+            if not list(layer.children())
+        ]
         net(x)
+        for hook in hooks * tidy:
+            hook.remove()
         return parameters, flops * macs
 
     return profile
+
+
+def trained_only(net, x):
+    _, macs = profiler()(net, x)
+    return sum(p.numel() for p in net.parameters() if p.requires_grad), macs
+
+
+def summarized(net, x):
+    found = summarize(net, tuple(x.shape[1:]))
+    return found.parameters, found.macs
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
@@ -110,7 +167,11 @@ WRONG = {
         (lambda: (PARAMETERS, 4 * MACS, 8 * MACS), "What does the stride do"),
         (lambda: (PARAMETERS, 128 * 576, 256 * 576), "for each pixel"),
         (lambda: (128 * 10, 128 * 9 * 784, 256 * 9 * 784), "all input channels"),
-        (lambda: (PARAMETERS, MACS), "is not right"),
+        (lambda: (PARAMETERS, 577 * 128, 2 * 577 * 128), "for each pixel"),
+        (lambda: (PARAMETERS, 73728 * 27**2, 147456 * 27**2), "places does the kernel"),
+        (lambda: (128 * (64 * 3 + 1), MACS // 3, 2 * MACS // 3), "and a width"),
+        (lambda: (PARAMETERS, MACS // 128, MACS // 64), "one output channel"),
+        (lambda: (PARAMETERS, MACS), "3 are wanted"),
     ],
     "comparison.bytes_of_weights": [
         (lambda: (32 * VGG_16, 16 * VGG_16, 96 * VGG_16), "eight bits"),
@@ -119,6 +180,11 @@ WRONG = {
         (lambda: (4 * VGG_16, 2 * VGG_16, 16 * VGG_16), "Adam stores"),
         (lambda: (8 * VGG_16, 4 * VGG_16, 24 * VGG_16), "four bytes"),
         (lambda: (4 * VGG_16, 2 * VGG_16, 6 * VGG_16), "in float32"),
+        (lambda: (4 * VGG_16, 4 * VGG_16, 12 * VGG_16), "half as many bits"),
+        (lambda: (VGG_16, VGG_16 // 2, 3 * VGG_16), "more than one byte"),
+        (lambda: tuple(n * VGG_16 / 1e6 for n in (4, 2, 12)), "no larger unit"),
+        (lambda: (527.8, 263.9, 1583.4), "no larger unit"),
+        (lambda: (2 * VGG_16, 4 * VGG_16, 12 * VGG_16), "in another order"),
     ],
     "comparison.conv_macs": [
         (ungrouped, "its own group"),
@@ -131,6 +197,12 @@ WRONG = {
             lambda i, o, k, n, s, p, g: grouped(i, o, k, n, s, 0, g),
             "adds positions",
         ),
+        (lambda i, o, k, n, s, p, g: grouped(i, o, k, n, 1, p, g), "stride do"),
+        (not_rounded, "beyond the border"),
+        (rounded_up, "beyond the border"),
+        (padded_once, "on both sides"),
+        (lambda i, o, k, n, s, p, g: grouped(1, o, k, n, s, p, 1), "all channels of"),
+        (lambda i, o, k, n, s, p, g: grouped(i, 1, k, n, s, p, g), "its own"),
     ],
     "comparison.saved_by_a_block": [
         (lambda: (ACTIVATIONS // 16, ACTIVATIONS // 8), "32 images"),
@@ -139,6 +211,12 @@ WRONG = {
         (lambda: (3 * ACTIVATIONS, 5 * ACTIVATIONS), "one tensor"),
         (lambda: (2 * ACTIVATIONS, 2 * ACTIVATIONS), "needs its input"),
         (lambda: (2 * ACTIVATIONS, 6 * ACTIVATIONS), "Nothing needs"),
+        (lambda: (3 * ACTIVATIONS, 6 * ACTIVATIONS), "one tensor"),
+        (lambda: (2 * ACTIVATIONS, 5 * ACTIVATIONS), "own input does not"),
+        (lambda: (2 * ACTIVATIONS, 3 * ACTIVATIONS), "saves its own input"),
+        (lambda: (ACTIVATIONS, 2 * ACTIVATIONS), "two convolutions and two"),
+        (lambda: (49, 98), "no larger unit"),
+        (lambda: 2 * ACTIVATIONS, "a tuple is wanted"),
     ],
     "comparison.field_through_branches": [
         (lambda parts: through(parts, one_by_one), "parallel"),
@@ -149,7 +227,20 @@ WRONG = {
             "any of its branches",
         ),
         (without_steps, "several pixels apart"),
-        (without_steps_behind_forks, "expected"),
+        (without_steps_behind_forks, "as its strides say"),
+        (own_strides, "not by its own"),
+        (
+            lambda parts: through(parts, lambda part: max(part, key=len)),
+            "need not see the most",
+        ),
+        (
+            lambda parts: through(
+                parts, lambda part: max(part, key=lambda b: max(b, default=(0, 0))[0])
+            ),
+            "need not be in the branch",
+        ),
+        (lambda parts: field_of_kernels(parts), "k - 1"),
+        (lambda parts: (1, 1), "an integer is wanted"),
     ],
     "comparison.profile": [
         (profiler(groups=False, once=False), "own group"),
@@ -157,6 +248,13 @@ WRONG = {
         (profiler(once=False), "exists once"),
         (profiler(computes_once=True), "computes twice"),
         (profiler(flops=2), "two per MAC"),
+        (profiler(tidy=False), "Hooks that stay"),
+        (profiler(modules=nn.Module.children), "`modules()` finds"),
+        (profiler(square=True), "need not be square"),
+        (profiler(only=(nn.Conv2d, nn.Linear)), "Other layers have parameters"),
+        (trained_only, "A frozen parameter"),
+        (summarized, "does it for you"),
+        (lambda net, x: profiler()(net, x)[0], "a tuple is wanted"),
     ],
 }
 
@@ -214,14 +312,83 @@ def by_torch(net, x):
     return sum(sizes.values()), counter.get_total_flops() // 2
 
 
+def recursive(parts, field=1, step=1):
+    """Each part in turn, by a function of itself."""
+    if not parts:
+        return field
+    first, *rest = parts
+    if isinstance(first, tuple):
+        return recursive(rest, field + (first[0] - 1) * step, step * first[1])
+    step_after = step * math.prod(stride for _, stride in first[0])
+    return recursive(rest, max(recursive(b, field, step) for b in first), step_after)
+
+
+def by_positions(parts):
+    """The pixels themselves: those of unit 0, as a set."""
+    seen = {0}
+    for part in reversed(parts):
+        branches = part if isinstance(part, list) else [[part]]
+        found = set()
+        for branch in branches:
+            here = seen
+            for k, stride in reversed(branch):
+                span = range(-(k // 2), k // 2 + 1)
+                here = {stride * i + j for i in (min(here), max(here)) for j in span}
+            found |= {min(here), max(here)}
+        seen = found
+    return np.int64(max(seen) - min(seen) + 1)
+
+
+def on_meta(i, o, k, n, s, p, g):
+    """As many as the layer has weights, at each position of its output."""
+    with torch.device("meta"):
+        layer = nn.Conv2d(i, o, k, s, p, groups=g, bias=False)
+        positions = layer(torch.empty(1, i, n, n))[0, 0]
+    return torch.tensor(layer.weight.numel() * positions.numel())
+
+
+def exact(i, o, k, n, s, p, g):
+    places = Fraction(n + 2 * p - k, s) + 1
+    return math.floor(places) ** 2 * Fraction(i, g) * o * k * k
+
+
+class Profiler:
+    """An object that is called; it looks at a copy of the network."""
+
+    def __call__(self, net, x):
+        uses = []
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                hook = functools.partial(self.use, uses)
+                layer.register_forward_hook(hook)
+        net(x)
+        for layer in net.modules():
+            layer._forward_hooks.clear()
+        yield np.sum([p.numel() for p in dict.fromkeys(net.parameters())])
+        yield float(sum(uses))
+
+    def use(self, uses, layer, inputs, output):
+        uses.append(output.numel() * layer.weight[0].numel())
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "comparison.three_costs": [built],
-    "comparison.bytes_of_weights": [
-        lambda: [VGG_16 * bits // 8 for bits in (32, 16, 3 * 32)]
+    "comparison.three_costs": [
+        built,
+        lambda: np.array([PARAMETERS, MACS, 2 * MACS]),
+        lambda: (float(n) for n in (PARAMETERS, MACS, 2 * MACS)),
     ],
-    "comparison.conv_macs": [spread_out],
-    "comparison.saved_by_a_block": [lambda: (saved(), saved(nn.BatchNorm2d(64)))],
-    "comparison.field_through_branches": [backwards],
-    "comparison.profile": [by_torch, profiler()],
+    "comparison.bytes_of_weights": [
+        lambda: [VGG_16 * bits // 8 for bits in (32, 16, 3 * 32)],
+        lambda: torch.tensor([4, 2, 12]) * VGG_16,
+        lambda: (Fraction(VGG_16 * bits, 8) for bits in (32, 16, 96)),
+    ],
+    "comparison.conv_macs": [spread_out, on_meta, exact],
+    "comparison.saved_by_a_block": [
+        lambda: (saved(), saved(nn.BatchNorm2d(64))),
+        lambda: np.float64(ACTIVATIONS) * np.arange(2, 5, 2),
+        lambda: [torch.tensor(n * ACTIVATIONS) for n in (2, 4)],
+    ],
+    "comparison.field_through_branches": [backwards, recursive, by_positions],
+    "comparison.profile": [by_torch, profiler(), Profiler()],
 }

@@ -3,8 +3,12 @@ and right ones, written differently from the solution.
 """
 
 import copy
+import enum
+import functools
 import math
+from fractions import Fraction
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -41,11 +45,55 @@ def on_average(shallow, deep):
     return WORSE if deep_train > train else OVER if deep_test > test else FINE
 
 
-def by_differences(shallow, deep):
+def at_their_best(shallow, deep):
+    (train, test), (deep_train, deep_test) = (
+        [min(errors) for errors in pair] for pair in (shallow, deep)
+    )
+    return WORSE if deep_train > train else OVER if deep_test > test else FINE
+
+
+def or_the_same(shallow, deep):
+    if deep[0][-1] >= shallow[0][-1]:
+        return WORSE
+    return OVER if deep[1][-1] >= shallow[1][-1] else FINE
+
+
+def taken_out(shallow, deep):
     train, test = (b.pop() - a.pop() for a, b in zip(shallow, deep, strict=True))
+    return WORSE if train > 0 else OVER if test > 0 else FINE
+
+
+class Verdict(enum.StrEnum):
+    WORSE = "degradation"
+    OVER = "overfitting"
+    FINE = "no harm"
+
+
+def by_verdict(shallow, deep):
+    (*_, train), (*_, test) = shallow
+    (*_, deep_train), (*_, deep_test) = deep
+    if deep_train <= train:
+        return Verdict.FINE if deep_test <= test else Verdict.OVER
+    return Verdict.WORSE
+
+
+def by_numpy(shallow, deep):
+    worse = np.array(deep)[:, -1] > np.array(shallow)[:, -1]
+    return np.array([FINE, OVER, WORSE, WORSE])[worse @ [2, 1]]
+
+
+def by_differences(shallow, deep):
+    train, test = (b[-1] - a[-1] for a, b in zip(shallow, deep, strict=True))
     return {(True, True): WORSE, (True, False): WORSE, (False, True): OVER}.get(
         (train > 0, test > 0), FINE
     )
+
+
+def dirac_only(channels, size):
+    """The bias stays as it was drawn."""
+    conv = nn.Conv2d(channels, channels, size, padding=size // 2)
+    nn.init.dirac_(conv.weight)
+    return conv
 
 
 def layer(fill, bias=0.0, padding=None):
@@ -87,10 +135,39 @@ def ones(weight, center):
     weight.fill_(1)
 
 
-def random_bias(channels, size):
-    conv = nn.Conv2d(channels, channels, size, padding=size // 2)
+def nothing(weight, center):
+    pass
+
+
+def not_zeroed(channels, size):
+    conv = nn.Conv2d(channels, channels, size, padding="same")
+    nn.init.zeros_(conv.bias)
+    at_the_center(conv.weight.data, size // 2)
+    return conv
+
+
+def without_bias(channels, size):
+    conv = nn.Conv2d(channels, channels, size, padding=size // 2, bias=False)
     nn.init.dirac_(conv.weight)
     return conv
+
+
+def frozen_layer(channels, size):
+    return layer(at_the_center)(channels, size).requires_grad_(False)
+
+
+class Unchanging(nn.Conv2d):
+    """A class instead of a function."""
+
+    def __init__(self, channels, kernel_size):
+        super().__init__(channels, channels, kernel_size, padding="same")
+
+    def reset_parameters(self):
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.weight)
+        middle = self.weight.numel() // self.weight[0, 0].numel()
+        flat = self.weight.data.view(middle, -1)
+        flat[:: self.out_channels + 1, flat.shape[1] // 2] = 1.0
 
 
 def from_the_library(channels, size):
@@ -120,6 +197,16 @@ def divided(weights, residual):
     return [math.prod(factors) / factor for factor in factors]
 
 
+def numpy_divided(weights, residual):
+    factors = np.array(weights) + residual
+    with np.errstate(all="ignore"):
+        return factors.prod() / factors
+
+
+def only_after(weights, residual):
+    return only_before(weights[::-1], residual)[::-1]
+
+
 def one_shortcut(weights, residual):
     return [residual + g for g in others(weights, 0)]
 
@@ -139,6 +226,26 @@ def only_before(weights, residual):
 def forwards_and_backwards(weights, residual):
     before, after = only_before(weights, residual), only_before(weights[::-1], residual)
     return [a * b for a, b in zip(before, after[::-1], strict=True)]
+
+
+def by_differences_of_one(weights, residual):
+    """The last h is linear in each weight: an array of its slopes."""
+
+    def last(changed):
+        return np.prod(np.array(changed) + int(residual))
+
+    slopes = []
+    for i in range(len(weights)):
+        one = [*weights[:i], 1.0, *weights[i + 1 :]]
+        slopes.append(last(one) - last([*one[:i], 0.0, *one[i + 1 :]]))
+    return np.array(slopes)
+
+
+def exactly(weights, residual):
+    """A generator of fractions."""
+    factors = [Fraction(w) + residual for w in weights]
+    for i in range(len(factors)):
+        yield functools.reduce(Fraction.__mul__, factors[:i] + factors[i + 1 :], 1)
 
 
 def autograd(weights, residual):
@@ -174,6 +281,67 @@ def report(*, late=False, zeros=False, clip=True, step=True, clear=True, square=
         return found
 
     return step_and_report
+
+
+def clipped(clip, *, which=slice(None), of=None):
+    """Clipped by some other function of the gradients and the limit."""
+
+    def step_and_report(net, x, y, lr, limit):
+        weights = list(net.parameters())
+        F.cross_entropy(net(x), y).backward()
+        norms = [w.grad.norm().item() for w in weights][which]
+        clip([w.grad for w in weights], limit)
+        with torch.no_grad():
+            for w in weights:
+                w -= lr * w.grad
+                w.grad = None
+        return norms if of is None else of(norms, limit)
+
+    return step_and_report
+
+
+def all_of_them(gradients, limit):
+    total = torch.stack([g.norm() for g in gradients]).norm()
+    for g in gradients:
+        g *= min(1.0, limit / total.item())
+
+
+def one_by_one(gradients, limit):
+    for g in gradients:
+        g *= min(1.0, limit / g.norm().item())
+
+
+def by_value(gradients, limit):
+    for g in gradients:
+        g.clamp_(-limit, limit)
+
+
+def always(gradients, limit):
+    total = torch.stack([g.norm() for g in gradients]).norm()
+    for g in gradients:
+        g *= limit / total
+
+
+def on_another(net, x, y, lr, limit):
+    return report()(copy.deepcopy(net), x, y, lr, limit)
+
+
+def hooked_norms(net, x, y, lr, limit):
+    """Hooks see the gradients on their way, before anything is clipped."""
+    norms = {}
+    hooks = [
+        w.register_hook(lambda gradient, i=i: norms.update({i: gradient.norm()}))
+        for i, w in enumerate(net.parameters())
+    ]
+    loss = F.nll_loss(F.log_softmax(net(x), 1), y)
+    loss.backward()
+    for hook in hooks:
+        hook.remove()
+    nn.utils.clip_grad_norm_(net.parameters(), limit)
+    optimizer = torch.optim.SGD(net.parameters(), lr)
+    optimizer.step()
+    net.zero_grad(set_to_none=False)
+    return torch.stack([norms[i] for i in range(len(hooks))])
 
 
 def preserved_state(net, x, y, lr, limit):
@@ -220,6 +388,43 @@ def hooked(net, factor):
     return net
 
 
+class Detached(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+class Halved(nn.Sequential):
+    def forward(self, x):
+        y = self[0](x)
+        y = y.detach() + (y - y.detach()) / 10
+        for layer in list(self)[1:]:
+            y = layer(y)
+        return y
+
+
+class AnotherWeight(nn.Conv2d):
+    def __init__(self, conv, factor):
+        super().__init__(2, 4, 3, padding=1, bias=False)
+        self.weight = nn.Parameter(conv.weight.detach() * factor)
+
+
+def by_subclass(net, factor):
+    net[0] = AnotherWeight(net[0], factor)
+    return net
+
+
+def in_doubles(net, factor):
+    state = net.state_dict()
+    first, *_ = state
+    net.load_state_dict(state | {first: torch.mul(state[first], factor)})
+    return net.double()
+
+
+def always_ten(net, factor):
+    net[0].weight.data *= 10
+    return net
+
+
 def frozen(net, factor):
     net[0].weight.requires_grad_(False)
     return net
@@ -244,10 +449,14 @@ WRONG = {
         (by_gap, "training errors first"),
         (at(0), "slowly at first"),
         (on_average, "slowly at first"),
+        (at_their_best, "not about the lowest error"),
+        (or_the_same, "is not higher"),
+        (taken_out, "work on a copy"),
         (
             lambda a, b: FINE if at(-1)(a, b) == FINE else WORSE,
             "training error is lower",
         ),
+        (lambda a, b: FINE, "training errors first"),
         (lambda shallow, deep: deep[0][-1] > shallow[0][-1], "a string is wanted"),
     ],
     "degradation.powers_of_ten": [
@@ -255,39 +464,63 @@ WRONG = {
         (lambda: (10, 0, -6), "half of the values"),
         (lambda: (21, 0, -13), "half of the values"),
         (lambda: (-17, -6, 0), "as positive"),
-        (lambda: (17, 7, 0), "43 layers"),
+        (lambda: (17, 7, 0), "round up"),
+        (lambda: (16, 6, 0), "or cut off"),
+        (lambda: (16.7, 6.5, 0), "to whole numbers"),
+        (lambda: (39, 15, 0), "which logarithm"),
         (lambda: (23, 13, 6), "not its root"),
-        (lambda: (16, 8, 0), "is not right"),
-        (lambda: (17, 6), "is not right"),
+        (lambda: (16, 8, 0), "too small"),
+        (lambda: (17, 6), "3 are wanted"),
     ],
     "degradation.identity_layer": [
         (layer(all_channels), "the same input channel only"),
         (layer(mean_of_channels), "the same input channel only"),
         (layer(corner), "at the center of the kernel"),
         (layer(everywhere), "at the center of the kernel"),
-        (layer(ones), "Most of the weights are zero"),
+        (layer(ones), "ought to be zero"),
+        (layer(nothing), "beside a skip connection"),
+        (not_zeroed, "ought to be zero"),
         (layer(at_the_center, padding=0), "at each border"),
         (layer(at_the_center, bias=0.1), "does the bias add"),
-        (random_bias, "does the bias add"),
+        (dirac_only, "does the bias add"),
+        (without_bias, "has no bias"),
+        (frozen_layer, "that training can change"),
+        (lambda channels, size: nn.Conv2d(channels + 1, channels, size), "go in"),
         (lambda channels, size: nn.Identity(), "weights that training can change"),
     ],
     "degradation.gradients": [
         (only_before, "all later layers"),
+        (only_after, "the earlier layers"),
         (whole, "own factor is not in"),
         (lambda weights, residual: others(weights, 0), "by its input"),
         (lambda weights, residual: others(weights, 1), "its factor is w"),
         (one_shortcut, "not only the first"),
         (divided, "needs no division"),
+        (numpy_divided, "needs no division"),
+        (
+            lambda weights, residual: others(weights, int(residual))[::-1],
+            "in the opposite order",
+        ),
         (lambda weights, residual: whole(weights, residual)[0], "a list is wanted"),
     ],
     "degradation.step_and_report": [
-        (preserved_state, "raised AttributeError"),
+        (preserved_state, "changed the gradients by then"),
         (report(late=True), "after clipping"),
         (report(zeros=True), "set to zero"),
         (report(clip=False), "use the clipped gradient"),
         (report(step=False), "has to be trained"),
         (report(clear=False), "leaves gradients behind"),
         (report(square=True), "sum of squares"),
+        (clipped(one_by_one), "together are clipped"),
+        (clipped(by_value), "together are clipped"),
+        (clipped(always), "stays as it is"),
+        (clipped(all_of_them, which=slice(0, None, 2)), "Biases are parameters"),
+        (
+            clipped(all_of_them, of=lambda norms, limit: [math.hypot(*norms)] * 4),
+            "a norm of its own",
+        ),
+        (clipped(all_of_them, which=slice(None, None, -1)), "in the order of"),
+        (on_another, "has to be trained"),
         (of_the_weights, "norm of the weights"),
         (all_together, "a list is wanted"),
     ],
@@ -295,23 +528,38 @@ WRONG = {
         (lambda net, factor: net, "on the size of one weight"),
         (scaled(0, power=-1), "has a larger gradient"),
         (scaled(0, power=2), "By which factor"),
+        (always_ten, "By which factor"),
         (scaled(0, 3), "only the weight of the first"),
         (scaled(1, 2), "on the size of one weight"),
         (scaled(0, 7), "a normalization invariant"),
         (hooked, "Leave the backward pass alone"),
+        (lambda net, factor: Halved(*net), "Leave the backward pass alone"),
+        (lambda net, factor: Detached(*net), "Leave the backward pass alone"),
         (frozen, "Change only values"),
-        (in_place_only, "Return the network"),
+        (in_place_only, "end with `return`"),
     ],
 }
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "degradation.what_depth_did": [by_differences],
+    "degradation.what_depth_did": [by_differences, by_verdict, by_numpy],
     "degradation.powers_of_ten": [
         lambda: [round(math.log10(share**21.5)) for share in (6, 2, 1)],
+        lambda: torch.tensor([6.0, 2.0, 1.0]).log10().mul(21.5).round(),
+        lambda: (np.rint(21.5 * np.log10(share)) for share in (6, 2, 1)),
     ],
-    "degradation.identity_layer": [from_the_library, each_by_itself],
-    "degradation.gradients": [forwards_and_backwards, autograd],
-    "degradation.step_and_report": [by_hand],
-    "degradation.vanish": [on_a_copy],
+    "degradation.identity_layer": [
+        from_the_library,
+        each_by_itself,
+        Unchanging,
+        lambda channels, size: layer(at_the_center)(channels, size).double(),
+    ],
+    "degradation.gradients": [
+        forwards_and_backwards,
+        autograd,
+        by_differences_of_one,
+        exactly,
+    ],
+    "degradation.step_and_report": [by_hand, clipped(all_of_them), hooked_norms],
+    "degradation.vanish": [on_a_copy, by_subclass, in_doubles],
 }

@@ -2,11 +2,18 @@
 and right ones, written differently from the solution.
 """
 
+import math
+from collections import OrderedDict
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from course_lib.convolution import receptive_field
+from course_lib.googlenet import Inception, InceptionChannels
 
 
 def third(size=5, padding=2, between=nn.ReLU, last=nn.ReLU):
@@ -36,11 +43,45 @@ def mixed_logits(net, x, y):
     return F.cross_entropy(logits + 0.3 * (aux2 + aux1), y)
 
 
-def losses(net, x, y, weight=0.3):
+def losses(net, x, y, weight=0.3, loss=F.cross_entropy):
     logits, *heads = net(x)
-    return F.cross_entropy(logits, y) + sum(
-        weight * F.cross_entropy(each, y) for each in heads
-    )
+    return loss(logits, y) + sum(weight * loss(each, y) for each in heads)
+
+
+def either(loss, weight=0.3):
+    """In both modes, with some loss of logits and labels."""
+
+    def answer(net, x, y):
+        return losses(net, x, y, weight, loss) if net.training else loss(net(x), y)
+
+    return answer
+
+
+def softmax_twice(logits, y):
+    return F.cross_entropy(logits.softmax(1), y)
+
+
+def first_head_only(net, x, y):
+    """Forgets the parentheses around the sum of both losses."""
+    if not net.training:
+        return F.cross_entropy(net(x), y)
+    own, two, one = (F.cross_entropy(each, y) for each in net(x))
+    return own + 0.3 * two + one
+
+
+def mean_of_logits(net, x, y):
+    outputs = net(x)
+    if isinstance(outputs, tuple):
+        outputs = (outputs[0] + 0.3 * (outputs[1] + outputs[2])) / 1.6
+    return F.cross_entropy(outputs, y)
+
+
+def after_a_step(net, x, y):
+    """Trains, although only the loss is asked for."""
+    loss = in_either_mode(net, x, y)
+    loss.backward(retain_graph=True)
+    torch.optim.SGD(net.parameters(), 0.1).step()
+    return loss
 
 
 def without_heads(net, x, y):
@@ -114,6 +155,73 @@ def module(**options):
     return lambda channels, row: Module(channels, row, **options)
 
 
+class Frozen(Module):
+    def __init__(self, channels, row):
+        super().__init__(channels, row)
+        self.d.requires_grad_(False)
+
+
+class Detached(Module):
+    """No gradient reaches what is before its large kernel."""
+
+    def forward(self, x):
+        branches = [
+            self.a(x),
+            self.c(self.b(x).relu()),
+            self.e(self.d(x).relu().detach()),
+            self.f(self.pool(x)),
+        ]
+        return torch.cat(branches, dim=1).relu()
+
+
+class Unused(Module):
+    """Outputs zeros for its pooling."""
+
+    def forward(self, x):
+        return super().forward(x).index_fill(1, torch.arange(x.shape[1]), 0.0)
+
+
+def misread(*order):
+    """Takes numbers of the row for others: those at `order`."""
+    return lambda channels, row: Module(channels, [row[i] for i in order])
+
+
+def library(channels, row):
+    return Inception(channels, InceptionChannels(*row))
+
+
+def inside_a_function(channels, row):
+    """By PyTorch's layers alone; a lazy one finds its input channels itself."""
+    one, reduce_3, three, reduce_5, five, project = row
+    return Joined(
+        nn.Sequential(nn.LazyConv2d(one, 1), nn.ReLU()),
+        nn.Sequential(
+            *(nn.LazyConv2d(reduce_3, 1), nn.ReLU()),
+            *(nn.LazyConv2d(three, 3, padding=1), nn.ReLU()),
+        ),
+        nn.Sequential(
+            *(nn.LazyConv2d(reduce_5, 1), nn.ReLU()),
+            *(nn.LazyConv2d(five, 5, padding="same"), nn.ReLU()),
+        ),
+        nn.Sequential(
+            *(nn.MaxPool2d(3, 1, 1), nn.LazyConv2d(project, 1), nn.ReLU()),
+        ),
+    )
+
+
+class Joined(nn.ModuleList):
+    def __init__(self, *branches):
+        super().__init__(branches)
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self], -3)
+
+
+def three_branches(channels, row):
+    made = inside_a_function(channels, row)
+    return Joined(made[0], made[1], made[3])
+
+
 class Naive(nn.Module):
     def __init__(self, channels, row):
         super().__init__()
@@ -127,23 +235,72 @@ class Naive(nn.Module):
         return torch.cat([*branches, F.max_pool2d(x, 3, 1, 1)], dim=1)
 
 
+def two_small(channels, reduced, out):
+    """Two 3x3 for the 5x5, as later networks have them."""
+    return nn.Sequential(
+        *(nn.Conv2d(channels, reduced, 1), nn.ReLU()),
+        *(nn.Conv2d(reduced, out, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(out, out, 3, padding=1), nn.ReLU()),
+    )
+
+
+def large_first(channels, reduced, out):
+    return nn.Sequential(
+        *(nn.Conv2d(channels, reduced, 5, padding=2), nn.ReLU()),
+        *(nn.Conv2d(reduced, out, 1), nn.ReLU()),
+    )
+
+
+def dilated(channels, reduced, out):
+    """Sees as much as a 5x5, with nine weights."""
+    return nn.Sequential(
+        *(nn.Conv2d(channels, reduced, 1), nn.ReLU()),
+        *(nn.Conv2d(reduced, out, 3, padding=2, dilation=2), nn.ReLU()),
+    )
+
+
+def dilated_large(channels, reduced, out):
+    made = third(padding=4)(channels, reduced, out)
+    made[2].dilation = (2, 2)
+    return made
+
+
+def frozen_reduction(channels, reduced, out):
+    made = third()(channels, reduced, out)
+    made[0].requires_grad_(False)
+    return made
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "googlenet.third_branch": [
         (third(3, 1), "what is the paper's"),
         (third(7, 3), "what is the paper's"),
+        (dilated, "what is the paper's"),
+        (dilated_large, "without dilation"),
         (third(5, 1), "more padding"),
+        (third(5, 0), "as large as the input's"),
         (third(between=nn.Identity), "Keep both ReLUs"),
         (third(last=nn.Identity), "Keep both ReLUs"),
         (unreduced, "affordable"),
+        (two_small, "came a year later"),
+        (large_first, "Reduce first"),
+        (frozen_reduction, "are frozen"),
     ],
     "googlenet.cost_of_4a": [
         (lambda: (COUNT + 624, COUNT * 196, NAIVE, 928), "Leave the biases out"),
         (lambda: (COUNT - PROJECT, 0, NAIVE, 928), "follows the max pooling"),
         (lambda: (THREE + FIVE, 0, NAIVE, 928), "have weights, too"),
         (lambda: (COUNT - REDUCE, 0, NAIVE, 928), "have weights, too"),
+        (
+            lambda: (ONES + REDUCE + PROJECT + THREE // 9 + FIVE // 25, 0, NAIVE, 928),
+            "has 25",
+        ),
+        (lambda: (NAIVE - ONES + 480 * 368, 0, NAIVE, 928), "reductions output"),
         (lambda: (COUNT, COUNT, NAIVE, 928), "at every position"),
         (lambda: (COUNT, COUNT * 144, NAIVE, 928), "at each pixel"),
+        (lambda: (COUNT, COUNT * 392, NAIVE, 928), "one multiplication and one"),
+        (lambda: (COUNT, NAIVE, COUNT * 196, 928), "MACs come before"),
         (lambda: (COUNT, COUNT * 196, NAIVE + PROJECT, 928), "projection is gone"),
         (
             lambda: (COUNT, COUNT * 196, ONES + THREE + FIVE, 928),
@@ -152,36 +309,50 @@ WRONG = {
         (lambda: (COUNT, COUNT * 196, NAIVE, 512), "reduces the pooled channels"),
         (lambda: (COUNT, COUNT * 196, NAIVE, 448), "is a branch, too"),
         (lambda: COUNT, "a tuple is wanted"),
-        (lambda: (COUNT, NAIVE), "is not right"),
     ],
     "googlenet.near_and_far": [
         (lambda: (13, 17, 17, 53), "strides"),
         (lambda: (27, 43, 75, 379), "through 1x1 or through 5x5"),
         (lambda: (59, 27, 715, 75), "smaller field"),
+        (lambda: (27, 75, 59, 715), "First both widths of 3a"),
         (lambda: (27, 59, 27, 667), "a kernel size, too"),
         (lambda: (27, 59, 51, 691), "pooling layers are 3x3"),
+        (lambda: (27, 59, 59, 315), "a stride of 2, too"),
+        (lambda: (27, 59, 27, 283), "a kernel size, too"),
+        (lambda: (26, 58, 74, 714), "begin with 1"),
+        (lambda: (27, 59, 75, 587), "part of the path"),
+        (lambda: (27, 59, 75, 651), "are five modules"),
         (lambda: (27, 59, 75, 224), "no borders"),
         (lambda: (27, 59, 75, 700), "too small"),
     ],
     "googlenet.loss_with_heads": [
         (mixed_logits, "Add losses, not logits"),
+        (mean_of_logits, "Add losses, not logits"),
         (lambda net, x, y: losses(net, x, y, 1), "weight of a head"),
         (lambda net, x, y: losses(net, x, y, 0.15), "not both together"),
+        (first_head_only, "not only of one"),
         (losses, "raised"),
         (without_heads, "heads are added"),
         (always_in_training, "own loss counts"),
         (left_in_training, "which mode it is in"),
         (one_head, "two heads"),
+        (either(softmax_twice), "the softmax is inside"),
+        (either(partial(F.cross_entropy, reduction="sum")), "not a sum"),
         (no_gradient, "no gradient"),
-        (lambda net, x, y: in_either_mode(net, x, y).item(), "a tensor is wanted"),
+        (lambda net, x, y: in_either_mode(net, x, y).item(), "no gradient"),
+        (after_a_step, "it changes its argument `net`"),
     ],
     "googlenet.most_between": [
         (lambda a, b: 25 * a * b // (9 * (a + b)), "nothing is saved"),
         (lambda a, b: 25 * a * b / (9 * (a + b)), "whole"),
         (lambda a, b: -(-25 * a * b // (9 * (a + b))), "have more weights"),
+        (lambda a, b: round(25 * a * b / (9 * (a + b))), "have more weights"),
+        (lambda a, b: 25 * a * b // (9 * (a + b)) - 1, "one channel more"),
         (lambda a, b: 25 * a // 18, "equally many channels"),
+        (lambda a, b: 25 * (a + b) // 36, "equally many channels"),
         (lambda a, b: 25 * b // 9, "channels between them"),
         (lambda a, b: 5 * a * b // (3 * (a + b)), "25 weights"),
+        (lambda a, b: 29, "for 18 channels in"),
     ],
     "googlenet.inception": [
         (module(five=3, padding=1), "One of the kernels is 5x5"),
@@ -193,8 +364,17 @@ WRONG = {
         (module(order=(0, 2, 1, 3)), "order of Table 1"),
         (module(reduced=nn.Identity()), "followed by a ReLU"),
         (module(last=nn.Identity()), "followed by a ReLU"),
-        (module(pool=nn.Identity()), "of which branch"),
+        (module(pool=nn.Identity()), "From which branch"),
+        (module(pool=nn.MaxPool2d(5, 1, 2)), "From which branch"),
+        (misread(0, 2, 1, 4, 3, 5), "read the row in its order"),
+        (misread(0, 1, 3, 2, 4, 5), "read the row in its order"),
+        (misread(1, 2, 3, 4, 5, 0), "read the row in its order"),
+        (three_branches, "Which one is missing"),
         (Naive, "Where are the 1x1"),
+        (Frozen, "are frozen"),
+        (Detached, "detached"),
+        (Unused, "From which branch"),
+        (library, "does it for you"),
     ],
 }
 
@@ -259,12 +439,60 @@ def one_after_the_other(a, b):
     return most
 
 
+def by_name(channels, reduced, out):
+    """Layers with names, of which those with parameters find their inputs."""
+    return nn.Sequential(
+        OrderedDict(
+            reduce=nn.LazyConv2d(reduced, 1),
+            relu=nn.ReLU(inplace=True),
+            large=nn.LazyConv2d(out, (5, 5), padding=(2, 2)),
+            relu_too=nn.ReLU(inplace=True),
+        )
+    )
+
+
+def by_the_log(net, x, y):
+    """In a tensor of one element and of float64."""
+    made = net(x) if net.training else [net(x)]
+    total = torch.zeros(1, dtype=torch.double)
+    for logits, weight in zip(made, (1, 0.3, 0.3), strict=False):
+        chosen = logits.double().log_softmax(1)[range(len(y)), y]
+        total = total - weight * chosen.mean()
+    return total
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "googlenet.third_branch": [Third],
-    "googlenet.cost_of_4a": [counted],
-    "googlenet.near_and_far": [measured],
-    "googlenet.loss_with_heads": [in_either_mode, stacked],
-    "googlenet.most_between": [one_after_the_other],
-    "googlenet.inception": [Module],
+    "googlenet.third_branch": [
+        Third,
+        by_name,
+        lambda *a: third()(*a).double(),
+        third(padding="same"),
+    ],
+    "googlenet.cost_of_4a": [
+        counted,
+        lambda: np.array([COUNT, 196 * COUNT, NAIVE, 928]),
+        lambda: (Fraction(each) for each in (COUNT, 196 * COUNT, NAIVE, 928)),
+    ],
+    "googlenet.near_and_far": [
+        measured,
+        lambda: np.array([27, 59, 75, 715], dtype=float),
+        lambda: torch.tensor([27, 59, 75, 715]).split(1),
+    ],
+    "googlenet.loss_with_heads": [
+        in_either_mode,
+        stacked,
+        by_the_log,
+        either(nn.CrossEntropyLoss()),
+    ],
+    "googlenet.most_between": [
+        one_after_the_other,
+        lambda a, b: math.ceil(Fraction(25 * a * b, 9 * (a + b))) - 1,
+        lambda a, b: np.nextafter(25 * a * b / (9 * (a + b)), 0) // 1,
+    ],
+    "googlenet.inception": [
+        Module,
+        lambda channels, row: Module(channels, list(row)).double(),
+        inside_a_function,
+    ],
 }

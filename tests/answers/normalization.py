@@ -3,7 +3,10 @@ get, and right ones, written differently from the solution.
 """
 
 import copy
+import functools
+from fractions import Fraction
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -25,6 +28,21 @@ def odd(n):
     return n // 2 * 2 + 1
 
 
+class HalfOpen(nn.Module):
+    """A slice that ends one channel too early."""
+
+    def __init__(self, n, alpha, beta, k):
+        super().__init__()
+        self.half, self.alpha, self.beta, self.k = n // 2, alpha, beta, k
+
+    def forward(self, a):
+        sums = [
+            a[:, max(i - self.half, 0) : i + self.half].square().sum(1)
+            for i in range(a.shape[1])
+        ]
+        return a / (self.k + self.alpha * torch.stack(sums, 1)) ** self.beta
+
+
 def grouped(x, groups, eps, dims=(2, 3, 4), correction=0):
     rows = x.unflatten(1, (groups, -1))
     var, mean = torch.var_mean(rows, dims, correction=correction, keepdim=True)
@@ -33,8 +51,27 @@ def grouped(x, groups, eps, dims=(2, 3, 4), correction=0):
 
 def interleaved(x, groups, eps):
     rows = x.unflatten(1, (-1, groups)).transpose(1, 2)
-    y = F.group_norm(rows.flatten(1, 2), groups, eps=eps)
+    y = grouped(rows.flatten(1, 2), groups, eps)
     return y.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def only_centered(x, groups, eps):
+    rows = x.reshape(len(x), groups, -1)
+    return (rows - rows.mean(2, keepdim=True)).reshape(x.shape)
+
+
+def only_scaled(x, groups, eps):
+    rows = x.reshape(len(x), groups, -1)
+    return (rows / (rows.var(2, correction=0, keepdim=True) + eps).sqrt()).view_as(x)
+
+
+def left_in_rows(x, groups, eps):
+    return grouped(x, groups, eps).reshape(len(x), groups, -1)
+
+
+def where_x_was(x, groups, eps):
+    x.copy_(grouped(x, groups, eps))
+    return x
 
 
 def without_root(x, groups, eps):
@@ -105,6 +142,82 @@ class Trained(Norm):
             getattr(self, name).lerp_(value, self.momentum)
 
 
+class NotSaved(Norm):
+    def store(self, name, value):
+        self.register_buffer(name, value, persistent=False)
+
+
+class InEvaluationToo(Norm):
+    def forward(self, x):
+        y = super().forward(x)
+        if not self.training:
+            self.update("running_mean", x.mean((0, 2, 3), keepdim=True))
+        return y
+
+
+class WithoutScale(Norm):
+    def forward(self, x):
+        return (super().forward(x) - self.beta.view(-1, 1, 1)) / self.gamma.view(
+            -1, 1, 1
+        ) + self.beta.view(-1, 1, 1)
+
+
+class WithoutScaleAndShift(Norm):
+    def forward(self, x):
+        y = super().forward(x) - self.beta.view(-1, 1, 1)
+        return y / self.gamma.view(-1, 1, 1)
+
+
+class FrozenScale(Norm):
+    def forward(self, x):
+        y = super().forward(x)
+        gamma = self.gamma.view(-1, 1, 1)
+        return (y - self.beta.view(-1, 1, 1)) / gamma * gamma.detach() + self.beta.view(
+            -1, 1, 1
+        )
+
+
+class DetachedOutput(Norm):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+class ItsOwnMomentum(Norm):
+    def weight_of_new(self):
+        return 0.1
+
+
+class ItsOwnEps(Norm):
+    def __init__(self, channels, eps, momentum):
+        super().__init__(channels, 1e-5, momentum)
+
+
+class AllValues(Norm):
+    """It counts the values of all channels."""
+
+    def update(self, name, value):
+        if name == "running_variance":
+            value = value * (11 / 12) * (48 / 47)
+        super().update(name, value)
+
+
+class EachImage(Norm):
+    def of_batch(self, x):
+        var, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+        return mean, var
+
+
+class FromZero(Norm):
+    def store(self, name, value):
+        super().store(name, torch.zeros_like(value))
+
+
+class BeginsAtZero(Norm):
+    def __init__(self, channels, eps, momentum):
+        super().__init__(channels, eps, momentum)
+        nn.init.zeros_(self.gamma)
+
+
 class Swapped(Norm):
     def weight_of_new(self):
         return 1 - self.momentum
@@ -172,6 +285,41 @@ def without_gradient(net):
     return modes_only(net)
 
 
+def only_the_normalizations(net):
+    for layer in net[0].modules():
+        layer.train(not isinstance(layer, nn.BatchNorm2d))
+    net[0].requires_grad_(False)
+    for layer in net[0].modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    net[1].train()
+    return net
+
+
+def without_its_dropout(net):
+    net[0].requires_grad_(False).eval()
+    net[1].train()
+    net[1][1].p = 0.0
+    return net
+
+
+def another_head(net):
+    net[0].requires_grad_(False).eval()
+    net[1] = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 3))
+    return net
+
+
+class NothingLearns(nn.Sequential):
+    def forward(self, x):
+        with torch.no_grad():
+            return super().forward(x)
+
+
+def under_no_grad(net):
+    net[0].eval()
+    return NothingLearns(*net)
+
+
 def all_frozen(net):
     net.requires_grad_(False)
     return modes_only(net)
@@ -185,14 +333,17 @@ def normalization_only(net):
 
 
 def put(conv, weight, bias):
-    folded = copy.deepcopy(conv)
+    folded = copy.deepcopy(conv)  # with its stride, padding, dilation and groups
     folded.weight = nn.Parameter(weight.detach())
     folded.bias = nn.Parameter(bias.detach())
     return folded
 
 
-def folded(conv, norm, *, eps=True, own="scaled", mean=True, weights=True, shift=True):
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps * eps)
+def folded(
+    conv, norm, *, eps=True, own="scaled", mean=1, weights=True, shift=True, gamma=True
+):
+    scale = norm.weight if gamma else torch.ones(conv.out_channels)
+    scale = scale / torch.sqrt(norm.running_var + norm.eps * eps)
     bias = torch.zeros(len(scale)) if conv.bias is None else conv.bias
     added = norm.bias * shift - scale * norm.running_mean * mean
     if own != "lost":
@@ -213,17 +364,36 @@ def without_a_root(conv, norm):
     return put(conv, conv.weight * scale.view(-1, 1, 1, 1), added)
 
 
-def by_column(conv, norm):
+def along(*shape):
+    def fold(conv, norm):
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        right = folded(conv, norm)
+        return put(conv, conv.weight * scale.view(shape), right.bias)
+
+    return fold
+
+
+def made_new(**given):
+    """With what is `given` for what it forgets."""
+
+    def fold(conv, norm):
+        names = "stride", "padding", "dilation", "groups", "padding_mode"
+        options = {name: getattr(conv, name) for name in names}
+        made = nn.Conv2d(
+            conv.in_channels, conv.out_channels, conv.kernel_size, **(options | given)
+        )
+        right = folded(conv, norm)
+        if made.weight.shape == right.weight.shape:
+            made.load_state_dict(right.state_dict())
+        return made
+
+    return fold
+
+
+def in_place(conv, norm):
     right = folded(conv, norm)
-    if conv.kernel_size[1] != conv.out_channels:
-        return right
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return put(conv, conv.weight * scale, right.bias)
-
-
-def default_stride(conv, norm):
-    made = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size)
-    return folded(conv, norm) if conv.stride == (1, 1) else made
+    conv.weight, conv.bias = right.weight, right.bias
+    return conv
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
@@ -233,12 +403,15 @@ WRONG = {
         (lambda: (128, 128, 0.4, VAR), "a scale, a shift, a mean"),
         (lambda: (512, 0, 0.4, VAR), "optimizer"),
         (lambda: (128, 129, 0.4, VAR), "How many input channels"),
+        (lambda: (2, 3, 0.4, VAR), "Count the values in the tensors"),
         (lambda: (256, 257, 0.4, 1.4), "that of all data"),
         (lambda: (256, 257, 3.6, 6.1), "weight of the new"),
         (lambda: (256, 257, 0.4, 2 / 3), "initialized to one"),
         (lambda: (256, 257, 4, 6.667), "part of the way"),
+        (lambda: (256, 257, 4, 5), "part of the way"),
+        (lambda: (256, 257, 0.4, 1.57), "three decimals"),
         (lambda: (256, 256, 0.4, 1.4), "counts batches. The running"),
-        (lambda: (256, 257), "is not right"),
+        (lambda: (256, 257), "4 are wanted"),
     ],
     "normalization.response_norm": [
         (layer(itself, lambda n: 1), "their sum"),
@@ -247,24 +420,36 @@ WRONG = {
         (layer(itself, itself), "if n is even"),
         (layer(itself, odd), "if n is even"),
         (layer(odd, itself), "its first argument"),
-        (lambda n, a, b, k: nn.LocalResponseNorm(n + 1, (n + 1) * a, b, k), "odd n"),
+        (layer(lambda n: n + 1, lambda n: n + 1), "odd n"),
+        (layer(lambda n: 2 * n + 1, lambda n: 2 * n + 1), "on each side"),
+        (layer(lambda n: 5, lambda n: 5), "always 5"),
+        (HalfOpen, "belongs to the sum"),
+        (lambda n, a, b, k: nn.LocalResponseNorm(odd(n), odd(n) * a), "beta and k"),
+        (LocalResponseNorm, "does it for you"),
         (lambda n, a, b, k: n * a, "a module is wanted"),
     ],
     "normalization.group_norm": [
         (lambda x, g, e: grouped(x, g, e, (0, 2, 3, 4)), "not over the batch"),
         (lambda x, g, e: grouped(x, g, e, (0, 3, 4)), "batch normalization"),
-        (lambda x, g, e: F.instance_norm(x, eps=e), "one mean for all its channels"),
+        (lambda x, g, e: grouped(x, g, e, (3, 4)), "one mean for all its channels"),
         (lambda x, g, e: grouped(x, g, e, 2), "over all positions"),
-        (lambda x, g, e: F.layer_norm(x, x.shape[1:], eps=e), "its own mean"),
+        (lambda x, g, e: grouped(x, 1, e), "its own mean"),
         (interleaved, "neighbors"),
-        (lambda x, g, e: F.group_norm(x, x.shape[1] // g, eps=e), "number of groups"),
+        (lambda x, g, e: grouped(x, x.shape[1] // g, e), "number of groups"),
         (lambda x, g, e: grouped(x, g, e, correction=1), "by one less"),
         (lambda x, g, e: grouped(x, g, 0), "eps for"),
+        (lambda x, g, e: grouped(x, g, 1e-5), "eps for"),
         (without_root, "square root?"),
         (eps_outside, "under the square root"),
+        (only_centered, "variance is to be one"),
+        (only_scaled, "mean is to be zero"),
+        (left_in_rows, "the shape of x"),
+        (where_x_was, "work on a copy"),
+        (lambda x, g, e: F.group_norm(x, g, eps=e), "does it for you"),
     ],
     "normalization.norm": [
         (Plain, "what is missing there"),
+        (NotSaved, "what is missing there"),
         (Trained, "nothing else is"),
         (Swapped, "weight of the new batch"),
         (SwappedAndPlain, "weight of the new batch"),
@@ -274,7 +459,20 @@ WRONG = {
         (Still, "not been updated"),
         (KeepsGraphs, "torch.no_grad()"),
         (StopsTheGradient, "goes through them, too"),
-        (AlwaysTraining, "Evaluation mode uses"),
+        (AlwaysTraining, "changes its running averages"),
+        (InEvaluationToo, "of the training alone"),
+        (WithoutScale, "has a scale and a shift"),
+        (WithoutScaleAndShift, "has a scale and a shift"),
+        (FrozenScale, "to be detached"),
+        (DetachedOutput, "to be detached"),
+        (ItsOwnMomentum, "Momentum is an argument"),
+        (ItsOwnEps, "eps is an argument"),
+        (AllValues, "images times positions"),
+        (EachImage, "all images of the batch"),
+        (FromZero, "begins at one"),
+        (BeginsAtZero, "is initialized to one"),
+        (nn.BatchNorm2d, "does it for you"),
+        (BatchNorm2d, "does it for you"),
     ],
     "normalization.train_the_head": [
         (head_only, "In which mode"),
@@ -283,9 +481,13 @@ WRONG = {
         (without_gradient, "not require a gradient"),
         (all_frozen, "only the backbone"),
         (normalization_only, "not require a gradient"),
+        (only_the_normalizations, "what about dropout"),
         (lambda net: head_only(net, False, False), "dropout"),
+        (without_its_dropout, "as usual"),
+        (another_head, "as it is"),
+        (under_no_grad, "has to learn"),
         (lambda net: head_only(net, False)[1], "still consists of"),
-        (lambda net: None, "does not return"),
+        (lambda net: None, "end with `return`"),
     ],
     "normalization.fold": [
         (lambda c, n: folded(c, n, weights=False), "scale change the weights"),
@@ -293,11 +495,20 @@ WRONG = {
         (lambda c, n: folded(c, n, own="added"), "is normalized, too"),
         (lambda c, n: folded(c, n, eps=False), "eps for"),
         (lambda c, n: folded(c, n, mean=False), "the running mean"),
+        (lambda c, n: folded(c, n, mean=-1), "running mean added"),
         (lambda c, n: folded(c, n, shift=False), "the shift?"),
+        (lambda c, n: folded(c, n, gamma=False), "becomes of `norm.weight`"),
+        (lambda c, n: copy.deepcopy(c), "is left out"),
         (other_order, "is subtracted is scaled"),
         (without_a_root, "square root"),
-        (by_column, "every column"),
-        (default_stride, "Stride, padding and groups"),
+        (along(-1), "every column"),
+        (along(-1, 1), "every row"),
+        (along(-1, 1, 1), "every input channel"),
+        (made_new(stride=1, padding=0, groups=1), "Stride, padding"),
+        (made_new(padding=0), "Stride, padding"),
+        (made_new(dilation=1), "dilation"),
+        (made_new(padding_mode="zeros"), "its mode"),
+        (in_place, "work on a copy"),
         (lambda c, n: nn.Sequential(c, n).eval(), "A single layer"),
     ],
 }
@@ -311,6 +522,13 @@ def measured():
     buffers = sum(each.numel() for each in norm.buffers())
     var = round(norm.running_var[0].item(), 3)
     return [learned, buffers, norm.running_mean[0], var]
+
+
+def one_by_one():
+    yield np.prod([2, 128])
+    yield 2 * 128 + 1
+    yield np.float32(0.4)
+    yield Fraction(9, 10) + Fraction(1, 10) * Fraction(20, 3)
 
 
 class Formula(nn.Module):
@@ -327,6 +545,31 @@ class Formula(nn.Module):
         return b
 
 
+class Band(nn.Module):
+    """The sum over neighbors as a product with a matrix of ones near its diagonal."""
+
+    def __init__(self, n, alpha, beta, k):
+        super().__init__()
+        self.n, self.options = n, (alpha, beta, k)
+
+    def forward(self, a):
+        alpha, beta, k = self.options
+        i = torch.arange(a.shape[1])
+        band = ((i[:, None] - i).abs() <= self.n // 2).double()
+        sums = torch.einsum("ij,njhw->nihw", band, a.double().square())
+        return (a.double() * (k + alpha * sums).pow(-beta)).float()
+
+
+class Maker:
+    """An object that can be called, and makes a layer for n / 2 on each side."""
+
+    def __call__(self, n, alpha, beta, k):
+        channels = 1 + sum(2 for _ in range(1, n // 2 + 1))
+        made = nn.LocalResponseNorm(channels)
+        made.alpha, made.beta, made.k = channels * alpha, beta, k
+        return nn.Sequential(nn.Identity(), made)
+
+
 def piece_by_piece(x, groups, eps):
     y = x.clone()
     for image in y:
@@ -334,6 +577,51 @@ def piece_by_piece(x, groups, eps):
             group -= group.mean()
             group /= (group.square().mean() + eps).sqrt()
     return y
+
+
+def by_numpy(x, groups, eps):
+    rows = x.double().numpy().reshape(x.shape[0] * groups, -1)
+    var = (rows**2).mean(1, keepdims=True) - rows.mean(1, keepdims=True) ** 2
+    y = (rows - rows.mean(1, keepdims=True)) * (var + eps) ** -0.5
+    return y.reshape(x.shape)
+
+
+def listed(x, groups, eps):
+    """A list of images, of which each is made of its groups."""
+    found = []
+    for image in x:
+        parts = []
+        for part in image.split(len(image) // groups):
+            var, mean = torch.var_mean(part, correction=0)
+            parts.append(torch.rsqrt(var + eps) * (part - mean))
+        found.append(torch.cat(parts))
+    return found
+
+
+class OneBuffer(nn.Module):
+    """Parameters with dimensions of size one, and both averages in one tensor."""
+
+    def __init__(self, channels, eps, momentum):
+        super().__init__()
+        self.affine = nn.ParameterDict(
+            {
+                "shift": torch.zeros(1, channels, 1, 1),
+                "scale": torch.ones(1, channels, 1, 1),
+            }
+        )
+        start = torch.tensor([[0.0], [1.0]]).repeat(1, channels)
+        self.register_buffer("averages", start)
+        self.eps, self.momentum = eps, momentum
+
+    def forward(self, x):
+        mean, var = self.averages
+        if self.training:
+            mean = x.mean((0, 2, 3))
+            var = x.square().mean((0, 2, 3)) - mean**2
+            of_all = torch.stack([mean, x.var((0, 2, 3))]).detach()
+            self.averages.mul_(1 - self.momentum).add_(of_all, alpha=self.momentum)
+        scale = self.affine["scale"] / torch.sqrt(var + self.eps).view(1, -1, 1, 1)
+        return x * scale + (self.affine["shift"] - mean.view(1, -1, 1, 1) * scale)
 
 
 class Frozen(nn.Module):
@@ -354,6 +642,31 @@ def wrapped(net):
     return net.train()
 
 
+def anew(net):
+    backbone, head = copy.deepcopy(net)
+    for weight in backbone.parameters():
+        weight.requires_grad = False
+    return nn.Sequential(backbone.train(False), head.train())
+
+
+class TwoParts(nn.Module):
+    """It keeps its first part in evaluation mode, whatever mode it is put into."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.body, self.head = net
+        self.body.requires_grad_(False)
+        self.train()
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.body.eval()
+        return self
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
 def by_asking(conv, norm):
     """Finds scale and shift from the outputs of the normalization for zero and one."""
     norm.eval()
@@ -364,21 +677,59 @@ def by_asking(conv, norm):
     return put(conv, weight, zero + (one - zero) * bias)
 
 
+def in_doubles(conv, norm):
+    """Another layer, of another type."""
+    right = folded(copy.deepcopy(conv).double(), copy.deepcopy(norm).double())
+    return right.requires_grad_(False)
+
+
+def without_groups(conv, norm):
+    """A convolution without groups has zeros where one with groups has no weights."""
+    right = folded(conv, norm)
+    made = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        padding_mode=conv.padding_mode,
+    )
+    nn.init.zeros_(made.weight)
+    outputs, inputs = conv.out_channels // conv.groups, conv.in_channels // conv.groups
+    for group in range(conv.groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        columns = slice(group * inputs, (group + 1) * inputs)
+        made.weight.data[rows, columns] = right.weight[rows]
+    made.bias.data = right.bias.data
+    return made
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "normalization.state": [measured, lambda: (256, 257, 0.4, 1.567)],
-    "normalization.response_norm": [Formula, LocalResponseNorm],
-    "normalization.group_norm": [
-        piece_by_piece,
-        lambda x, groups, eps: F.group_norm(x, groups, eps=eps),
+    "normalization.state": [
+        measured,
+        one_by_one,
+        lambda: np.array([256, 257, 0.4, 1.567]),
     ],
-    "normalization.norm": [Norm, BatchNorm2d, nn.BatchNorm2d],
+    "normalization.response_norm": [Formula, Band, Maker()],
+    "normalization.group_norm": [piece_by_piece, by_numpy, listed],
+    "normalization.norm": [
+        Norm,
+        OneBuffer,
+        lambda channels, eps, momentum: Norm(channels, eps, momentum).double(),
+    ],
     "normalization.train_the_head": [
         wrapped,
+        anew,
+        TwoParts,
         lambda net: head_only(net.eval(), backbone_trains=False),
     ],
     "normalization.fold": [
         by_asking,
+        in_doubles,
+        without_groups,
+        functools.partial(folded, mean=True),
         lambda conv, norm: torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval()),
     ],
 }

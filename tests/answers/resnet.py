@@ -2,6 +2,9 @@
 right ones, written differently from the solution.
 """
 
+from fractions import Fraction
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -65,9 +68,67 @@ class PreActivation(Block):
         return self.conv2(self.norm2(y).relu()) + x
 
 
+class Detached(nn.Module):
+    """No gradient passes through its shortcut."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.body = basic_block(channels, channels, 1)
+
+    def forward(self, x):
+        return (x.detach() + self.body(x)).relu()
+
+
+class DetachedBranch(Detached):
+    """None passes through its residual branch, to the weights either."""
+
+    def forward(self, x):
+        with torch.no_grad():
+            change = self.body(x)
+        return (x + change).relu()
+
+
+class FrozenBranch(Detached):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.body[0].requires_grad_(False)
+
+    def forward(self, x):
+        return (x + self.body(x)).relu()
+
+
+class TwiceTheInput(Block):
+    def forward(self, x):
+        return (self.branch(x) + x + x).relu()
+
+
+class SharedNormalization(Block):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.norm2 = self.norm1
+
+
+class Unused(Block):
+    """The second convolution has weights, and the first one is used twice."""
+
+    def branch(self, x):
+        return self.norm2(self.conv1(self.norm1(self.conv1(x)).relu()))
+
+
+class AlwaysTwo(Block):
+    def __init__(self, channels):
+        super().__init__(2)
+
+
 def biased(channels):
     block = Block(channels)
     block.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+    return block
+
+
+def bare_convolutions(channels):
+    block = Block(channels)
+    block.norm1 = block.norm2 = nn.Identity()
     return block
 
 
@@ -104,6 +165,21 @@ def averaged(c, d, stride):
     return Changing(c, d, stride, shortcut=nn.Sequential(pool, *projection(c, d, 1)))
 
 
+class EarlyReLU(Changing):
+    def forward(self, x):
+        return F.relu(self.body(x)) + self.shortcut(x)
+
+
+class WithoutReLU(Changing):
+    def forward(self, x):
+        return self.body(x) + self.shortcut(x)
+
+
+def linear_no_more(c, d, stride):
+    shortcut = nn.Sequential(*projection(c, d, stride), nn.ReLU())
+    return Changing(c, d, stride, shortcut=shortcut)
+
+
 def bare(c, d, stride):
     return Changing(c, d, stride, shortcut=nn.Conv2d(c, d, 1, stride, bias=False))
 
@@ -120,6 +196,11 @@ def repeated(x, channels, stride):
     return torch.cat(3 * [subsampled(x, stride)], dim=1)[:, :channels]
 
 
+def where_x_was(x, channels, stride):
+    x[:, :, 1::2] = 0
+    return padded(subsampled(x, stride), channels)
+
+
 def in_the_middle(x, channels, stride):
     return padded(subsampled(x, stride), channels, (channels - x.shape[1]) // 2)
 
@@ -134,6 +215,11 @@ WRONG = {
         (lambda blocks, n: 2 * sum(blocks) + 2, "How many convolutions"),
         (lambda blocks, n: n * len(blocks) + 2, "more than one block"),
         (lambda blocks, n: 2 * n * sum(blocks) + 3, "not counted as a layer"),
+        (lambda blocks, n: n * sum(blocks) + 3, "no pooling"),
+        (lambda blocks, n: 3 * sum(blocks) + 2, "How many convolutions"),
+        (lambda blocks, n: n * sum(blocks[:4]) + 2, "more than four stages"),
+        (lambda blocks, n: f"ResNet-{n * sum(blocks) + 2}", "an integer is wanted"),
+        (lambda blocks, n: print(n * sum(blocks) + 2), "end with `return`"),
     ],
     "resnet.branch_parameters": [
         (lambda: (2 * 9 * 256**2, 17 * 256**2, 2 * 9 * 1024**2), "a scale and a shift"),
@@ -143,6 +229,8 @@ WRONG = {
         (lambda: (BASIC, 9 * 9 * 256**2 + 3072, WIDE), "the middle one"),
         (lambda: (BASIC // 2, NARROW, WIDE // 2), "in a pair"),
         (lambda: (BASIC, NARROW, 16 * BASIC), "2C parameters"),
+        (lambda: (BASIC - 512, NARROW - 1536, WIDE - 2048), "a scale and a shift"),
+        (lambda: (NARROW, BASIC, WIDE), "in another order"),
         (lambda: BASIC, "a tuple is wanted"),
     ],
     "resnet.receptive_fields": [
@@ -157,6 +245,12 @@ WRONG = {
             "layers after it only",
         ),
         (lambda: tuple(wide(*path, pool=False) for path in PATHS), "the pooling add"),
+        (lambda: (843, 427, 11), "not in the layer after it"),
+        (lambda: (1779, 835, 11), "first stage have no stride"),
+        (lambda: (267, 139, 11), "what is halved"),
+        (lambda: (965, 427, 11), "layers after it only"),
+        (lambda: (899, 427, 9), "after a stride of 2"),
+        (lambda: (427, 899, 11), "in another order"),
     ],
     "resnet.block": [
         (BeforeTheAddition, "never negative"),
@@ -166,7 +260,16 @@ WRONG = {
         (NormalizedSum, "not normalized"),
         (WithoutInTheMiddle, "between the two convolutions"),
         (PreActivation, "later paper"),
-        (biased, "more than wanted"),
+        (biased, "need no bias"),
+        (bare_convolutions, "a normalization of its own"),
+        (SharedNormalization, "a normalization of its own"),
+        (TwiceTheInput, "added once"),
+        (Unused, "weights of its own"),
+        (Detached, "something detached"),
+        (DetachedBranch, "something detached"),
+        (FrozenBranch, "they are frozen"),
+        (AlwaysTwo, "is an argument"),
+        (lambda c: Residual(basic_block(c, c, 1)), "does it for you"),
     ],
     "resnet.shortcut_a": [
         (
@@ -185,6 +288,11 @@ WRONG = {
         (in_the_middle, "after the old"),
         (repeated, "not copies"),
         (lambda x, c, s: subsampled(x, s), "Where are the new"),
+        (lambda x, c, s: padded(subsampled(x, 2), c), "stride is an argument"),
+        (lambda x, c, s: padded(subsampled(x, s), c + x.shape[1]), "the old ones, too"),
+        (lambda x, c, s: padded(subsampled(x, s) - 1, c) + 1, "channels are zero"),
+        (where_x_was, "work on a copy"),
+        (lambda x, c, s: ZeroPad(c - x.shape[1], s)(x), "does it for you"),
     ],
     "resnet.changing": [
         (
@@ -210,6 +318,15 @@ WRONG = {
             "B projects there",
         ),
         (lambda c, d, s: Changing(c, d, s, late=True), "in the first convolution"),
+        (lambda c, d, s: Changing(c, d, s, where=s == 2 or c != d), "another shape"),
+        (lambda c, d, s: Changing(c, d, s, where=s != 1), "Other channels are"),
+        (EarlyReLU, "never negative"),
+        (WithoutReLU, "follows the addition"),
+        (linear_no_more, "is linear"),
+        (
+            lambda c, d, s: Residual(basic_block(c, d, s), make_shortcut("B", c, d, s)),
+            "does it for you",
+        ),
     ],
 }
 
@@ -264,6 +381,112 @@ def matrices():
     )
 
 
+def of_layers():
+    """A generator of what PyTorch counts."""
+    for widths in (
+        (256, 3, 256, 3, 256),
+        (1024, 1, 256, 3, 256, 1, 1024),
+        (1024, 3) * 2,
+    ):
+        net = nn.ModuleList()
+        for i in range(0, len(widths) - 1, 2):
+            c, size, d = (*widths, 1024)[i : i + 3]
+            with torch.device("meta"):
+                net.append(nn.Conv2d(c, d, size, bias=False))
+                net.append(nn.BatchNorm2d(d))
+        yield np.int64(sum(p.numel() for p in net.parameters()))
+
+
+def in_an_array():
+    return np.array([899.0, 427.0, 11.0])
+
+
+class Functional(nn.Module):
+    """All parameters at the top, kernels before normalizations."""
+
+    def __init__(self, channels, stride=1, in_channels=None):
+        super().__init__()
+        c = in_channels or channels
+        self.kernel = nn.Parameter(torch.randn(channels, c, 3, 3))
+        self.other = nn.Parameter(torch.randn(channels, channels, 3, 3))
+        self.affine = nn.ParameterList(
+            torch.full((1, channels, 1, 1), value) for value in (1.0, 0.0, 1.0, 0.0)
+        )
+        self.stride = stride
+        for i in range(2):
+            self.register_buffer(f"mean{i}", torch.zeros(channels))
+            self.register_buffer(f"var{i}", torch.ones(channels))
+
+    def norm(self, x, i):
+        return F.batch_norm(
+            x,
+            getattr(self, f"mean{i}"),
+            getattr(self, f"var{i}"),
+            self.affine[2 * i].flatten(),
+            self.affine[2 * i + 1].flatten(),
+            training=self.training,
+        )
+
+    def branch(self, x):
+        y = F.relu(self.norm(F.conv2d(x, self.kernel, None, self.stride, 1), 0))
+        return self.norm(F.conv2d(y, self.other, padding=1), 1)
+
+    def forward(self, x):
+        return torch.maximum(self.branch(x) + x, torch.zeros(()))
+
+
+class OfTwo(nn.Module):
+    """A sum over a list of branches, the shortcut first."""
+
+    def __init__(self, c, d, stride):
+        super().__init__()
+        change = nn.Sequential(
+            nn.Conv2d(c, d, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(d),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(d, d, 3, padding="same", bias=False),
+            nn.BatchNorm2d(d),
+        )
+        same = nn.Sequential()
+        if (c, 1) != (d, stride):
+            same.append(nn.Conv2d(c, d, 1, stride, bias=False))
+            same.append(nn.BatchNorm2d(d))
+        self.branches = nn.ModuleList([same, change])
+
+    def forward(self, x):
+        total = sum(branch(x) for branch in self.branches)
+        return total.relu_()
+
+
+class Strided(Functional):
+    """The pixels are taken first, and then projected by a matrix."""
+
+    def __init__(self, c, d, stride):
+        super().__init__(d, stride, c)
+        self.projected = c != d or stride > 1
+        if self.projected:
+            self.matrix = nn.Linear(c, d, bias=False)
+            self.last = nn.BatchNorm2d(d)
+
+    def forward(self, x):
+        y = x[..., :: self.stride, :: self.stride]
+        if self.projected:
+            y = self.last(self.matrix(y.movedim(1, -1)).movedim(-1, 1))
+        return (y + self.branch(x)).relu()
+
+
+def stacked(x, channels, stride):
+    """A list of images, each a list of channels."""
+    rows, columns = x[0, 0, ::stride, ::stride].shape
+    zeros = torch.zeros(channels - x.shape[1], rows, columns)
+    return [torch.cat([image[:, ::stride, ::stride], zeros]) for image in x]
+
+
+def by_numpy(x, channels, stride):
+    y = x.double().numpy()[:, :, ::stride, ::stride]
+    return np.pad(y, [(0, 0), (0, channels - y.shape[1]), (0, 0), (0, 0)])
+
+
 def by_convolution(x, channels, stride):
     """A projection whose matrix is an identity on top of zeros."""
     weight = torch.eye(channels, x.shape[1])[:, :, None, None]
@@ -280,13 +503,27 @@ def counted(blocks, convolutions):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "resnet.depth": [counted],
-    "resnet.branch_parameters": [matrices],
-    "resnet.receptive_fields": [by_zeros, lambda: tuple(wide(*path) for path in PATHS)],
-    "resnet.block": [Block, lambda c: Residual(basic_block(c, c, 1))],
-    "resnet.shortcut_a": [by_convolution],
-    "resnet.changing": [
-        Changing,
-        lambda c, d, s: Residual(basic_block(c, d, s), make_shortcut("B", c, d, s)),
+    "resnet.depth": [
+        counted,
+        lambda blocks, n: torch.tensor(blocks).sum() * n + 2.0,
+        lambda blocks, n: Fraction(2) + n * np.sum(blocks),
     ],
+    "resnet.branch_parameters": [
+        matrices,
+        of_layers,
+        lambda: torch.tensor([BASIC, NARROW, WIDE]),
+    ],
+    "resnet.receptive_fields": [
+        by_zeros,
+        in_an_array,
+        lambda: (wide(*path) for path in PATHS),
+    ],
+    "resnet.block": [
+        Block,
+        Functional,
+        lambda c: OfTwo(c, c, 1),
+        lambda c: Block(c).double(),
+    ],
+    "resnet.shortcut_a": [by_convolution, stacked, by_numpy],
+    "resnet.changing": [Changing, OfTwo, Strided],
 }

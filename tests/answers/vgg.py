@@ -2,18 +2,24 @@
 right ones, written differently from the solution.
 """
 
+import copy
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from course_lib import VGG, vgg_block
+from course_lib.convolution import receptive_field
 
 
-def field(convs, pool=2, step=2, last=True):
+def field(convs, pool=2, step=2, last=True, conv=2):
     """The receptive field, with pooling of some kernel size and stride."""
     side = jump = 1
     for block, count in enumerate(convs, 1):
-        side += 2 * count * jump
+        side += conv * count * jump
         if last or block < len(convs):
             side += (pool - 1) * jump
         jump *= step
@@ -220,15 +226,208 @@ def squared(layers):
     return standard_deviation(squares / squares.sum())
 
 
+class Same(nn.Conv2d):
+    """A class of one's own."""
+
+    def __init__(self, channels):
+        super().__init__(channels, channels, 3, padding="same", padding_mode="reflect")
+        nn.init.dirac_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class Unused(Same):
+    """Its weights do nothing."""
+
+    def forward(self, x):
+        return x
+
+
+class Gated(Same):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+def grouped(channels):
+    made = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+    nn.init.dirac_(made.weight, groups=channels)
+    return made
+
+
+def nearly(channels):
+    made = dirac(channels)
+    made.weight.data += 0.01 * torch.randn_like(made.weight)
+    return made
+
+
+def halved(channels):
+    return conv(channels, middle, stride=2)
+
+
+def library(convs):
+    layers = [each for count in convs for each in [*[(3, 1)] * count, (2, 2)]]
+    return receptive_field(layers)[0]
+
+
+def eaten(convs):
+    side = jump = 1
+    while convs:
+        side += (2 * convs.pop(0) + 1) * jump
+        jump *= 2
+    return side
+
+
+def added(convs):
+    side = 1
+    for block, count in enumerate(convs):
+        side += (2 * count + 1) * max(1, 2 * block)
+    return side
+
+
+def doubles_too_early(convs):
+    side = jump = 1
+    for count in convs:
+        side += 2 * count * jump
+        jump *= 2
+        side += jump
+    return side
+
+
+class Fields:
+    """An object that can be called, and returns an array with one element."""
+
+    def __call__(self, convs):
+        jumps = 2 ** np.arange(len(convs))
+        return 1 + np.sum((2 * np.array(convs) + 1) * jumps, keepdims=True)
+
+
+def adaptive(blocks, pixels, hidden, classes):
+    made = net(blocks, blocks[-1][1], hidden, classes)
+    made.insert(len(blocks), nn.AdaptiveAvgPool2d(1))
+    return made
+
+
+def frozen_blocks(*a):
+    made = fits(*a)
+    for block in made[: len(a[0])]:
+        block.requires_grad_(False)
+    return made
+
+
+class Detached(Measured):
+    def forward(self, x):
+        return self.last(self.first(self.blocks(x).detach().flatten(1)).relu())
+
+
+def dropped(*a):
+    made = fits(*a)
+    made.insert(len(made) - 1, nn.Dropout())
+    return made
+
+
+def still_lazy(blocks, pixels, hidden, classes):
+    made = fits(blocks, pixels, hidden, classes).double()
+    made[-3] = nn.LazyLinear(hidden, dtype=torch.double)
+    return made.float()
+
+
+def new_weights(first, last, channels, side):
+    return nn.Sequential(
+        nn.Conv2d(channels, first.out_features, side),
+        nn.ReLU(),
+        nn.Conv2d(last.in_features, last.out_features, 1),
+    )
+
+
+def new_biases(first, last, channels, side):
+    made = new_weights(first, last, channels, side)
+    made[0].weight.data = first.weight.data.unflatten(1, (channels, side, side))
+    made[2].weight.data = last.weight.data[:, :, None, None]
+    return made
+
+
+def no_biases(first, last, channels, side):
+    made = head(first, last, channels, side)
+    made[0].bias = made[-1].bias = None
+    return made
+
+
+def both_kernels(first, last, channels, side):
+    made = head(first, last, channels, side)
+    made[-1] = nn.Conv2d(last.in_features, last.out_features, side)
+    return made
+
+
+def strided(first, last, channels, side):
+    made = head(first, last, channels, side)
+    made[0].stride = (side, side)
+    return made
+
+
+def in_place(first, last, channels, side):
+    first.weight.data = first.weight.data.unflatten(1, (channels, side, side)).mT
+    return head(first, last, channels, side, fold=lambda w: w)
+
+
+class Functional(nn.Module):
+    """Computes in float64, with the weights as they are, and no convolution layer."""
+
+    def __init__(self, first, last, channels, side):
+        super().__init__()
+        self.last, self.first = copy.deepcopy((last, first))
+        self.double()
+        self.shape = (-1, channels, side, side)
+
+    def forward(self, x):
+        x = F.conv2d(
+            x.to(self.first.bias.dtype),
+            self.first.weight.view(self.shape),
+            self.first.bias,
+        )
+        x = F.conv2d(x.clamp(min=0), self.last.weight[..., None, None])
+        return x + self.last.bias.view(-1, 1, 1)
+
+
+def with_own_stride(layers):
+    return (
+        sum(
+            stride**2 * (size**2 - 1) / 12
+            for (size, _), (_, stride) in zip(layers, [(1, 1), *layers], strict=False)
+        )
+        ** 0.5
+    )
+
+
+def too_early(layers):
+    step, variance = 1, 0.0
+    for size, stride in layers:
+        step *= stride
+        variance += step**2 * (size**2 - 1) / 12
+    return variance**0.5
+
+
+def from_the_first(layers):
+    position = torch.arange(len(share(layers)))
+    return (share(layers) * position**2).sum().sqrt()
+
+
+def distance(layers):
+    position = torch.arange(len(share(layers)))
+    return (share(layers) * (position - position.double().mean()).abs()).sum()
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "vgg.nine_by_nine": [
         (lambda: (4, 5 / 9, 5 / 9), "has 64 input channels, the others 128"),
         (lambda: (4, 5 / 9, 1 / 9), "has 64 input channels, the others 128"),
         (lambda: (4, 4 / 9, 7 / 9), "what is left"),
+        (lambda: (4, 5 / 9, 7 / 9), "what is left"),
         (lambda: (4, 55.6, 22.2), "up to one"),
         (lambda: (4, 1.25, 0.286), "not of the stack's"),
         (lambda: (3, 2 / 3, 1 - 9 * 10 / 162), "kernels overlap"),
+        (lambda: (8, 1 / 9, -2 / 3), "on both sides"),
+        (lambda: (9, 0, -8 / 9), "do not multiply"),
+        (lambda: (4, 184320, 147456), "not a number of weights"),
         (lambda: 4, "a tuple is wanted"),
     ],
     "vgg.receptive_field": [
@@ -236,19 +435,31 @@ WRONG = {
         (lambda convs: field(convs, step=1), "two of the layer before"),
         (lambda convs: 1 + 2 * sum(convs), "pooling behind every block"),
         (lambda convs: field(convs, last=False), "ends with its pooling"),
+        (lambda convs: field(convs) - 1, "begin with 1"),
+        (lambda convs: field(convs) ** 2, "not the area"),
         (pooled_first, "convolutions come before"),
-        (forwards, "the other way"),
-        (lambda convs: field(convs, pool=3), "expected"),
+        (forwards, "does not double the field"),
+        (doubles_too_early, "adds one step"),
+        (lambda convs: field(convs, pool=3), "adds one step"),
+        (added, "multiply"),
+        (lambda convs: field(convs, conv=3), "not three"),
+        (eaten, "it changes its argument `convs`"),
+        (library, "does it for you"),
     ],
     "vgg.doubling": [
         (lambda: (4, 1, 0.5, 1, 0.25, 0.25), "first convolution of each"),
+        (lambda: (4.8, 1.2, 0.5, 1, 0.25, 0.25), "first convolution of each"),
         (lambda: (4, 4, 0.5, 1.2, 1.2, 0.25), "at every position"),
+        (lambda: (4, 4, 0.5, 1.2, 0.3, 0.25), "at every position"),
         (lambda: (4, 2, 1, 1.2, 0.6, 0.5), "how many positions"),
         (lambda: (4, 2, 1, 1, 0.5, 0.5), "how many positions"),
+        (lambda: (4, 1, 0.25, 1.2, 0.3, 0.25), "how many more feature maps"),
         (lambda: (2, 0.5, 0.5, 1.2, 0.3, 0.25), "both in and out"),
         (lambda: (4, 1, 2, 1.2, 0.3, 1), "but smaller ones"),
+        (lambda: (4, 1, 0.5, 2, 0.3, 0.25), "doubled again"),
         (lambda: (0.25, 1, 2, 1 / 1.2, 1 / 0.3, 4), "later by earlier"),
-        (lambda: (4, 1, 0.5), "is not right"),
+        (lambda: (4, 1.2, 1, 0.3, 0.5, 0.25), "then those of conv5"),
+        (lambda: (4, 1, 0.5), "where 6 are wanted"),
     ],
     "vgg.net_for": [
         (lambda b, p, h, c: net(b, 6400, h, c), "of another network"),
@@ -272,8 +483,18 @@ WRONG = {
             lambda b, p, h, c: net(b, b[-1][1] * (-(-p // 2 ** len(b))) ** 2, h, c),
             "rounds down",
         ),
+        (
+            lambda b, p, h, c: net(b, b[-1][1] * (224 // 2 ** len(b)) ** 2, h, c),
+            "and not 224 by 224",
+        ),
+        (lambda b, p, h, c: net(b, b[-1][1] * (p // 8) ** 2, h, c), "how many blocks"),
+        (adaptive, "all of each feature map"),
         (lambda *a: fits(*a, activation=nn.Identity), "Keep the ReLU"),
         (lambda *a: fits(*a, end=[nn.ReLU()]), "may be negative"),
+        (lambda *a: fits(*a, end=[nn.Softmax(1)]), "takes the softmax"),
+        (dropped, "add no layer"),
+        (frozen_blocks, "are frozen"),
+        (Detached, "detached"),
     ],
     "vgg.unnoticed": [
         (lambda channels: conv(channels, everyone), "copy its own"),
@@ -290,6 +511,11 @@ WRONG = {
             lambda channels: conv(channels, lambda made: made.weight.fill_(1)),
             "of the nine pixels",
         ),
+        (nearly, "Close is not enough"),
+        (halved, "stride of two"),
+        (grouped, "read all channels"),
+        (Unused, "What detached them"),
+        (Gated, "is no part of it"),
     ],
     "vgg.as_convolutions": [
         (channels_last, "one by one"),
@@ -298,9 +524,16 @@ WRONG = {
         (lambda *a: head(*a, end=[nn.ReLU()]), "no ReLU behind"),
         (lambda *a: head(*a, end=[nn.Flatten()]), "feature maps still"),
         (lambda *a: head(*a, padding=a[3] // 2), "without padding"),
+        (lambda *a: head(*a, end=[nn.AdaptiveAvgPool2d(1)]), "for each position"),
         (without_bias, "biases"),
+        (new_biases, "and the biases of both"),
+        (no_biases, "and the biases of both"),
+        (new_weights, "have random weights"),
+        (both_kernels, "units of a single position"),
+        (strided, "moves by one pixel"),
         (pooled_to_fit, "an output for each position"),
         (flattened, "inputs of one size"),
+        (in_place, "it changes its argument `first`"),
         (lambda first, last, channels, side: first.weight, "a module is wanted"),
     ],
     "vgg.spread": [
@@ -315,8 +548,13 @@ WRONG = {
             lambda layers: standard_deviation(share([(size, 1) for size, _ in layers])),
             "several pixels",
         ),
+        (with_own_stride, "multiply to a step"),
+        (too_early, "not for itself"),
+        (from_the_first, "not from the first pixel"),
+        (distance, "mean distance"),
         (squared, "not its square"),
         (lambda layers: 2**0.5 * standard_deviation(share(layers)), "along one axis"),
+        (lambda layers: 2 * standard_deviation(share(layers)), "not twice that"),
     ],
 }
 
@@ -361,16 +599,53 @@ def variances(layers):
         step *= stride
 
 
+def by_autograd(layers):
+    """From the gradient of a unit far from the border, as an array with one element."""
+    x = torch.zeros(1, 1, 400, dtype=torch.double, requires_grad=True)
+    y = x
+    for size, stride in layers:
+        y = F.conv1d(y, torch.ones(1, 1, size, dtype=torch.double), stride=stride)
+    y[..., 3].sum().backward()
+    paths = x.grad.flatten().numpy()
+    places = np.repeat(np.arange(400), paths.astype(int))
+    return np.array([places.std()])
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "vgg.nine_by_nine": [counted],
-    "vgg.receptive_field": [backwards, paths],
-    "vgg.doubling": [ran],
-    "vgg.net_for": [Measured, lazy],
-    "vgg.unnoticed": [dirac, lambda channels: conv(channels, middle)],
-    "vgg.as_convolutions": [head, Patches],
+    "vgg.nine_by_nine": [
+        counted,
+        lambda: (4, Fraction(5, 9), Fraction(2, 9)),
+        lambda: np.array([4, 0.56, 0.22]),
+        lambda: (each for each in (4.0, torch.tensor(5 / 9), [0.2222][0])),
+    ],
+    "vgg.receptive_field": [
+        backwards,
+        paths,
+        lambda convs: 1 + sum((2 * n + 1) * 2**i for i, n in enumerate(convs)),
+        Fields(),
+    ],
+    "vgg.doubling": [
+        ran,
+        lambda: map(Fraction, ("4", "1", "1/2", "6/5", "3/10", "1/4")),
+        lambda: np.array([4, 1, 0.5, 1.2, 0.3, 0.25], dtype=np.float32),
+    ],
+    "vgg.net_for": [Measured, lazy, still_lazy, partial(fits, end=())],
+    "vgg.unnoticed": [
+        dirac,
+        lambda channels: conv(channels, middle),
+        lambda channels: conv(channels, middle).double(),
+        Same,
+    ],
+    "vgg.as_convolutions": [
+        head,
+        Patches,
+        Functional,
+        lambda *a: head(*a).double(),
+    ],
     "vgg.spread": [
         lambda layers: standard_deviation(share(layers)),
         lambda layers: sum(variances(layers)) ** 0.5,
+        by_autograd,
     ],
 }

@@ -2,6 +2,10 @@
 right ones, written differently from the solution.
 """
 
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,6 +22,96 @@ def front(first, second, convs=(1, 0), pools=(1, 1), ceil=False, activation=nn.R
         activation(),
         nn.MaxPool2d(3, stride=2, padding=pools[1], ceil_mode=ceil),
     )
+
+
+def in_front(first, second, frame, ceil=False):
+    """A frame that is not the same on all sides."""
+    return nn.Sequential(
+        nn.ZeroPad2d(frame),
+        *front(first, second, (0, 0), (0, 0) if ceil else (1, 1), ceil),
+    )
+
+
+def frozen_stem(first, second):
+    net = front(first, second)
+    net[0].requires_grad_(False)
+    return net
+
+
+class Detached(nn.Module):
+    def __init__(self, first, second):
+        super().__init__()
+        self.net = front(first, second)
+
+    def forward(self, x):
+        return self.net[3:](self.net[:3](x).detach())
+
+
+def into_signal(signal, x, rule):
+    signal[~gates(signal, x)[rule]] = 0
+    return signal
+
+
+def product(signal, x, rule):
+    """Multiplies what both rules let through."""
+    deconvnet = F.relu(signal)
+    gradient = signal * (x > 0)
+    return {"deconvnet": deconvnet, "gradient": gradient}.get(
+        rule, deconvnet * gradient
+    )
+
+
+def total(signal, x, rule):
+    """Adds what both rules let through."""
+    deconvnet = F.relu(signal)
+    gradient = signal * (x > 0)
+    return {"deconvnet": deconvnet, "gradient": gradient}.get(
+        rule, deconvnet + gradient
+    )
+
+
+def one_rule(signal, x, rule, instead="gradient"):
+    return signal * gates(signal, x)[instead if rule == "both" else rule]
+
+
+def assigned(signals, switches, size):
+    """Adds with an index, where one of several stays."""
+    y = torch.zeros(*signals.shape[:2], size[0] * size[1])
+    for image, s, i in zip(
+        y.flatten(0, 1),
+        signals.flatten(0, 1),
+        switches.flatten(0, 1),
+        strict=True,
+    ):
+        image[i.flatten()] += s.flatten()
+    return y.unflatten(2, size)
+
+
+def over_everything(signals, switches, size):
+    """As if the indices went on from channel to channel."""
+    y = torch.zeros(*signals.shape[:2], *size)
+    y.view(-1).index_add_(0, switches.flatten(), signals.flatten())
+    return y
+
+
+def column_by_column(signals, switches, size):
+    y = torch.zeros(*signals.shape[:2], size[0] * size[1])
+    y.scatter_add_(2, switches.flatten(2), signals.flatten(2))
+    return y.view(*signals.shape[:2], *size[::-1]).mT
+
+
+def by_gradient_of_pooling(signals, switches, size):
+    x = torch.zeros(*signals.shape[:2], size[0] * size[1], requires_grad=True)
+    (gradient,) = torch.autograd.grad(
+        x.gather(2, switches.flatten(2)), x, signals.flatten(2)
+    )
+    return gradient.unflatten(2, size)
+
+
+def signals_scaled(signals, switches, size):
+    y = collected(signals, switches, size, "sum")
+    signals *= 0
+    return y
 
 
 def gates(signal, x):
@@ -54,15 +148,40 @@ def collected(signals, switches, size, way):
     )
 
 
-def replacing(signal, weight, stride):
-    """Filters replace what is there."""
+def laid(signal, weight, stride, step=None, add=True):
+    """The transposed convolution by hand; `step` is the distance of copies."""
     (d, h, w), (_, c, k, _) = signal.shape, weight.shape
+    step = step or stride
     y = torch.zeros(c, (h - 1) * stride + k, (w - 1) * stride + k)
     for i in range(h):
         for j in range(w):
             here = (signal[:, i, j].view(d, 1, 1, 1) * weight).sum(0)
-            y[:, i * stride : i * stride + k, j * stride : j * stride + k] = here
+            window = y[:, i * step : i * step + k, j * step : j * step + k]
+            window.copy_(window + here if add else here)
     return y
+
+
+def without_stride(signal, weight, stride):
+    return laid(signal, weight, 1)
+
+
+def swapped_channels(signal, weight, stride):
+    if weight.shape[0] == weight.shape[1]:
+        weight = weight.transpose(0, 1)
+    return laid(signal, weight, stride)
+
+
+def weight_scaled(signal, weight, stride):
+    y = laid(signal, weight, stride)
+    weight /= 2
+    return y
+
+
+def largest(net, image, label, size, stride):
+    """Takes the most probable class."""
+    wanted = covered(net, image, label, size, stride)
+    best = torch.stack([covered(net, image, c, size, stride) for c in range(4)]).amax(0)
+    return best + 0 * wanted
 
 
 def covered(
@@ -99,63 +218,106 @@ WRONG = {
         (lambda: (7, 17, 21), "several pixels"),
         (lambda: (7, 23, 39), "Pooling has a kernel size"),
         (lambda: (7, 75, 171), "before the pooling"),
+        (lambda: (7, 27, 75), "Pooling comes between"),
         (lambda: (11, 99, 163), "AlexNet's"),
-        (lambda: (7, 75, 139.5), "is not right"),
+        (lambda: (13, 117, 181), "affects the layers after it"),
+        (lambda: (49, 75**2, 139**2), "not the area"),
+        (lambda: (7, 11, 27, 43, 75, 107, 139), "Three widths"),
+        (lambda: (7, 75, 139.5), "the third value"),
         (lambda: 139, "a tuple is wanted"),
     ],
     "zfnet.stem": [
         (lambda a, b: front(a, b, (0, 0), (0, 0)), "figure 3's"),
         (lambda a, b: front(a, b, (3, 0)), "112, not 110"),
+        (lambda a, b: front(a, b, (3, 2)), "112, 56, 28 and 14"),
         (lambda a, b: front(a, b, (1, 2)), "right without padding"),
         (lambda a, b: front(a, b, (0, 0)), "makes 110"),
+        (lambda a, b: front(a, b, (1, 3)), "conv2 makes 26 of 55"),
+        (lambda a, b: front(a, b, (4, 4)), "conv1 makes 110 of 224"),
         (lambda a, b: front(a, b, pools=(0, 0)), "last column"),
         (lambda a, b: front(a, b, pools=(1, 0)), "second pooling"),
         (lambda a, b: front(a, b, pools=(0, 1)), "first pooling"),
         (lambda a, b: front(a, b, activation=nn.Identity), "both ReLUs"),
+        (lambda a, b: in_front(a, b, (0, 1, 0, 1)), "the same on all sides"),
+        (lambda a, b: in_front(a, b, (0, 1, 0, 1), ceil=True), "same on all sides"),
+        (frozen_stem, "frozen"),
+        (Detached, "detached"),
     ],
     "zfnet.through_relu": [
         (swapped, "the other on the signal"),
         (one_is_enough, "Both conditions"),
+        (one_rule, "Both conditions"),
+        (partial(one_rule, instead="deconvnet"), "Both conditions"),
+        (product, "as it is, once"),
+        (total, "Both conditions"),
         (at_zero, "at zero"),
         (activation_instead, "x only decides"),
+        (lambda signal, x, rule: signal * F.relu(x), "x only decides"),
         (magnitude, "may be negative"),
         (lambda signal, x, rule: gates(signal, x)[rule].float(), "The signal itself"),
         (lambda signal, x, rule: signal, "becomes zero"),
+        (into_signal, "work on a copy"),
     ],
     "zfnet.unpool": [
         (
             lambda s, i, size: F.max_unpool2d(s, i, 3, stride=2, output_size=size),
-            "one signal of them is left",
+            "does it for you",
         ),
+        (
+            lambda s, i, size: nn.MaxUnpool2d(3, 2)(s, i, output_size=size),
+            "does it for you",
+        ),
+        (by_gradient_of_pooling, "does it for you"),
+        (assigned, "one signal of them is left"),
         (lambda s, i, size: collected(s, i, size, "amax"), "one signal of them"),
         (lambda s, i, size: collected(s, i, size, "mean"), "not averaged"),
+        (over_everything, "in each channel"),
+        (column_by_column, "Row after row"),
+        (
+            lambda s, i, size: collected(torch.ones_like(s), i, size, "sum"),
+            "not ones",
+        ),
         (lambda s, i, size: F.interpolate(s, size), "one position"),
+        (signals_scaled, "work on a copy"),
     ],
     "zfnet.transposed": [
-        (replacing, "none replaces another"),
         (
-            lambda s, w, stride: F.conv_transpose2d(s, w.flip(2, 3), stride=stride),
-            "not rotated",
+            lambda s, w, stride: F.conv_transpose2d(s, w, stride=stride),
+            "does it for you",
         ),
-        (lambda s, w, stride: F.conv_transpose2d(s, w), "one stride apart"),
-        (
-            lambda s, w, stride: F.conv_transpose2d(s[:1], w[:1], stride=stride),
-            "of all channels",
-        ),
+        (partial(laid, add=False), "none replaces another"),
+        (lambda s, w, stride: laid(s, w.flip(2, 3), stride), "not rotated"),
+        (lambda s, w, stride: laid(s, w.mT, stride), "counts rows"),
+        (without_stride, "one stride apart"),
+        (partial(laid, step=1), "one stride apart"),
+        (lambda s, w, stride: laid(s[:1], w[:1], stride), "of all channels"),
+        (lambda s, w, stride: laid(s, w, stride) / len(s), "not averaged"),
+        (lambda s, w, stride: laid(torch.ones_like(s), w, stride), "by the signal"),
+        (lambda s, w, stride: laid(s, w, stride)[None], "three dimensions"),
+        (swapped_channels, "is the filter of channel d"),
+        (weight_scaled, "work on a copy"),
     ],
     "zfnet.cover": [
+        (lambda *a: by_the_library(*a), "does it for you"),
         (lambda *a: covered(*a, fresh=False), "with a whole one"),
         (lambda *a: covered(*a, shares=False), "logits into probabilities"),
         (lambda *a: covered(*a, end=0), "still fits"),
         (lambda *a: covered(*a, fresh=False, shares=False, end=0), "with a whole one"),
         (lambda *a: covered(*a, shares=False, end=0), "logits into probabilities"),
         (lambda *a: covered(*a, turned=True), "steps down"),
+        (lambda net, x, y, size, stride: covered(net, x, y, size, 1), "by `stride`"),
+        (lambda *a: covered(*a).flatten(), "rows and columns"),
+        (lambda *a: 1 - covered(*a), "not of the others"),
+        (lambda *a: torch.ones_like(covered(*a)), "which are columns"),
+        (largest, "not the largest"),
     ],
     "zfnet.seen_period": [
         (lambda period, kernel_size, stride: period, "not in the image"),
         (lambda *a: crossings(*a) / a[2], "pixels of the image apart"),
         (lambda *a: crossings(*a) / 2, "two changes of sign"),
         (lambda *a: crossings(*a) / 2 / a[2], "pixels of the image apart"),
+        (lambda *a: 2 * crossings(*a), "two changes of sign"),
+        (lambda *a: 1 / crossings(*a), "not the frequency"),
         (lambda *a: stripes(*a), "a number is wanted"),
     ],
 }
@@ -175,6 +337,22 @@ def by_gradient():
     return tuple(widths)
 
 
+def by_formula():
+    """An array of NumPy."""
+    kernels = np.array([7, 3, 5, 3, 3, 3, 3])
+    steps = np.cumprod([1, 2, 2, 2, 2, 1, 1])
+    return (1 + np.cumsum((kernels - 1) * steps))[[0, 4, 6]]
+
+
+def one_after_the_other():
+    """From the last layer to the first."""
+    for layers in ("7", "73533", "7353333"):
+        width = Fraction(1)
+        for i in reversed(range(len(layers))):
+            width = (width - 1) * (2 if i < 4 else 1) + int(layers[i])
+        yield width
+
+
 class Padded(nn.Module):
     """Pads by itself, pools before the ReLU, and has other names for its layers."""
 
@@ -188,8 +366,31 @@ class Padded(nn.Module):
         return F.max_pool2d(self.late(F.max_pool2d(x, 3, 2)), 3, 2, 1).relu()
 
 
+def lazy(first, second):
+    return nn.Sequential(
+        *(nn.LazyConv2d(first, 7, 2, 1), nn.MaxPool2d(3, 2, 1), nn.ReLU(inplace=True)),
+        *(nn.LazyConv2d(second, 5, 2), nn.Threshold(0, 0), nn.MaxPool2d(3, 2, 1)),
+    )
+
+
 def masked(signal, x, rule):
     return torch.where(gates(signal, x)[rule], signal, torch.zeros(()))
+
+
+def with_numpy(signal, x, rule):
+    signal, x = signal.numpy(), x.numpy()
+    passed = signal if rule == "gradient" else np.clip(signal, 0, None)
+    return passed if rule == "deconvnet" else passed * (np.sign(x) == 1)
+
+
+class Gate:
+    """In float64, as lists."""
+
+    def __call__(self, signal, x, rule):
+        y = signal.double()
+        y = y if rule == "gradient" else y.clamp(min=0)
+        y = y if rule == "deconvnet" else y.masked_fill(x <= 0, 0)
+        return y.tolist()
 
 
 def one_by_one(signals, switches, size):
@@ -200,6 +401,23 @@ def one_by_one(signals, switches, size):
     return y
 
 
+def counted_by_numpy(signals, switches, size):
+    """In float64."""
+    pairs = zip(switches.flatten(0, 1), signals.flatten(0, 1), strict=True)
+    channels = [
+        np.bincount(i.flatten(), weights=s.flatten(), minlength=size[0] * size[1])
+        for i, s in pairs
+    ]
+    return np.stack(channels).reshape(*signals.shape[:2], *size)
+
+
+def as_matrix(signals, switches, size):
+    hot = F.one_hot(switches.flatten(2), size[0] * size[1]).double()
+    return torch.einsum("nci,ncip->ncp", signals.flatten(2).double(), hot).unflatten(
+        2, size
+    )
+
+
 def folded(signal, weight, stride):
     h, w, k = *signal.shape[1:], weight.shape[-1]
     columns = weight.flatten(1).T @ signal.flatten(1)
@@ -207,8 +425,47 @@ def folded(signal, weight, stride):
     return F.fold(columns[None], size, k, stride=stride)[0]
 
 
+def by_shifts(signal, weight, stride):
+    """In float64, with NumPy: a loop over the pixels of the filters."""
+    signal, weight = signal.numpy().astype("float64"), weight.numpy()
+    (_, h, w), (_, c, k, _) = signal.shape, weight.shape
+    y = np.zeros((c, (h - 1) * stride + k, (w - 1) * stride + k))
+    for u in range(k):
+        for v in range(k):
+            rows = slice(u, u + (h - 1) * stride + 1, stride)
+            columns = slice(v, v + (w - 1) * stride + 1, stride)
+            y[:, rows, columns] += np.tensordot(weight[:, :, u, v], signal, (0, 0))
+    return y
+
+
 def by_the_library(net, image, label, size, stride):
     return occlusion(net, image, label, size=size, stride=stride)
+
+
+@torch.inference_mode()
+def in_one_batch(net, image, label, size, stride):
+    """Arrays of NumPy, from all images at once."""
+    height, width = image.shape[-2:]
+    tops, lefts = (range(0, side - size + 1, stride) for side in (height, width))
+    images = image.repeat(len(tops) * len(lefts), 1, 1, 1)
+    for number, hidden in enumerate(images):
+        top, left = tops[number // len(lefts)], lefts[number % len(lefts)]
+        hidden[:, top : top + size, left : left + size].zero_()
+    return net(images).softmax(1)[:, label].view(len(tops), len(lefts)).numpy()
+
+
+def with_masks(net, image, label, size, stride):
+    """Lists of numbers."""
+    rows, columns = torch.arange(image.shape[2]), torch.arange(image.shape[3])
+    found = []
+    for top in rows[: len(rows) - size + 1 : stride]:
+        found.append([])
+        for left in columns[: len(columns) - size + 1 : stride]:
+            down = (rows >= top) & (rows < top + size)
+            right = (columns >= left) & (columns < left + size)
+            logits = net(image * ~(down[:, None] & right)).double().flatten()
+            found[-1].append((logits[label] - logits.logsumexp(0)).exp().item())
+    return found
 
 
 def theory(period, kernel_size, stride):
@@ -216,16 +473,40 @@ def theory(period, kernel_size, stride):
     return stride / abs(waves - round(waves))
 
 
+def by_spectrum(period, kernel_size, stride):
+    """A number of NumPy."""
+    row = stripes(period, kernel_size, stride).numpy()
+    sizes = np.abs(np.fft.rfft(row - row.mean()))
+    return stride * np.float32(len(row)) / sizes.argmax()
+
+
+def by_correlation(period, kernel_size, stride):
+    """A tensor with one element: the distance at which the row is most like itself."""
+    row = stripes(period, kernel_size, stride)
+    row = row - row.mean()
+    alike = torch.stack([(row[d:] * row[: len(row) - d]).mean() for d in range(1, 60)])
+    peaks = (alike[1:-1] > alike[:-2]) & (alike[1:-1] >= alike[2:])
+    places = peaks.nonzero().flatten() + 2
+    return stride * (places[-1:] / len(places))
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "zfnet.projection_widths": [by_gradient],
-    "zfnet.stem": [Padded, lambda a, b: front(a, b, pools=(0, 0), ceil=True)],
-    "zfnet.through_relu": [masked],
-    "zfnet.unpool": [one_by_one, lambda s, i, size: collected(s, i, size, "sum")],
-    "zfnet.transposed": [
-        folded,
-        lambda s, w, stride: F.conv_transpose2d(s, w, stride=stride),
+    "zfnet.projection_widths": [by_gradient, by_formula, one_after_the_other],
+    "zfnet.stem": [
+        Padded,
+        lambda a, b: front(a, b, pools=(0, 0), ceil=True).double(),
+        lambda a, b: in_front(a, b, (1, 0, 1, 0)),  # the other side is not used
+        lazy,
     ],
-    "zfnet.cover": [covered, by_the_library],
-    "zfnet.seen_period": [crossings, theory],
+    "zfnet.through_relu": [masked, with_numpy, Gate()],
+    "zfnet.unpool": [
+        one_by_one,
+        lambda s, i, size: collected(s, i, size, "sum"),
+        counted_by_numpy,
+        as_matrix,
+    ],
+    "zfnet.transposed": [folded, laid, by_shifts],
+    "zfnet.cover": [covered, in_one_batch, with_masks],
+    "zfnet.seen_period": [crossings, theory, by_spectrum, by_correlation],
 }

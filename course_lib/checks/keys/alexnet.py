@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.shared import all_with, refuse, without_each
+from course_lib.checks.modules import same_function
+from course_lib.checks.nets import RemembersModes
+from course_lib.checks.shared import all_with, case, refuse, without_each
 from course_lib.convolution import output_size
 from course_lib.normalization import local_response_norm
 
@@ -25,68 +28,87 @@ from course_lib.normalization import local_response_norm
     " is it applied?",
 )
 def weights_and_macs(answer: Answer) -> None:
-    """Counted from the layers."""
+    """Counted from the layers, against every combination of mistakes."""
     with torch.device("meta"):
         conv1 = nn.Conv2d(3, 96, 11, stride=4)
         fc6 = nn.Linear(256 * 6 * 6, 4096)
     positions = output_size(227, 11, stride=4) ** 2
     weights = conv1.weight.numel()
-    one = weights + 96
-    macs = weights * positions
     sixth = fc6.weight.numel()
-    six = sixth + 4096
-    unpooled = 4096 * 256 * 13 * 13
-    averaged = 4096 * 256
-    added = "A bias is added; it is multiplied by nothing."
+    first = _conv1_mistakes(weights, positions)
+    last = _fc6_mistakes(sixth)
+    right = (weights + 96, weights * positions, sixth + 4096, sixth)
+    options = [
+        {count: ""} | made for count, made in zip(right, first + last, strict=True)
+    ]
+    every = itertools.product(*(option.items() for option in options))
     answer.expect(
-        (one, macs, six, sixth),
+        right,
         tolerance=0,
         mistakes=[
-            ((weights, macs, sixth, sixth), "Channels and units have biases, too."),
-            ((one, one * positions, six, sixth), added),
-            ((one, macs, six, six), added),
-            ((one, one * positions, six, six), added),
-            ((one, weights, six, sixth), "A kernel is applied at many positions."),
-            (
-                (one, weights * 227**2, six, sixth),
-                "With a stride of four, a kernel skips most positions.",
-            ),
-            (
-                (weights // 3 + 96, macs // 3, six, sixth),
-                "A kernel has weights for all three colors.",
-            ),
-            (
-                (one, macs, unpooled + 4096, unpooled),
-                "conv5 is followed by pooling.",
-            ),
-            (
-                (one, macs, averaged + 4096, averaged),
-                "The input of fc6 is every value of every feature map.",
-            ),
+            (tuple(count for count, _ in chosen), next(filter(None, hints)))
+            for chosen in every
+            if any(hints := [hint for _, hint in chosen])
         ],
     )
 
 
-class _RemembersModes(nn.Module):
-    """A network whose logits are its input, most of them zeroed by dropout in training.
-    It remembers its copies and the modes in which it was called: an answer gets the
-    first copy.
-    """
+#: What does not count as a MAC, and what is no MAC of its own.
+ADDED = "A bias is added; it is multiplied by nothing."
+TWO = "A multiplication and the addition that follows it are one MAC, not two."
+BIASES = "Channels and units have biases, too."
 
-    def __init__(self, copies: list[_RemembersModes], modes: list[bool]) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(0.9)
-        self.copies = copies
-        self.modes = modes
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _RemembersModes:
-        copy = _RemembersModes(self.copies, self.modes).train(self.training)
-        self.copies.append(copy)
-        return copy
+def _conv1_mistakes(weights: int, positions: int) -> tuple[dict[int, str], ...]:
+    """Wrong numbers of its parameters and of its MACs, each with its hint."""
+    colors = "A kernel has weights for all three colors."
+    skips = "With a stride of four, a kernel skips most positions."
+    fits = "At how many positions does the kernel fit along one side? 55."
+    return (
+        {
+            weights: BIASES,
+            weights + 1: "There is a bias for each output channel, not one for all.",
+            weights // 3 + 96: colors,
+            weights // 3: colors,
+            96 * (3 * 11 + 1): "A kernel of 11x11 has 121 weights for each color.",
+        },
+        {
+            (weights + 96) * positions: ADDED,
+            2 * weights * positions: TWO,
+            weights: "A kernel is applied at many positions.",
+            weights + 96: "A kernel is applied at many positions.",
+            weights * 227**2: skips,
+            weights * 217**2: skips,
+            weights * 54**2: fits,
+            weights * 56**2: fits,
+            weights * 55: fits,
+            weights // 3 * positions: colors,
+        },
+    )
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.modes.append(self.training)
-        return self.dropout(x)
+
+def _fc6_mistakes(sixth: int) -> tuple[dict[int, str], ...]:
+    """Wrong numbers of its parameters and of its MACs, each with its hint."""
+    pooled = "conv5 is followed by pooling."
+    every = "The input of fc6 is every value of every feature map."
+    unpooled = 4096 * 256 * 13 * 13
+    return (
+        {
+            sixth: BIASES,
+            sixth + 1: "There is a bias for each unit, not one for all.",
+            unpooled + 4096: pooled,
+            unpooled: pooled,
+            4096 * 256 + 4096: every,
+            4096 * 256: every,
+        },
+        {
+            sixth + 4096: ADDED,
+            2 * sixth: TWO,
+            unpooled: pooled,
+            4096 * 256: every,
+            sixth * 36: "A weight of a fully connected layer is used once.",
+        },
+    )
 
 
 @exercise(
@@ -101,33 +123,51 @@ def accuracy(answer: Answer) -> None:
     """With a network that remembers the modes in which it was called."""
     names = {True: "training", False: "evaluation"}
     for training in (True, False):
-        net = _RemembersModes([], []).train(training)
-        x = torch.rand(50, 10) + 1
-        y = torch.randint(10, (50,))
-        x[torch.arange(40), y[:40]] += 5  # the others are right by chance
-        share = int((x.argmax(1) == y).sum()) / 50
-        got = answer(net, x, y)
-        if any(net.modes):
+        net = RemembersModes().train(training)
+        x = torch.rand(200, 10) + 1
+        y = torch.randint(10, (200,))
+        x[torch.arange(120), y[:120]] += 5  # the others are right by chance
+        got = answer(net, x, y, changes=[0])
+        after = answer.arguments[0]
+        if any(after.modes):
             raise WrongAnswer(
                 "it calls the network in training mode",
                 "Dropout still sets activations to zero at random. What turns it off?",
             )
+        _accuracy_of(got, x, y)
+        left = [each.training is not training for each in after.modules()]
+        refuse(
+            any(left),
+            f"the network was in {names[training]} mode before, and"
+            f" {'is' if all(left) else 'a part of it is'} in {names[not training]} mode"
+            " after",
+            "Remember the mode that it was in, and restore it.",
+        )
+
+
+def _accuracy_of(got: object, x: Tensor, y: Tensor) -> None:
+    """Check the share of the images with logits `x` that are classified as in `y`."""
+    images = len(y)
+    right = x.argmax(1) == y
+    number = int(right.sum())
+    share = number / images
+    modes = "Its layers have modes of their own, too: `net.eval()` sets them all."
+    with case("", "" if meant(got, share) is None else modes):
         compare(
             got,
             share,
-            on="for 50 images",
+            on=f"for {images} images",
             tolerance=1e-2,
             mistakes=[
-                (50 * share, "It is the share of the images, not their number."),
+                (number, "It is the share of the images, not their number."),
                 (1 - share, "Count what is right."),
+                (images - number, "Count what is right, and divide."),
+                (100 * share, "A share is a number between 0 and 1."),
+                (number / 10, "Divide by the number of images, not of classes."),
+                (right.float(), "One number, for all images."),
+                (x.argmax(1), "Compare the classes with the labels."),
             ],
         )
-        if net.copies[0].training is not training:
-            raise WrongAnswer(
-                f"the network was in {names[training]} mode before, and is in"
-                f" {names[not training]} mode after",
-                "Remember the mode that it was in, and restore it.",
-            )
 
 
 @exercise(
@@ -137,12 +177,21 @@ def accuracy(answer: Answer) -> None:
     minutes=10,
     first_hint="Compare the formula in the documentation of `nn.LocalResponseNorm`"
     " with the paper's.",
+    banned=(
+        "course_lib.normalization.local_response_norm",
+        "course_lib.normalization.LocalResponseNorm",
+    ),
+    instead="Correct the call of PyTorch's.",
 )
 def compete(answer: Answer) -> None:
     """Against the library's, with the paper's constants and others, on activations that
     are large enough for the sum to matter.
     """
-    for n, alpha, beta, k in ((5, 1e-4, 0.75, 2.0), (3, 0.2, 0.5, 1.0)):
+    for n, alpha, beta, k in (
+        (5, 1e-4, 0.75, 2.0),
+        (3, 0.2, 0.5, 1.0),
+        (7, 0.5, 0.75, 3.0),
+    ):
         x = torch.randn(2, 8, 6, 5) / alpha**0.5
         answer.expect(
             local_response_norm(x, n, alpha, beta, k),
@@ -159,34 +208,61 @@ def compete(answer: Answer) -> None:
 def _compete_mistakes(
     x: Tensor, n: int, alpha: float, beta: float, k: float
 ) -> Mistakes:
-    squares = x.square()
-    everyone = torch.ones(8, 8)
-    band = everyone.tril(n // 2).triu(-(n // 2))
-    before = everyone.tril().triu(1 - n)
-    sums = _mix(band, squares)
-    pixels = 9 * F.avg_pool2d(squares, 3, 1, 1)
-
-    def over(sums: Tensor) -> Tensor:
-        return x / (k + alpha * sums).abs() ** beta
-
-    centered = "The sum is centered: as many channels after as before."
+    sums = _mix(_around(n // 2, n // 2), x.square())
+    given = "That is right for the paper's numbers only: alpha, n and k are arguments."
     return [
-        (over(sums / n), "PyTorch has the mean of the squares, the paper their sum."),
-        (over(sums / n**2), "A mean is smaller than a sum; is alpha, too?"),
-        (over(sums * n), "Over how many channels is the sum?"),
+        (x / (k + 5e-4 / n * sums) ** beta, given),
+        (x / (k + 1e-4 * sums) ** beta, given),
+        (x / (2 + alpha * sums) ** beta, given),
+        *(
+            (x / (k + alpha * other).abs() ** beta, hint)
+            for other, hint in _other_sums(x, sums, n)
+        ),
+        (x / (k + alpha * sums), "What became of beta?"),
+        (x / (alpha * sums) ** beta, "What became of k?"),
         (
-            over(pixels),
+            x / (k * alpha * n + alpha * sums).abs() ** beta,
+            "k stands outside of the sum: nothing multiplies it.",
+        ),
+        (x * (k + alpha * sums) ** beta, "The channel is divided, not multiplied."),
+        (1 / (k + alpha * sums) ** beta, "It is the channel that is divided."),
+    ]
+
+
+def _other_sums(x: Tensor, sums: Tensor, n: int) -> list[tuple[Tensor, str]]:
+    """What is taken for the sum of the squares, each with its hint."""
+    squares = x.square()
+    half = n // 2
+    centered = "The sum is centered: as many channels after as before."
+    both = "There are n channels in all, half of them on each side."
+    others = _around(half, half) - torch.eye(8)
+    return [
+        (5 * sums / n, "Five is right for the paper's n only: n is an argument."),
+        (sums.sum(0), "The sum is over the channels of one image."),
+        (_mix(_around(n, n), squares), both),
+        (_mix(others, squares), "The channel itself counts, too."),
+        (_mix(_around(half, half - 1), squares), centered),
+        (_mix(_around(half - 1, half), squares), centered),
+        (sums / n, "PyTorch has the mean of the squares, the paper their sum."),
+        (sums / n**2, "A mean is smaller than a sum; is alpha, too?"),
+        (sums * n, "Over how many channels is the sum?"),
+        (
+            9 * F.avg_pool2d(squares, 3, 1, 1),
             "The sum is over channels, at one position, not over positions.",
         ),
         (
-            over(_mix(everyone, squares)),
+            _mix(torch.ones(8, 8), squares),
             "The sum is over neighboring channels, not over all.",
         ),
-        (over(_mix(before, squares)), centered),
-        (over(_mix(before.T, squares)), centered),
-        (over(_mix(band, x)), "It is the squares that are summed."),
-        (x / (k + alpha * sums), "What became of beta?"),
+        (_mix(_around(n - 1, 0), squares), centered),
+        (_mix(_around(0, n - 1), squares), centered),
+        (_mix(_around(half, half), x), "It is the squares that are summed."),
     ]
+
+
+def _around(before: int, after: int) -> Tensor:
+    """For each of eight channels a row with ones at those so far before and after."""
+    return torch.ones(8, 8).tril(after).triu(-before)
 
 
 def _mix(weights: Tensor, x: Tensor) -> Tensor:
@@ -201,28 +277,69 @@ def _mix(weights: Tensor, x: Tensor) -> Tensor:
     minutes=10,
     first_hint="Begin with evaluation, where nothing happens. Then draw a random number"
     " for each activation: `torch.rand_like(x)`.",
+    banned=("dropout",),
+    instead="Write it with random numbers, a comparison and a multiplication.",
 )
 def drop(answer: Answer) -> None:
     """By what defines dropout: which activations are zero, and that the mean stays."""
     _drop_in_evaluation(answer, torch.randn(4, 6), p=0.3)
     ones = torch.ones(200, 300)
     p = 0.2
-    first = answer(ones, p, True)
-    torch.rand(1)  # the check puts random numbers back after each call
-    second = answer(ones, p, True)
-    if not isinstance(first, Tensor) or first.shape != ones.shape:
-        compare(first, ones, on="for ones, in training")
+    on = f"for ones, in training with p = {p}"
+    first = _drawn(answer, ones, p, on)
     kept = first != 0
-    _drop_mask(kept, second != 0, p)
-    compare(
-        first,
-        kept / (1 - p),
-        on=f"for ones, in training with p = {p}",
-        mistakes=[
-            (kept, "A fifth of the sum is gone. Make up for it in training."),
-            (kept / p, "How much of the sum is left, on average?"),
-            ((1 - p) * kept, "What is kept becomes larger, not smaller."),
-        ],
+    _drop_mask(kept, _drawn(answer, ones, p, on) != 0, p)
+    compare(first, kept / (1 - p), on=on, mistakes=_drop_mistakes(kept, kept, p))
+    _drop_some(answer, torch.randn(30, 40), p=0.6)
+    _drop_few(answer)
+
+
+def _drawn(answer: Answer, x: Tensor, p: float, on: str) -> Tensor:
+    """What becomes of `x` in training."""
+    got = meant(answer(x, p, True), x)
+    if getattr(got, "shape", None) != x.shape:
+        hint = "Each activation is dropped or kept: none is left out."
+        with case("", hint if isinstance(got, Tensor) else ""):
+            compare(got, x, on=on)
+    return got
+
+
+def _drop_mistakes(x: Tensor, kept: Tensor, p: float) -> Mistakes:
+    """What becomes of `x` where it is `kept`."""
+    gone = f"{p:.0%} of the sum is gone. Make up for it in training."
+    return [
+        (kept * x, gone),
+        (kept / (1 - p), "It is `x` that is kept and enlarged."),
+        (kept * x / p, "How much of the sum is left, on average?"),
+        ((1 - p) * kept * x, "What is kept becomes larger, not smaller."),
+        (kept * x * (1 + p), "What is the mean then? Kept ones are divided by 1 - p."),
+        (kept * x / 0.8, "p is an argument."),
+        (2 * kept * x, "Twice is right for p = 0.5 only."),
+    ]
+
+
+def _drop_some(answer: Answer, x: Tensor, p: float) -> None:
+    """It is `x` that is kept, with another p."""
+    on = f"for random x, in training with p = {p}"
+    got = _drawn(answer, x, p, on)
+    kept = got != 0
+    share = 1 - kept.float().mean().item()
+    refuse(
+        abs(share - p) > 0.08,
+        f"in training with p = {p}, {share:.0%} of the units are dropped",
+        "p is an argument, and the probability is the same for every activation.",
+    )
+    compare(got, kept * x / (1 - p), on=on, mistakes=_drop_mistakes(x, kept, p))
+
+
+def _drop_few(answer: Answer) -> None:
+    """How many are dropped is left to chance."""
+    x = torch.ones(3, 5)
+    zeros = {int((_drawn(answer, x, 0.5, "") == 0).sum()) for _ in range(16)}
+    refuse(
+        len(zeros) == 1,
+        f"in training, it always drops {min(zeros)} of 15 units",
+        "Each activation is dropped by itself: how many there are is left to chance.",
     )
 
 
@@ -263,6 +380,11 @@ def _drop_mask(kept: Tensor, again: Tensor, p: float) -> None:
         own,
     )
     refuse(
+        _repeats(kept) > 0.05,
+        f"{training}, the mask follows a pattern",
+        "Draw a random number for each activation, of each image.",
+    )
+    refuse(
         abs(share - p) > 0.02,
         f"{training}, {share:.0%} of the units are dropped",
         "p is the share that is dropped, not the one that is kept." if swapped else "",
@@ -274,6 +396,17 @@ def _drop_mask(kept: Tensor, again: Tensor, p: float) -> None:
     )
 
 
+def _repeats(kept: Tensor) -> float:
+    """How much the mask has in common with itself when it is shifted, at most: nothing
+    if all of it is independent.
+    """
+    centered = kept.float() - kept.float().mean()
+    spectrum = torch.fft.fft2(centered).abs().square()
+    common = torch.fft.ifft2(spectrum).real.flatten() / centered.square().sum()
+    rows = centered.mean(1).square().mean() * kept.shape[1] / centered.square().mean()
+    return max(common[1:].max().item(), (rows.item() - 1.5) / 10)
+
+
 @exercise(
     "alexnet.merge",
     kind="implement",
@@ -283,33 +416,61 @@ def _drop_mask(kept: Tensor, again: Tensor, p: float) -> None:
 )
 def merge(answer: Answer) -> None:
     """Against the definition, with other numbers of inputs and of outputs."""
-    for groups, outputs, inputs, size in ((2, 2, 3, 1), (2, 4, 2, 5), (3, 2, 2, 3)):
-        weight = torch.randn(groups * outputs, inputs, size, size)
-        want = weight.new_zeros(len(weight), groups * inputs, size, size)
-        mixed = want.clone()
-        for group in range(groups):
-            rows = slice(group * outputs, (group + 1) * outputs)
-            want[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-            mixed[rows, group::groups] = weight[rows]
-        everyone = weight.repeat(1, groups, 1, 1)
-        first_group = F.pad(weight, (0, 0, 0, 0, 0, inputs * (groups - 1)))
-        own = "Every output depends on all groups; it should depend on its own alone."
+    for groups, outputs, inputs, size in (
+        (2, 2, 3, (1, 1)),
+        (2, 4, 2, (3, 5)),
+        (3, 2, 2, (3, 3)),
+        (4, 1, 2, (1, 2)),
+        (1, 2, 3, (2, 2)),
+    ):
+        weight = torch.randn(groups * outputs, inputs, *size)
         answer.expect(
-            want,
+            _merged(weight, groups),
             weight,
             groups,
             on=f"a weight of shape {tuple(weight.shape)} in {groups} groups",
-            mistakes=[
-                (everyone, own),
-                (everyone / groups, own),
-                (first_group, "Now all outputs depend on the first group."),
-                (mixed, "The inputs of a group are adjacent."),
-                (
-                    want.roll(inputs, 1),
-                    "The first outputs depend on the first inputs.",
-                ),
-            ],
+            mistakes=_merge_mistakes(weight, groups, outputs, inputs),
         )
+
+
+def _merged(weight: Tensor, groups: int) -> Tensor:
+    """The weight in one group."""
+    outputs = len(weight) // groups
+    inputs = weight.shape[1]
+    merged = weight.new_zeros(len(weight), groups * inputs, *weight.shape[2:])
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        merged[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return merged
+
+
+def _merge_mistakes(weight: Tensor, groups: int, outputs: int, inputs: int) -> Mistakes:
+    want = _merged(weight, groups)
+    mixed = torch.zeros_like(want)
+    alternating = torch.zeros_like(want)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        mixed[rows, group::groups] = weight[rows]
+        columns = slice(group * inputs, (group + 1) * inputs)
+        alternating[group::groups, columns] = weight[group::groups]
+    everyone = weight.repeat(1, groups, 1, 1)
+    own = "Every output depends on all groups; it should depend on its own alone."
+    mistakes = [
+        (everyone, own),
+        (everyone / groups, own),
+        (
+            F.pad(weight, (0, 0, 0, 0, 0, inputs * (groups - 1))),
+            "Now all outputs depend on the first group.",
+        ),
+        (mixed, "The inputs of a group are adjacent."),
+        (alternating, "The outputs of a group are adjacent."),
+        (want.roll(inputs, 1), "The first outputs depend on the first inputs."),
+        (want.transpose(0, 1), "The outputs come first in the shape of a weight."),
+        (weight, "The weight has all inputs, with zeros where nothing is connected."),
+    ]
+    if groups > 2 and len(weight) % 2 == 0:
+        mistakes.append((_merged(weight, 2), "There may be more groups than two."))
+    return mistakes
 
 
 @exercise(
@@ -324,6 +485,10 @@ def front(answer: Answer) -> None:
     """Against figure 2, with few channels."""
     channels = (4, 6, 8, 10, 12)
     net = _front(channels)
+    he_init(net)
+    for parameter in net.parameters():
+        if parameter.dim() == 1:
+            nn.init.normal_(parameter, std=0.1)
     same_function(
         answer(channels),
         net,
@@ -332,25 +497,45 @@ def front(answer: Answer) -> None:
     )
 
 
-def _front_mistakes(channels: tuple[int, ...], net: nn.Sequential) -> Mistakes:
+def _front_mistakes(
+    channels: tuple[int, ...], net: nn.Sequential
+) -> list[tuple[nn.Module, str]]:
     grouped = "conv2, conv4 and conv5 are in two groups, the others are not."
-    sides = "Convolutions keep the size of feature maps of 27 and of 13 pixels."
-    relus = "Each of the five convolutions has a ReLU."
+    sides = "conv2 to conv5 keep the size of their feature maps: which padding does?"
+    relus = "Each of the five convolutions has a ReLU, and nothing else has."
+    paper = (96, 256, 384, 384, 256)
+    groups = [
+        (_front(channels, groups=chosen), grouped)
+        for chosen in itertools.product((1, 2), repeat=4)
+        if chosen not in ((2, 1, 2, 2), (1, 1, 1, 1), (2, 2, 2, 2))
+    ]
+    paddings = [(0, 1, 1, 1), (2, 0, 1, 1), (2, 1, 0, 1), (2, 1, 1, 0), (2, 0, 0, 0)]
+    paddings += [(0, 0, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2), (1, 0, 0, 0)]
     return [
         (_front(channels, groups=(1, 1, 1, 1)), "Where are the two groups?"),
         (_front(channels, groups=(2, 2, 2, 2)), "conv3 is not in groups."),
-        (_front(channels, groups=(2, 1, 1, 1)), grouped),
-        (_front(channels, groups=(1, 1, 2, 2)), grouped),
-        (_front(channels, groups=(2, 1, 1, 2)), grouped),
-        (_front(channels, groups=(2, 1, 2, 1)), grouped),
+        *groups,
+        (_front(paper), "The numbers of channels are those of `channels`."),
         (_front(channels, pool_size=2), "The pooling overlaps: 3x3 with stride 2."),
+        (_front(channels, pool_stride=3), "The pooling overlaps: 3x3 with stride 2."),
+        (_front(channels, pool=nn.AvgPool2d), "It is max pooling."),
         (_front(channels, first=2), "With 227 pixels, conv1 needs no padding."),
-        (_front(channels, padding=(0, 1, 1, 1)), sides),
-        (_front(channels, padding=(2, 0, 0, 0)), sides),
-        (_front(channels, padding=(0, 0, 0, 0)), sides),
-        (_front(channels, padding=(1, 1, 1, 1)), sides),
+        (_front(channels, first=5), "With 227 pixels, conv1 needs no padding."),
+        *all_with(sides, [_front(channels, padding=each) for each in paddings]),
         (_front(channels, pooled=(1, 2)), "conv5 is followed by pooling, too."),
+        (_front(channels, pooled=(1, 2, 3, 5)), "Three of them are pooled."),
+        (_front(channels, pooled=(2, 5)), "conv1 is followed by pooling, too."),
+        (_front(channels, pooled=(1, 5)), "conv2 is followed by pooling, too."),
+        (
+            nn.Sequential(*net, nn.Flatten()),
+            "Convolutions and pooling are all: the output is feature maps.",
+        ),
+        (
+            nn.Sequential(*net[:2], nn.LocalResponseNorm(5, k=2.0), *net[2:]),
+            "Leave out the local response normalization.",
+        ),
         *all_with(relus, without_each(net, nn.ReLU)),
+        (nn.Sequential(*(each for each in net if type(each) is not nn.ReLU)), relus),
     ]
 
 
@@ -361,7 +546,9 @@ def _front(
     first: int = 0,
     padding: tuple[int, ...] = (2, 1, 1, 1),
     pooled: tuple[int, ...] = (1, 2, 5),
+    pool: Callable[[int, int], nn.Module] = nn.MaxPool2d,
     pool_size: int = 3,
+    pool_stride: int = 2,
 ) -> nn.Sequential:
     """Convolutions and pooling; `first` is the padding of conv1, `groups` and `padding`
     are those of the others.
@@ -375,6 +562,5 @@ def _front(
     for number, conv in enumerate(convs, start=1):
         net.extend([conv, nn.ReLU()])
         if number in pooled:
-            net.append(nn.MaxPool2d(pool_size, stride=2))
-    he_init(net)
+            net.append(pool(pool_size, pool_stride))
     return net

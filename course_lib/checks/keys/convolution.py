@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+import math
 import random
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Mistakes, same_function
+from course_lib.checks.compare import Mistakes
 from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.shared import case
+from course_lib.checks.modules import same_function
+from course_lib.checks.shared import all_with, case
 from course_lib.convolution import output_size as size_of
 from course_lib.convolution import receptive_field as field_of
 from course_lib.summary import count_parameters
@@ -24,27 +30,63 @@ from course_lib.summary import count_parameters
     first_hint="How many parameters does one output channel have? And all of them?",
 )
 def parameters_of_one_layer(answer: Answer) -> None:
-    """Counted from the layers themselves."""
+    """Counted from the layers themselves, against every pair of mistakes."""
     with torch.device("meta"):
         conv = count_parameters(nn.Conv2d(3, 16, 5))
         linear = count_parameters(nn.Linear(3 * 28 * 28, 16 * 24 * 24))
-    units = 16 * 24 * 24
+    convs = {conv: "", **_conv_mistakes(conv)}
+    linears = {linear: "", **_linear_mistakes(linear)}
+    bias = "Each output has a bias, too."
     answer.expect(
         (conv, linear),
+        tolerance=0,
         mistakes=[
-            ((conv - 16, linear - units), "Each output has a bias, too."),
-            ((conv - 16, linear), "Each output channel of the convolution has a bias."),
-            (
-                (conv, linear - units),
-                "Each output of the fully connected layer has a bias, too.",
+            ((conv - 16, linear - 16 * 24 * 24), bias),
+            *(
+                ((one, other), convs[one] or linears[other])
+                for one, other in itertools.product(convs, linears)
+                if convs[one] or linears[other]
             ),
-            (
-                (conv, 16 * 28 * 28 * (3 * 28 * 28 + 1)),
-                "Without padding, the output is smaller than the input.",
-            ),
-            ((416, linear), "Each output channel depends on all three input channels."),
         ],
     )
+
+
+def _conv_mistakes(right: int) -> dict[int, str]:
+    """What is counted for the convolution, and the hint that fits."""
+    every = "Each output channel depends on all three input channels."
+    sixteen = "Each of the sixteen output channels has a kernel of its own."
+    return {
+        right - 16: "Each output channel of the convolution has a bias.",
+        16 * 25 + 16: every,
+        16 * 25: every,
+        75 + 1: sixteen,
+        75 + 16: sixteen,
+        75: sixteen,
+        right - 15: "There is a bias for each output channel, not one for all.",
+        16 * (3 * 25 + 3): "An output channel has one bias, not one per input channel.",
+        16 * 3 * 5 + 16: "A kernel of 5x5 has 25 weights for each input channel.",
+        16 * 75 + 16 * 24 * 24: "All positions of a feature map share one bias.",
+        16 * 76 * 24 * 24: "The same weights are used at every position: count once.",
+    }
+
+
+def _linear_mistakes(right: int) -> dict[int, str]:
+    """What is counted for the fully connected layer, and the hint that fits."""
+    units = 16 * 24 * 24
+    inputs = 3 * 28 * 28
+    size = "Without padding, the output is smaller than the input."
+    outputs = "It has as many outputs as there are values in all sixteen feature maps."
+    return {
+        right - units: "Each output of the fully connected layer has a bias, too.",
+        16 * 28 * 28 * (inputs + 1): size,
+        16 * 28 * 28 * inputs: size,
+        16 * 23 * 23 * (inputs + 1): "At how many positions does the kernel fit?",
+        16 * (inputs + 1): outputs,
+        16 * inputs: outputs,
+        24 * 24 * (inputs + 1): outputs,
+        units * (28 * 28 + 1): "Its inputs are the pixels in all three channels.",
+        right - units + 1: "There is a bias for each output, not one for all.",
+    }
 
 
 @exercise(
@@ -53,16 +95,18 @@ def parameters_of_one_layer(answer: Answer) -> None:
     goal="know the size of every feature map without running anything",
     minutes=5,
     first_hint="At how many positions does the kernel fit if the stride is one?",
+    banned=("course_lib.convolution.output_size",),
+    instead="Write the formula.",
 )
 def output_size(answer: Answer) -> None:
     """Against the library's, on sizes of the papers and on random ones."""
     cases = [(28, 5, 1, 0), (28, 5, 1, 2), (227, 11, 4, 0), (224, 7, 2, 3)]
-    draw = random.Random()
+    cases += [(9, 2, 4, 0), (7, 1, 3, 0), (3, 5, 1, 1), (6, 3, 5, 2), (10, 3, 3, 1)]
     for _ in range(20):
-        kernel_size = draw.randint(1, 7)
-        size = draw.randint(kernel_size, 64)
-        stride = draw.randint(1, 4)
-        padding = draw.randint(0, kernel_size // 2)
+        kernel_size = random.randint(1, 7)
+        size = random.randint(kernel_size, 64)
+        stride = random.randint(1, 4)
+        padding = random.randint(0, kernel_size // 2)
         cases.append((size, kernel_size, stride, padding))
     for size, kernel_size, stride, padding in cases:
         answer.expect(
@@ -79,19 +123,30 @@ def output_size(answer: Answer) -> None:
 
 def _output_size_mistakes(n: int, k: int, s: int, p: int) -> Mistakes:
     """Of the formula for n pixels, a kernel of k, stride s and padding p."""
+    whole = (
+        "The size is a whole number of pixels: a last stride that does not fit is left"
+        " out."
+    )
+    down = "A position where the kernel does not fit does not count: round down."
+    first = "Count the first position, too: add one."
+    if s > 1:  # without the one, it was wrong before
+        first = "The first position needs no stride: divide first, and then add one."
     return [
-        ((n + 2 * p - k) // s, "Count the first position, too: add one."),
+        ((n + 2 * p - k) // s, first),
         ((n + p - k) // s + 1, "Padding is added on both sides."),
         ((n - k) // s + 1, "What does the padding do?"),
+        ((n - 2 * p - k) // s + 1, "Padding makes the input larger, not smaller."),
         (n + 2 * p - k + 1, "With a stride, only some of the positions count."),
+        ((n + 2 * p - k) * s + 1, "A stride skips positions: divide by it."),
+        (-(-(n + 2 * p - k) // s) + 1, down),
+        (round((n + 2 * p - k) / s) + 1, down),
+        ((n + 2 * p - k + 1) / s, first),
+        ((n + 2 * p - k) / s + 1, whole),
+        (n + 2 * p - k // s + 1, "Which part is divided by the stride? All of it."),
+        ((n + 2 * p) // s + 1, "The kernel has to fit: where is its size?"),
         (
-            -(-(n + 2 * p - k) // s) + 1,
-            "A position where the kernel does not fit does not count: round down.",
-        ),
-        (
-            (n + 2 * p - k) / s + 1,
-            "The size is a whole number of pixels: a last stride that does not fit is"
-            " left out.",
+            ((n + 2 * p - k) // s + 1) ** 2,
+            "The pixels along one side are asked for, not all of them.",
         ),
     ]
 
@@ -102,17 +157,20 @@ def _output_size_mistakes(n: int, k: int, s: int, p: int) -> Mistakes:
     goal="follow the receptive field through a stack of layers",
     minutes=10,
     first_hint="Begin with one pixel. How many does a 3x3 convolution add?",
+    banned=("course_lib.convolution.receptive_field",),
+    instead="Write a loop over the layers.",
 )
 def receptive_field(answer: Answer) -> None:
     """Against the library's: for pairs as in VGG, for the first layers of AlexNet, and
     for random stacks.
     """
-    cases = [[(3, 1)], [(3, 1), (3, 1)], [(11, 4), (3, 2), (5, 1)], []]
-    draw = random.Random()
-    cases += [
-        [(draw.randint(1, 7), draw.randint(1, 3)) for _ in range(draw.randint(2, 6))]
-        for _ in range(10)
-    ]
+    cases = [[(3, 1)], [(3, 1), (3, 1)], [(7, 2), (3, 3), (5, 2), (4, 1)]]
+    cases += [[(11, 4), (3, 2), (5, 1)], [(1, 2), (3, 1)], []]
+    for _ in range(10):
+        depth = random.randint(2, 6)
+        cases.append(
+            [(random.randint(1, 7), random.randint(1, 3)) for _ in range(depth)]
+        )
     for layers in cases:
         answer.expect(
             field_of(layers)[0] if layers else 1,
@@ -123,36 +181,57 @@ def receptive_field(answer: Answer) -> None:
 
 
 def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
-    """For layers of a kernel size and a stride each."""
+    """For layers of a kernel size and a stride each. In the third case of the check no
+    two of them with different hints are equal.
+    """
+    if not layers:
+        return [(0, "Without layers a unit is a pixel.")]
     sizes = [kernel_size for kernel_size, _ in layers]
-    widened_at_once = 1
-    jump = 1
-    for kernel_size, stride in layers:
-        jump *= stride
-        widened_at_once += (kernel_size - 1) * jump
-    backwards = 1
-    for kernel_size, stride in layers:
-        backwards = (backwards - 1) * stride + kernel_size
+    steps = [1]  # from one unit to the next, before each layer
+    for _, stride in layers:
+        steps.append(steps[-1] * stride)
+    last = [1, *(stride for _, stride in layers)]
+    total = [1, *itertools.accumulate(stride for _, stride in layers)]
+    own = "A layer's own stride affects the layers after it, not the layer itself."
+    times = "The distances multiply: two strides of 2 put units 4 pixels apart."
+    less = "The receptive fields of neighboring units overlap: a kernel of k adds k - 1"
+    right = _widened(layers, steps)
     return [
         (
-            1 + sum(size - 1 for size in sizes),
+            _widened(layers, [1] * len(layers)),
             "After a stride, neighboring units are several pixels apart in the input.",
         ),
+        (_widened(layers, steps[1:]), own),
+        (_widened(layers, last[1:]), f"{own} {times}"),
+        (_widened(layers, last), times),
+        (_widened(layers, total), times),
+        (sum(sizes), f"{less}."),
+        (right + sum(steps[:-1]), f"{less} times the distance of two of its inputs."),
+        (right + sum(steps[:-1]) - 1, f"{less} times the distance of two inputs."),
+        (math.prod(sizes), "A layer adds pixels; kernel sizes are not multiplied."),
+        (right - 1, "Begin with one pixel, not with none."),
+        (right**2, "The side is asked for, not the area."),
+        (steps[-1], "This is how far apart two units are, not how much one sees."),
         (
-            widened_at_once,
-            "A layer's own stride affects the layers after it, not the layer itself.",
-        ),
-        (
-            sum(sizes),
-            "The receptive fields of neighboring units overlap: a kernel of k adds"
-            " k - 1.",
-        ),
-        (
-            backwards,
+            _backwards(layers),
             "This goes from the last layer to the first: reverse the order, or multiply"
             " up the strides.",
         ),
     ]
+
+
+def _widened(layers: list[tuple[int, int]], steps: Sequence[int]) -> int:
+    """One pixel, widened by each layer with inputs so many pixels apart."""
+    pairs = zip(layers, steps, strict=False)
+    return 1 + sum((kernel_size - 1) * step for (kernel_size, _), step in pairs)
+
+
+def _backwards(layers: list[tuple[int, int]]) -> int:
+    """From the last layer to the first, with the layers in the wrong order."""
+    field = 1
+    for kernel_size, stride in layers:
+        field = (field - 1) * stride + kernel_size
+    return field
 
 
 @exercise(
@@ -161,10 +240,19 @@ def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
     goal="write a convolutional layer by hand",
     minutes=15,
     first_hint="Compute one value: the first output channel, at the upper left corner.",
+    banned=(
+        "convolution",
+        "course_lib.convolution.cross_correlate",
+        "course_lib.convolution.corr2d",
+    ),
+    instead="Write it with loops over the positions, or with slices of `x`.",
 )
 def convolve(answer: Answer) -> None:
-    """Against PyTorch's, with several channels and kernels that are not square."""
-    for channels, out, kernel in ((1, 1, (2, 2)), (3, 4, (3, 3)), (2, 3, (2, 5))):
+    """Against PyTorch's, with several channels and kernels that are not square, and one
+    as large as the image.
+    """
+    shapes = ((3, 4, (3, 3)), (1, 1, (2, 2)), (2, 3, (2, 5)), (2, 2, (7, 9)))
+    for channels, out, kernel in shapes:
         x = torch.randn(channels, 7, 9)
         weight = torch.randn(out, channels, *kernel)
         answer.expect(
@@ -176,20 +264,45 @@ def convolve(answer: Answer) -> None:
 
 
 def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
-    out, _, height, width = weight.shape
-    padded = F.pad(x, (0, width - 1, 0, height - 1))
-    return [
+    out, channels, height, width = weight.shape
+    right = F.conv2d(x, weight)
+    frame = (width // 2, width // 2, height // 2, height // 2)
+    fit = "The kernel also fits at the last row and column: H - h + 1 positions."
+    every = "An output channel is the sum over all input channels."
+    padded = [
+        F.conv2d(F.pad(x, (0, width - 1, 0, height - 1)), weight),
+        F.conv2d(F.pad(x, frame), weight),
+    ]
+    each = torch.stack(
+        [F.conv2d(x[[c]], weight[:, [c]]) for c in range(channels)], dim=1
+    )
+    mistakes = [
         (F.conv2d(x, weight.flip(2, 3)), "Do not flip the kernel."),
-        (F.conv2d(padded, weight), "There is no padding."),
+        *all_with("There is no padding.", padded),
         (
             F.conv2d(x, weight[:1]).expand(out, -1, -1),
             "Every output channel has a kernel of its own.",
         ),
-        (
-            F.conv2d(x[:1], weight[:, :1]),
-            "An output channel is the sum over all input channels.",
-        ),
+        (F.conv2d(x[:1], weight[:, :1]), every),
+        (F.conv2d(x[-1:], weight[:, -1:]), every),
+        (each, every),
+        (each.transpose(0, 1), every),
+        (right / weight[0].numel(), "The products are added, not averaged."),
+        (right / channels, "The sums of the channels are added, not averaged."),
+        (right[None], "One image, no batch: the output has three dimensions."),
+        (right[:, :-1, :-1], fit),
+        (F.pad(right[:, :-1, :-1], (0, 1, 0, 1)), fit),
+        (right.sum(0), "There is a feature map for each output channel: do not add."),
+        (right.sum(0, keepdim=True), "Add over input channels, not output channels."),
+        (right.relu(), "No activation function follows."),
     ]
+    if height == width:
+        turned = F.conv2d(x, weight.transpose(2, 3))
+        mistakes.append((turned, "In `weight[d, c, i, j]`, i counts rows, as in `x`."))
+    else:
+        cut = F.conv2d(x, weight[..., :height])
+        mistakes.append((cut, "Kernels need not be square: h and w may differ."))
+    return mistakes
 
 
 @exercise(
@@ -202,32 +315,83 @@ def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
 def keeps_its_size(answer: Answer) -> None:
     """Against a block with ``padding="same"``."""
     for channels, kernel_size in ((2, 3), (3, 1), (1, 5), (2, 7)):
-        want = _two_convs(channels, kernel_size, padding=kernel_size // 2)
-        valid = _two_convs(channels, kernel_size, padding=0)
-        always_one = _two_convs(channels, kernel_size, padding=1)
-        bare = nn.Sequential(want[0], want[2])
+        want = _two_convs(channels, kernel_size)
         x = torch.randn(2, channels, 9, 8)
         got = answer(channels, kernel_size)
-        named = f"with a kernel of {kernel_size}, "
-        with case(named, hint="How many positions are lost at each border?"):
+        with case(f"with a kernel of {kernel_size}, "):
             same_function(
                 got,
                 want,
                 x,
-                mistakes=[
-                    (valid, "Every convolution makes the feature maps smaller."),
-                    (
-                        always_one,
-                        "It is right for a kernel of 3x3, and for no other.",
-                    ),
-                    (bare, "Keep the ReLU between the two convolutions."),
-                ],
+                mistakes=_keeps_its_size_mistakes(want, channels, kernel_size),
             )
 
 
-def _two_convs(channels: int, kernel_size: int, padding: int) -> nn.Sequential:
+def _keeps_its_size_mistakes(
+    want: nn.Sequential, channels: int, kernel_size: int
+) -> list[tuple[nn.Module, str]]:
+    half = kernel_size // 2
+    zeros = "Change only the padding; it is made of zeros, as before."
+    relu = "Keep the ReLU between the two convolutions, and only that one."
+    conv, _, other = want
+    shared = nn.Sequential(conv, nn.ReLU(), conv)
+    unused = nn.Sequential(conv, nn.ReLU(), conv)
+    spare = nn.Conv2d(channels, channels, kernel_size)
+    for name, parameter in spare.named_parameters():
+        unused.register_parameter(name, parameter)
+    bare = nn.Conv2d(channels, channels, kernel_size, padding=half, bias=False)
+    modes = OTHER_MODES if half else ()
+    return [
+        *all_with("These are two convolutions: apply each once.", [shared, unused]),
+        *(
+            (_two_convs(channels, kernel_size, paddings), hint)
+            for paddings, hint in _other_paddings(kernel_size).items()
+            if min(paddings) >= 0 and paddings != (half, half)
+        ),
+        *((_two_convs(channels, kernel_size, mode=mode), zeros) for mode in modes),
+        *all_with(relu, [nn.Sequential(conv, other), nn.Sequential(*want, nn.ReLU())]),
+        (nn.Sequential(bare, nn.ReLU(), copy.deepcopy(bare)), "Keep the biases."),
+    ]
+
+
+def _other_paddings(kernel_size: int) -> dict[tuple[int, int], str]:
+    """Wrong paddings of the two convolutions, each with its hint."""
+    half = kernel_size // 2
+    small = "Every convolution makes the feature maps smaller: pad more."
+    large = "Padding is added on both sides: half of the kernel is enough."
+    both = "Each of the two convolutions keeps the size."
+    return {
+        (kernel_size - 1, 0): both,
+        (0, kernel_size - 1): both,
+        (half, 0): both,
+        (0, half): both,
+        (0, 0): small,
+        (half - 1, half - 1): small,
+        (kernel_size - 1, kernel_size - 1): large,
+        (kernel_size, kernel_size): large,
+        (half + 1, half + 1): large,
+        (1, 1): "It is right for a kernel of 3x3, and for no other.",
+    }
+
+
+#: What `padding_mode` may be instead of zeros.
+OTHER_MODES: tuple[Literal["circular", "reflect", "replicate"], ...] = (
+    "circular",
+    "reflect",
+    "replicate",
+)
+
+
+def _two_convs(
+    channels: int,
+    kernel_size: int,
+    paddings: tuple[int, int] | None = None,
+    mode: Literal["zeros", "circular", "reflect", "replicate"] = "zeros",
+) -> nn.Sequential:
+    """The block, with these paddings instead of such that keep the size."""
+    first, second = paddings or (kernel_size // 2, kernel_size // 2)
     return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel_size, padding=padding),
+        nn.Conv2d(channels, channels, kernel_size, padding=first, padding_mode=mode),
         nn.ReLU(),
-        nn.Conv2d(channels, channels, kernel_size, padding=padding),
+        nn.Conv2d(channels, channels, kernel_size, padding=second, padding_mode=mode),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import random
-from math import log10
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from math import e, log10, prod
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.shared import all_with, refuse
+from course_lib.checks.link import AnswerRaised
+from course_lib.checks.modules import module
+from course_lib.checks.shared import all_with, case, refuse
+
+#: Training and test errors, one per epoch.
+Errors: TypeAlias = tuple[list[float], list[float]]
 
 
 class Curves(NamedTuple):
@@ -27,6 +32,8 @@ class Curves(NamedTuple):
     name: str
     #: The hint if an answer says something else.
     hint: str
+    #: How much lower the deep network's errors are one epoch before the end.
+    dip: float = 0.0
 
 
 #: The shallow network's training and test errors at the end, and its training error at
@@ -39,6 +46,7 @@ TRAINING = "Compare the training errors first."
 LOWER_TRAINING_ERROR = "Its training error is lower; the test error is higher."
 BOTH_LOWER = "A wider gap is no harm if both errors are lower."
 AHEAD = "A lower error at first may be a higher one at the end."
+TURNS = "The question is about the end, not about the lowest error of all epochs."
 
 #: Each is one that a rule of thumb gets wrong.
 CURVES = [
@@ -49,6 +57,16 @@ CURVES = [
     Curves(40, (2, 10), "no harm", hint=BOTH_LOWER),
     Curves(90, (6, 14), "overfitting", hint=SLOW),
     Curves(15, (11, 13), "degradation", hint=AHEAD),
+    Curves(60, (12, 14), "degradation", hint=TURNS, dip=7.0),
+    Curves(60, (7, 15), "overfitting", hint=TURNS, dip=5.0),
+]
+
+#: Errors of two networks that are the same at the end of the training, or of one part.
+EQUAL = "An error that is the same is not higher."
+TIES: list[tuple[Errors, Errors, str]] = [
+    (([50, 20, 8], [52, 25, 12]), ([60, 30, 8], [62, 33, 12]), "no harm"),
+    (([50, 20, 8], [52, 25, 12]), ([60, 30, 8], [62, 33, 14]), "overfitting"),
+    (([50, 20, 8], [52, 25, 12]), ([60, 30, 6], [62, 33, 12]), "no harm"),
 ]
 
 
@@ -60,28 +78,36 @@ CURVES = [
     first_hint="Which two of the errors must be compared first, and at which epoch?",
 )
 def what_depth_did(answer: Answer) -> None:
-    """On random curves, each of which a rule of thumb gets wrong."""
-    for curves in CURVES:
-        epochs = random.randint(4, 9)
-        shallow = _both_falling(SHALLOW_BEGIN, SHALLOW, epochs)
-        deep = _both_falling(curves.begin, curves.deep, epochs)
+    """On random curves, each of which a rule of thumb gets wrong, and on ties."""
+    cases = [(*_drawn(curves), curves.name, curves.hint) for curves in CURVES]
+    cases += [(*tie, EQUAL) for tie in TIES]
+    names = {"degradation", "overfitting", "no harm"}
+    for shallow, deep, name, hint in cases:
         train, test, deep_train, deep_test = (
             f"{errors[-1]:.1f}" for errors in (*shallow, *deep)
         )
-        others = {"degradation", "overfitting", "no harm"} - {curves.name}
         answer.expect(
-            curves.name,
+            name,
             shallow,
             deep,
             on=f"errors that end at {train} and {test}, and deep at {deep_train} and"
             f" {deep_test}",
-            mistakes=all_with(curves.hint, others),
+            mistakes=all_with(hint, names - {name}),
         )
 
 
-def _both_falling(
-    begin: float, ends: tuple[int, int], epochs: int
-) -> tuple[list[float], list[float]]:
+def _drawn(curves: Curves) -> tuple[Errors, Errors]:
+    """The errors of the shallow network and of the deep one."""
+    epochs = random.randint(4, 9)
+    shallow = _both_falling(SHALLOW_BEGIN, SHALLOW, epochs)
+    deep = _both_falling(curves.begin, curves.deep, epochs)
+    if curves.dip:
+        for errors in deep:
+            errors[-2] = round(errors[-1] - curves.dip, 2)
+    return shallow, deep
+
+
+def _both_falling(begin: float, ends: tuple[int, int], epochs: int) -> Errors:
     """Training and test errors; the latter begin two percent higher."""
     train, test = ends
     return _falling(begin, train, epochs), _falling(begin + 2, test, epochs)
@@ -103,33 +129,45 @@ def _falling(begin: float, end: float, epochs: int) -> list[float]:
 )
 def powers_of_ten(answer: Answer) -> None:
     """As for He initialization: each layer multiplies the mean square by c / 2."""
-
-    def powers(relu: float = 2, root: float = 2, layers: int = 43) -> tuple[int, ...]:
-        found = (-layers * log10(c / relu) / root for c in (1 / 3, 1, 2))
-        return tuple(round(each) for each in found)
-
-    want = powers()
+    want = _powers()
     half = "A ReLU sets half of the values to zero."
     layers = "There is one factor for each of the 43 layers."
+    cut = "Are there 43 layers? And do you round, or cut off?"
+    mean_square = "That is the mean square; the question is about its root."
+    negative = "Count powers by which it is smaller as positive."
+    natural = "Powers of ten are wanted: which logarithm?"
+    unrounded = "Round to whole numbers."
     answer.expect(
         want,
         mistakes=[
-            (
-                powers(root=1),
-                "That is the mean square; the question is about its root.",
-            ),
-            (powers(relu=1), half),
-            (powers(relu=1, root=1), half),
-            (powers(relu=4), "A ReLU halves the mean square, not its root."),
-            (
-                tuple(-each for each in want),
-                "Count powers by which it is smaller as positive.",
-            ),
-            (powers(layers=1), layers),
-            (powers(layers=42), layers),
-            (powers(layers=44), layers),
+            (_powers(root=1), mean_square),
+            (_powers(relu=1), half),
+            (_powers(relu=1, root=1), half),
+            (_powers(relu=4), "A ReLU halves the mean square, not its root."),
+            (tuple(-each for each in want), negative),
+            (tuple(-each for each in _powers(root=1)), f"{mean_square} {negative}"),
+            (tuple(-each for each in _powers(relu=1)), f"{half} {negative}"),
+            (_powers(layers=1), layers),
+            (_powers(layers=42), cut),
+            (_powers(layers=44), "Are there 43 layers? And do you round, or round up?"),
+            (_powers(unit=log10(e)), natural),
+            (_powers(unit=log10(2)), natural),
+            *((_powers(digits=digits), unrounded) for digits in (1, 2, 3, 15)),
         ],
     )
+
+
+def _powers(
+    *,
+    relu: float = 2,
+    root: float = 2,
+    layers: int = 43,
+    unit: float = 1,
+    digits: int | None = None,
+) -> tuple[float, ...]:
+    """The powers of ten, or of another number whose logarithm is `unit`."""
+    found = (-layers * log10(c / relu) / root / unit for c in (1 / 3, 1, 2))
+    return tuple(round(each, digits) for each in found)
 
 
 @exercise(
@@ -142,51 +180,95 @@ def powers_of_ten(answer: Answer) -> None:
 def identity_layer(answer: Answer) -> None:
     """On non-negative inputs, which the output must equal."""
     for channels, size in ((1, 1), (3, 3), (4, 5), (2, 7)):
-        got = answer(channels, size)
-        if not isinstance(got, nn.Conv2d) or got.kernel_size != (size, size):
-            raise WrongAnswer(
-                f"it returns no convolution with a {size}x{size} kernel",
-                "The layer is to have weights that training can change.",
-            )
-        x = torch.rand(2, channels, 9, 8)
-        y = got(x).detach()
-        compare(
-            y.relu(),
-            x,
-            on=f"for {channels} channels and a {size}x{size} kernel",
-            mistakes=_identity_mistakes(x, y, size),
+        layer = module(answer(channels, size)).float()
+        with case(f"for {channels} channels and a {size}x{size} kernel, "):
+            kernel = _kernel(layer, size)
+            x = torch.rand(2, channels, 9, 8)
+            y = _output(layer, x).detach()
+            compare(y.relu(), x, mistakes=_identity_mistakes(x, y, kernel))
+
+
+def _kernel(layer: nn.Module, size: int) -> Tensor:
+    """The weights of a convolution, which may have a class of its own.
+
+    Raises: WrongAnswer if it is none of this size, has no bias, or is frozen.
+    """
+    kernels = [each for each in layer.parameters() if each.dim() == 4]
+    trained = "The layer is to have weights that training can change."
+    if len(kernels) != 1 or kernels[0].shape[2:] != (size, size):
+        raise WrongAnswer(f"it is no convolution with a {size}x{size} kernel", trained)
+    if len(list(layer.parameters())) != 2:
+        raise WrongAnswer(
+            "the convolution has no bias", "Give it one that changes nothing."
         )
+    if not all(each.requires_grad for each in layer.parameters()):
+        raise WrongAnswer("its parameters are frozen", trained)
+    return kernels[0].detach()
 
 
-def _identity_mistakes(x: Tensor, y: Tensor, size: int) -> Mistakes:
+def _output(layer: nn.Module, x: Tensor) -> Tensor:
+    """The output of a layer that an answer made.
+
+    Raises: WrongAnswer if it cannot take `x`.
+    """
+    try:
+        made: Tensor = layer(x)
+    except RuntimeError as error:
+        raise WrongAnswer(
+            f"{layer} cannot take {tuple(x.shape)}: {str(error).partition(', but')[0]}",
+            "How many channels go in, and how many come out?",
+        ) from None
+    return made
+
+
+def _identity_mistakes(x: Tensor, y: Tensor, kernel: Tensor) -> Mistakes:
     """`y` is the output for `x`: it shows a bias, and missing padding."""
     channels = x.shape[1]
+    size = kernel.shape[2]
     at_center = torch.zeros(size, size)
     at_center[size // 2, size // 2] = 1
-    at_corner = torch.zeros(size, size)
-    at_corner[0, 0] = 1
     own_channel = torch.eye(channels)[:, :, None, None].expand(-1, -1, size, size)
     everything = torch.ones_like(own_channel)
     own = "An output channel may depend on the same input channel only."
     center = "The only weight that is not zero is at the center of the kernel."
     kernels = [
+        (
+            everything * 0,
+            "A zero would do beside a skip connection; here there is none.",
+        ),
         (everything * at_center, own),
         (everything * at_center / channels, own),
         (own_channel, center),
         (own_channel / size**2, center),
-        (own_channel * at_corner, center),
-        (everything, "Most of the weights are zero."),
+        (everything, "All weights but one per output channel ought to be zero."),
+        *((own_channel * place, center) for place in _places(size)),
     ]
     mistakes = [
-        (F.conv2d(x, kernel, padding=size // 2), hint) for kernel, hint in kernels
+        (F.conv2d(x, weights, padding=size // 2), hint) for weights, hint in kernels
     ]
     if y.shape == x.shape and (y - x).std((0, 2, 3)).max() < 1e-5:
         mistakes.append((y.relu(), "What does the bias add?"))
-    if y.shape != x.shape:
+    elif y.shape != x.shape:
         mistakes.append(
             (y.relu(), "Without padding, what does a kernel lose at each border?")
         )
+    elif kernel.count_nonzero() > channels:
+        others = "All weights but one per output channel ought to be zero."
+        mistakes.append((y.relu(), others))
     return mistakes
+
+
+def _places(size: int) -> Iterator[Tensor]:
+    """Kernels of zeros with a one somewhere that is not their center."""
+    for index in range(size**2):
+        if index != size**2 // 2:
+            place = torch.zeros(size**2)
+            place[index] = 1
+            yield place.view(size, size)
+
+
+#: Weights with which no factor is so near zero that its digits are lost in float32.
+WEIGHTS = [tenths / 10 for tenths in range(-19, 20) if tenths not in (0, -10)]
 
 
 @exercise(
@@ -199,27 +281,39 @@ def _identity_mistakes(x: Tensor, y: Tensor, size: int) -> Mistakes:
 )
 def gradients(answer: Answer) -> None:
     """Against autograd, on random networks, one with a weight of zero."""
-    networks = [[random.uniform(-2, 2) for _ in range(n)] for n in (2, 3, 5, 8)]
-    for weights in ([0.5], *networks, [0.5, 0.0, -3.0], [2.0, -1.0, 0.5]):
+    networks = [random.choices(WEIGHTS, k=n) for n in (2, 3, 5, 8)]
+    fixed = [[0.5], [0.5, -1.6, 0.7]]
+    for weights in (*fixed, *networks, [0.5, 0.0, -3.0], [2.0, -1.0, 0.5]):
         for residual in (False, True):
             found, states = _through_network(weights, residual)
             kind = "residual" if residual else "plain"
             listed = ", ".join(f"{weight:.2f}" for weight in weights)
-            on = f"a {kind} network with weights {listed}"
-            try:
-                answer.expect(
-                    found,
-                    weights,
-                    residual,
-                    on=on,
-                    tolerance=0.01,
-                    mistakes=_gradients_mistakes(weights, found, states),
-                )
-            except ZeroDivisionError:
-                raise WrongAnswer(
-                    f"it divides by zero for {on}",
-                    "The product of the other factors needs no division.",
-                ) from None
+            on = f"for a {kind} network with weights {listed}"
+            compare(
+                _undivided(answer, weights, residual, on),
+                found,
+                on=on,
+                tolerance=0.01,
+                mistakes=_gradients_mistakes(weights, found, states),
+            )
+
+
+def _undivided(answer: Answer, weights: list[float], residual: bool, on: str) -> object:
+    """What the answer returns.
+
+    Raises: WrongAnswer if it divides by zero.
+    """
+    message = f"it divides by zero {on}"
+    hint = "The product of the other factors needs no division."
+    try:
+        got: object = answer(weights, residual)
+    except AnswerRaised as error:
+        if "ZeroDivisionError" not in error.kinds:
+            raise
+        raise WrongAnswer(message, hint) from None
+    values = isinstance(got, list | tuple | Tensor)
+    refuse(values and ("nan" in str(got) or "inf" in str(got)), message, hint)
+    return got
 
 
 def _through_network(
@@ -245,8 +339,12 @@ def _gradients_mistakes(
     plain = _others(weights, 0)
     with_shortcut = _others(weights, 1)
     times_weight = [each * w for each, w in zip(found, weights, strict=True)]
+    later = "The derivative also has the factors of all later layers."
+    earlier = "The weight multiplies an h: what have the earlier layers made of it?"
     return [
-        (before, "The derivative also has the factors of all later layers."),
+        (before, later),
+        (_later(weights, 0), earlier),
+        (_later(weights, 1), earlier),
         ([last] * len(weights), "A layer's own factor is not in its derivative."),
         (plain, "What is the derivative of a residual layer's output by its input?"),
         (with_shortcut, "A plain layer has no skip connection: its factor is w."),
@@ -255,7 +353,13 @@ def _gradients_mistakes(
             "Each layer has a skip connection, not only the first.",
         ),
         (times_weight, "That is the derivative times its weight."),
+        (found[::-1], "These are in the opposite order."),
     ]
+
+
+def _later(weights: list[float], one: int) -> list[float]:
+    """For each weight, the product of ``one + w`` over those after it."""
+    return [prod(one + w for w in weights[i + 1 :]) for i in range(len(weights))]
 
 
 def _others(weights: list[float], one: int) -> list[float]:
@@ -267,16 +371,7 @@ def _others(weights: list[float], one: int) -> list[float]:
     return found
 
 
-class _Watched(nn.Sequential):
-    """A network that remembers its copies: an answer gets the first one."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        self.copies: list[nn.Module] = []
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
-        self.copies.append(nn.Sequential(*(copy.deepcopy(each) for each in self)))
-        return self.copies[-1]
+LATE = "Which line has changed the gradients by then?"
 
 
 @exercise(
@@ -290,12 +385,18 @@ def step_and_report(answer: Answer) -> None:
     """Against the same step made here, clipped and not."""
     lr = 0.5
     for limit in (0.1, 100.0):
-        net = _Watched(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4))
+        net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4))
         x = 3 * torch.randn(9, 6)
         y = torch.randint(4, (9,))
-        # First ours: what PyTorch imports for it is not to count as the answer's time.
         gradients, stepped = _step(net, x, y, lr=lr, limit=limit)
-        got = answer(net, x, y, lr, limit)
+        try:
+            got = answer(net, x, y, lr, limit, changes=[0])
+        except AnswerRaised as error:
+            if "NoneType" not in error.text:
+                raise
+            raise WrongAnswer(
+                "there is no gradient where it is measured", LATE
+            ) from None
         norms = [each.norm().item() for each in gradients]
         compare(
             got,
@@ -304,19 +405,13 @@ def step_and_report(answer: Answer) -> None:
             tolerance=0.01,
             mistakes=_report_mistakes(net, norms, limit),
         )
-        trained = list(net.copies[0].parameters())
-        for now, then, old, gradient in zip(
-            trained, stepped, net.parameters(), gradients, strict=True
-        ):
-            unclipped = old.detach() - lr * gradient
+        trained = list(module(answer.arguments[0]).parameters())
+        for number, (now, then) in enumerate(zip(trained, stepped, strict=True)):
             compare(
                 now,
                 then,
                 on=f"as a parameter after the step with the limit {limit:g}",
-                mistakes=[
-                    (old, "The network has to be trained, too."),
-                    (unclipped, "The step has to use the clipped gradient."),
-                ],
+                mistakes=_step_mistakes(net, gradients, number, lr=lr, limit=limit),
             )
         if any(each.grad is not None and each.grad.any() for each in trained):
             raise WrongAnswer(
@@ -327,30 +422,57 @@ def step_and_report(answer: Answer) -> None:
 
 def _step(
     net: nn.Sequential, x: Tensor, y: Tensor, *, lr: float, limit: float
-) -> tuple[list[Tensor], list[nn.Parameter]]:
+) -> tuple[list[Tensor], list[Tensor]]:
     """The gradients before they are clipped, and the parameters after a step; `net`
-    stays as it is.
+    stays as it is. The first use of PyTorch's optimizers takes seconds.
     """
-    own = copy.deepcopy(nn.Sequential(*net))
-    optimizer = torch.optim.SGD(own.parameters(), lr=lr)
-    F.cross_entropy(own(x), y).backward()
-    parameters = list(own.parameters())
-    gradients = [each.grad.clone() for each in parameters if each.grad is not None]
-    nn.utils.clip_grad_norm_(parameters, limit)
-    optimizer.step()
-    return gradients, parameters
+    parameters = list(net.parameters())
+    gradients = list(torch.autograd.grad(F.cross_entropy(net(x), y), parameters))
+    total = torch.stack([each.norm() for each in gradients]).norm()
+    factor = lr * min(1.0, limit / total.item())
+    stepped = [
+        each.detach() - factor * gradient
+        for each, gradient in zip(parameters, gradients, strict=True)
+    ]
+    return gradients, stepped
+
+
+def _step_mistakes(
+    net: nn.Module, gradients: list[Tensor], number: int, *, lr: float, limit: float
+) -> Mistakes:
+    """Of the parameter with this number."""
+    before = list(net.parameters())[number].detach()
+    gradient = gradients[number]
+    total = torch.stack([each.norm() for each in gradients]).norm()
+    together = "The gradients of all parameters together are clipped, with one factor."
+    stepped = [
+        (0 * gradient, "The network has to be trained, too."),
+        (gradient, "The step has to use the clipped gradient."),
+        (gradient.clamp(-limit, limit), together),
+        (gradient * min(1.0, limit / gradient.norm().item()), together),
+        (
+            gradient * limit / total,
+            "A gradient whose norm is below the limit stays as it is.",
+        ),
+        (-gradient, "Down the gradient, not up."),
+    ]
+    return [(before - lr * step, hint) for step, hint in stepped]
 
 
 def _report_mistakes(net: nn.Module, norms: list[float], limit: float) -> Mistakes:
     total = torch.tensor(norms).norm().item()
     weights = [each.norm().item() for each in net.parameters()]
-    late = "Which line has changed the gradients by then?"
     return [
-        ([limit / total * norm for norm in norms], f"This is after clipping. {late}"),
-        ([0.0] * len(norms), f"They have been set to zero. {late}"),
+        ([limit / total * norm for norm in norms], f"This is after clipping. {LATE}"),
+        ([0.0] * len(norms), f"They have been set to zero. {LATE}"),
         ([norm**2 for norm in norms], "A norm is the root of the sum of squares."),
         (weights, "That is the norm of the weights."),
         ([total], "Each parameter has a norm of its own."),
+        ([total] * len(norms), "Each parameter has a norm of its own."),
+        (norms[::2], "Biases are parameters, too."),
+        (norms[::-1], "They are in the order of `net.parameters()`."),
+        ([norm * limit for norm in norms], "The norms themselves are asked for."),
+        ([norm / total for norm in norms], "The norms themselves are asked for."),
     ]
 
 
@@ -373,11 +495,7 @@ def vanish(answer: Answer) -> None:
         x = torch.randn(8, 2, 9, 9)
         y = torch.randint(3, (8,))
         logits, gradients, sizes = _run(net, x, y)
-        got = answer(net, factor)
-        if not isinstance(got, nn.Module):
-            raise WrongAnswer(
-                "it returns no network", "Return the network that you have changed."
-            )
+        got = module(answer(net, factor, changes=[0])).float()
         frozen = any(not each.requires_grad for each in got.parameters())
         if frozen or list(got.state_dict()) != list(net.state_dict()):
             raise WrongAnswer(
@@ -443,7 +561,16 @@ def _run(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The logits, and the norms of the gradients and of the parameters."""
     logits = net(x)
     parameters = list(net.parameters())
-    found = torch.autograd.grad(F.cross_entropy(logits, y), parameters)
-    gradients = torch.stack([each.norm() for each in found])
+    refuse(
+        not logits.requires_grad,
+        "its output has no gradient",
+        "Leave the backward pass alone, and change the weight.",
+    )
+    found = torch.autograd.grad(
+        F.cross_entropy(logits, y), parameters, allow_unused=True
+    )
+    gradients = torch.stack(
+        [torch.zeros(()) if each is None else each.norm() for each in found]
+    )
     sizes = torch.stack([each.detach().norm() for each in parameters])
     return logits, gradients, sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -12,18 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.modules import same_function
+from course_lib.checks.nets import Heads
 from course_lib.checks.shared import case
 from course_lib.convolution import receptive_field
-from course_lib.googlenet import TABLE_1, Inception, InceptionChannels, Outputs
+from course_lib.googlenet import TABLE_1, Inception, InceptionChannels
 
 #: The channels of an Inception module, in the order of Table 1: 1x1, 3x3 reduce, 3x3,
 #: 5x5 reduce, 5x5, pool proj. Its convolutions are numbered in this order, from 0.
 Widths: TypeAlias = Sequence[int]
 
+#: The kernel size and stride of a layer.
+Layer: TypeAlias = tuple[int, int]
+
 #: Options of `_Branches`: what is wrong with it.
 Change: TypeAlias = dict[str, Any]
+
+
+def _init(net: nn.Module) -> None:
+    """Parameters with which no layer, and no bias, goes unnoticed."""
+    he_init(net)
+    for parameter in net.parameters():
+        if parameter.dim() == 1:
+            nn.init.uniform_(parameter, -0.3, 0.3)
 
 
 class _Branches(nn.Module):
@@ -64,7 +77,7 @@ class _Branches(nn.Module):
             pooled += conv(5, channels)
         branches = [conv(0, channels), reduced(2, 3), reduced(4, large), pooled]
         self.branches = nn.ModuleList(nn.Sequential(*branches[i]) for i in order)
-        he_init(self)
+        _init(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Concatenate the outputs of the branches."""
@@ -86,9 +99,10 @@ def _each(answer: Answer, asked: list[Asked]) -> None:
     """
     got = answer()
     want = tuple(each.number for each in asked)
-    if not isinstance(got, tuple | list) or len(got) != len(want):
+    several = meant(got, want)
+    if several is None or len(several) != len(want):
         compare(got, want, secret=True)
-    for came, (name, number, mistakes) in zip(got, asked, strict=True):
+    for came, (name, number, mistakes) in zip(several, asked, strict=True):
         with case(f"{name}: "):
             compare(came, number, secret=True, mistakes=mistakes, tolerance=0)
 
@@ -108,6 +122,7 @@ def third_branch(answer: Answer) -> None:
         ({"large": 3}, large),
         ({"large": 7}, large),
         ({"tight": 1}, "A larger kernel needs more padding."),
+        ({"tight": 2}, "The feature maps of all branches are as large as the input's."),
         ({"reduce": False}, "The 1x1 makes a large kernel affordable: keep it."),
         ({"linear": (3,)}, relus),
         ({"linear": (4,)}, relus),
@@ -118,10 +133,40 @@ def third_branch(answer: Answer) -> None:
         x = torch.randn(2, channels, 9, 8)
         want = _Branches(channels, widths).branches[2]
         mistakes = [
-            (_Branches(channels, widths, **change).branches[2], hint)
-            for change, hint in changes
+            *(
+                (_Branches(channels, widths, **change).branches[2], hint)
+                for change, hint in changes
+            ),
+            *_rebuilt(channels, reduced, out),
         ]
         same_function(answer(channels, reduced, out), want, x, mistakes=mistakes)
+
+
+def _rebuilt(channels: int, reduced: int, out: int) -> list[tuple[nn.Module, str]]:
+    """Branches of other convolutions, with hints: they are told by their parameters."""
+    two = "Two 3x3 see as much as one 5x5, and came a year later: figure 2 has one."
+    first = "Reduce first: the large kernel is to read few channels."
+    others = [
+        ([(channels, reduced, 1), (reduced, reduced, 3), (reduced, out, 3)], two),
+        ([(channels, reduced, 1), (reduced, out, 3), (out, out, 3)], two),
+        ([(channels, reduced, 5), (reduced, out, 1)], first),
+        ([(channels, out, 5), (out, out, 1)], first),
+        ([(channels, reduced, 5), (reduced, out, 5)], "The reduction is 1x1."),
+        ([(channels, reduced, 3), (reduced, out, 5)], "The reduction is 1x1."),
+    ]
+    dilated = nn.Sequential(
+        nn.Conv2d(channels, reduced, 1),
+        nn.ReLU(),
+        nn.Conv2d(reduced, out, 5, padding=4, dilation=2),
+        nn.ReLU(),
+    )
+    return [
+        (dilated, "The 5x5 is without dilation: it reads neighbors."),
+        *(
+            (nn.Sequential(*(nn.Conv2d(*each) for each in convs)), hint)
+            for convs, hint in others
+        ),
+    ]
 
 
 @exercise(
@@ -155,7 +200,7 @@ def cost_of_4a(answer: Answer) -> None:
             Asked(
                 "its MACs",
                 sum(weights) * 14**2,
-                _macs_mistakes(sum(weights)),
+                _macs_mistakes(sum(weights), naive),
             ),
             Asked(
                 "the weights without reductions and projection",
@@ -168,6 +213,7 @@ def cost_of_4a(answer: Answer) -> None:
                 [
                     (channels + 64, "What reduces the pooled channels now?"),
                     (channels, "The max pooling is a branch, too."),
+                    (480, "Four branches output channels, which are concatenated."),
                 ],
             ),
         ],
@@ -182,7 +228,18 @@ def _weights_mistakes(
     biases = sum(TABLE_1["4a"])
     reduce = reduce_3 + reduce_5
     ones = "All 1x1 convolutions have weights, too."
+    kernel = "A 3x3 kernel has 9 weights for each input channel, and a 5x5 has 25."
+    wide = "The 3x3 and the 5x5 read what their reductions output."
+    bare = one + reduce + project
     return [
+        (bare + three // 3 + five // 5, kernel),
+        (bare + three + five * 9 // 25, kernel),
+        (bare + three // 9 + five // 25, kernel),
+        (bare + three // 96 * 480 + five // 16 * 480, wide),
+        (
+            one + three // 96 * 480 + five // 16 * 480,
+            "That is the module without them.",
+        ),
         (count + biases, "Leave the biases out."),
         (count - project, "What follows the max pooling?"),
         (count - reduce, ones),
@@ -191,9 +248,10 @@ def _weights_mistakes(
     ]
 
 
-def _macs_mistakes(weights: int) -> list[tuple[int, str]]:
+def _macs_mistakes(weights: int, naive: int) -> list[tuple[int, str]]:
     positions = "A weight is used at every position."
     return [
+        (naive, "The MACs come before the weights of figure 2(a)."),
         (weights, positions),
         (weights * 14, positions),
         (weights * 12**2, "With padding, a kernel fits at each pixel."),
@@ -232,15 +290,8 @@ def near_and_far(answer: Answer) -> None:
         [
             Asked(
                 f"{last}, {size} receptive field",
-                _field(kernel, last),
-                [
-                    (_field(kernel, last, strides=False), "What did the strides do?"),
-                    (_field(kernel, last, pool=1), "Pooling has a kernel size, too."),
-                    (_field(kernel, last, pool=2), "The pooling layers are 3x3."),
-                    (_field(3, last), "The two paths lead through 1x1 or through 5x5."),
-                    (_field(6 - kernel, last), "Which path has the smaller field?"),
-                    (224, "Count as if the image had no borders."),
-                ],
+                _field(_path(kernel, last)),
+                _field_mistakes(kernel, last),
             )
             for last in ("3a", "5b")
             for size, kernel in (("smallest", 1), ("largest", 5))
@@ -248,35 +299,64 @@ def near_and_far(answer: Answer) -> None:
     )
 
 
-def _field(kernel: int, last: str, *, strides: bool = True, pool: int = 3) -> int:
-    """Of the path through one kernel of each module, up to the last."""
-    layers = [(7, 2), (3, 2), (1, 1), (3, 1), (3, 2)]
+def _field(layers: list[Layer]) -> int:
+    return receptive_field(layers)[0]
+
+
+def _path(
+    kernel: int,
+    last: str,
+    *,
+    first: Layer = (7, 2),
+    pool: Layer = (3, 2),
+    between: Layer | None = None,
+    skip: str = "",
+) -> list[Layer]:
+    """The path through one kernel of each module, up to the last, without one of them.
+    `pool` are the poolings before 3a, `between` those after it.
+    """
+    layers = [first, pool, (1, 1), (3, 1), pool]
     modules = list(TABLE_1)
     for name in modules[: modules.index(last) + 1]:
         if name in ("4a", "5a"):
-            layers.append((pool, 2))
-        layers.append((kernel, 1))
-    return receptive_field([(k, s if strides else 1) for k, s in layers])[0]
+            layers.append(between or pool)
+        if name != skip:
+            layers.append((kernel, 1))
+    return layers
 
 
-class _Heads(nn.Module):
-    """Three classifiers; in evaluation mode, one. An answer gets the first copy."""
-
-    def __init__(self, modes: list[bool], copies: list[_Heads]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(12, 5) for _ in range(3))
-        self.modes = modes
-        self.copies = copies
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Heads:
-        self.copies.append(_Heads(self.modes, self.copies).train(self.training))
-        self.copies[-1].load_state_dict(self.state_dict())
-        return self.copies[-1]
-
-    def forward(self, x: Tensor) -> Any:
-        self.modes.append(self.training)
-        logits = [layer(x.flatten(1)) for layer in self.layers]
-        return Outputs(*logits) if self.training else logits[0]
+def _field_mistakes(kernel: int, last: str) -> list[tuple[int, str]]:
+    """For one of the four widths."""
+    path = _path(kernel, last)
+    far = _field(_path(1, "5b"))
+    order = "First both widths of 3a, then both of 5b."
+    pools: list[tuple[Layer, str]] = [
+        ((3, 1), "Pooling has a stride of 2, too, and that counts for what follows."),
+        ((1, 2), "Pooling has a kernel size, too."),
+        ((2, 2), "The pooling layers are 3x3."),
+    ]
+    lost = "There is a pooling before 4a and another before 5a."
+    others: list[tuple[list[Layer], str]] = [
+        ([(size, 1) for size, _ in path], "What did the strides do?"),
+        (_path(3, last), "The two paths lead through 1x1 or through 5x5."),
+        (_path(6 - kernel, last), "Which path has the smaller field?"),
+        *((_path(kernel, last, between=pool), hint) for pool, hint in pools),
+        *((_path(kernel, last, pool=pool), hint) for pool, hint in pools),
+        (_path(kernel, last, between=(1, 1)), lost),
+        (_path(kernel, last, pool=(1, 1)), "There are poolings on the way."),
+        (_path(kernel, last, first=(7, 1)), "The first layer has a stride of 2."),
+        (_path(kernel, last, skip=last), "The module itself is part of the path."),
+        (_path(kernel, last, skip="4e"), "4a to 4e are five modules."),
+    ]
+    own = 1 + sum((size - 1) * stride for size, stride in path)
+    before = "A step is the product of all strides before it."
+    return [
+        *([(far, order)] if (kernel, last) == (5, "3a") else []),
+        *((_field(layers), hint) for layers, hint in others),
+        (own, before),
+        (_field(path) - 1, "Without any layer, a unit is one pixel: begin with 1."),
+        (224, "Count as if the image had no borders."),
+    ]
 
 
 @exercise(
@@ -289,35 +369,46 @@ class _Heads(nn.Module):
 def loss_with_heads(answer: Answer) -> None:
     """With a network of three linear classifiers, in both modes."""
     for training in (True, False):
-        net = _Heads([], [])
+        net = Heads()
         mode = "training" if training else "evaluation"
         x, y = _batch_that_tells_heads_apart(net)
         logits, aux2, aux1 = net(x)
         own, two, one = (F.cross_entropy(each, y) for each in (logits, aux2, aux1))
-        mixed = F.cross_entropy(logits + 0.3 * (aux2 + aux1), y)
+        mixed = logits + 0.3 * (aux2 + aux1)
+        add = "Add losses, not logits: each classifier has its own loss."
+        soft = [F.cross_entropy(each.softmax(1), y) for each in (logits, aux2, aux1)]
+        twice = "`cross_entropy` takes logits: the softmax is inside."
+        wanted = own + 0.3 * (one + two) if training else own
+        mistakes = [
+            (F.cross_entropy(mixed, y), add),
+            (F.cross_entropy(mixed / 1.6, y), add),
+            *_loss_mistakes(own, two, one),
+            (soft[0] + 0.3 * (soft[1] + soft[2]), twice),
+            (soft[0], twice),
+            (len(y) * wanted, "The loss is a mean over the images, not a sum."),
+        ]
         net.modes.clear()
         got = answer(net.train(training), x, y)
+        after = answer.arguments[0]
         compare(
             got,
-            own + 0.3 * (one + two) if training else own,
+            wanted.item(),
             on=f"in {mode} mode",
-            mistakes=[
-                (mixed, "Add losses, not logits: each classifier has its own loss."),
-                *_loss_mistakes(own, two, one),
-            ],
+            tolerance=0.01,
+            mistakes=[(each.item(), hint) for each, hint in mistakes],
         )
-        if not got.requires_grad:
+        if not (isinstance(got, Tensor) and got.requires_grad):
             raise WrongAnswer(
                 "the loss has no gradient", "What detached it from the network?"
             )
-        if set(net.modes) != {training} or net.copies[0].training != training:
+        if set(after.modes) != {training} or after.training != training:
             raise WrongAnswer(
                 f"it does not leave the network in {mode} mode",
                 "`net.training` says which mode it is in.",
             )
 
 
-def _batch_that_tells_heads_apart(net: _Heads) -> tuple[Tensor, Tensor]:
+def _batch_that_tells_heads_apart(net: Heads) -> tuple[Tensor, Tensor]:
     """Images and labels for which the heads have different losses: otherwise mistakes
     would look alike.
     """
@@ -329,9 +420,10 @@ def _batch_that_tells_heads_apart(net: _Heads) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _loss_mistakes(own: Tensor, two: Tensor, one: Tensor) -> Mistakes:
+def _loss_mistakes(own: Tensor, two: Tensor, one: Tensor) -> list[tuple[Tensor, str]]:
     weight = "What is the weight of a head's loss?"
     heads = "There are two heads."
+    both = "The weight of 0.3 is for the loss of each head, not only of one."
     return [
         (own, "In training, the losses of the heads are added."),
         (
@@ -341,6 +433,8 @@ def _loss_mistakes(own: Tensor, two: Tensor, one: Tensor) -> Mistakes:
         (own + one + two, weight),
         ((own + one + two) / 3, weight),
         (own + 0.15 * (one + two), "Each head has the weight 0.3, not both together."),
+        (own + 0.3 * two + one, both),
+        (own + 0.3 * one + two, both),
         (own + 0.3 * one, heads),
         (own + 0.3 * two, heads),
         (0.3 * (own + one + two), "The loss of the network itself has the weight 1."),
@@ -371,6 +465,7 @@ def most_between(answer: Answer) -> None:
                 (large // each, "With just as many weights, nothing is saved."),
                 (large / each, "A number of channels is a whole number."),
                 (most + 1, "With so many between, two 3x3 have more weights."),
+                (most - 1, "With one channel more, they still have fewer weights."),
                 *_most_between_mistakes(before, after),
             ],
         )
@@ -383,6 +478,7 @@ def _most_between_mistakes(before: int, after: int) -> Mistakes:
     return [
         (25 * before // 18, equal),
         (25 * after // 18, equal),
+        (25 * (before + after) // 36, equal),
         (large // (9 * before), both),
         (large // (9 * after), both),
         (
@@ -399,31 +495,67 @@ def _most_between_mistakes(before: int, after: int) -> Mistakes:
     minutes=20,
     first_hint="Write one branch after the other; each keeps height and width. Then"
     " concatenate.",
+    banned=("course_lib.googlenet.Inception",),
+    instead="Write the four branches.",
 )
 def inception(answer: Answer) -> None:
     """Against the library's module, with channels that are all different."""
-    for channels, widths in ((5, (2, 3, 4, 6, 7, 8)), (3, (9, 8, 7, 4, 6, 5))):
+    cases: list[tuple[int, Widths]] = [
+        (5, (2, 3, 4, 6, 7, 8)),
+        (3, (9, 8, 7, 4, 6, 5)),
+    ]
+    for channels, widths in cases:
         want = Inception(channels, InceptionChannels(*widths))
         x = torch.randn(2, channels, 6, 7)
-        mistakes = [
-            (_Branches(channels, widths, **change), hint)
-            for change, hint in _inception_changes()
-        ]
+        _init(want)
+        got = answer(channels, widths)
+        mistakes = _inception_mistakes(channels, widths)
         try:
-            same_function(answer(channels, widths), want, x, mistakes=mistakes)
+            same_function(got, want, x, mistakes=mistakes)
         except WrongAnswer as wrong:
             hint = wrong.hint
             if "cannot take" in wrong.message or "expected shape" in wrong.message:
                 hint = "Each branch keeps height and width; concatenate channels."
             elif "values" in wrong.message and not hint:
-                hint = "The second index is a channel: of which branch?"
+                hint = (
+                    "The place is [image, channel, row, column]. From which branch"
+                    f" does that channel come, of {widths[0]} + {widths[2]} +"
+                    f" {widths[4]} + {widths[5]}?"
+                )
             raise WrongAnswer(wrong.message, hint) from None
+
+
+def _inception_mistakes(channels: int, widths: Widths) -> list[tuple[nn.Module, str]]:
+    """Wrong modules, with hints."""
+    row = "Table 1 has each reduction before its kernel: read the row in its order."
+    return [
+        *(
+            (_Branches(channels, widths, **change), hint)
+            for change, hint in _inception_changes()
+        ),
+        *((_Branches(channels, [widths[i] for i in order]), row) for order in MISREAD),
+    ]
+
+
+#: Which number of a row is taken for which, if it is misread: with each reduction
+#: behind its kernel, all reductions first, all of them last, the pooling first, and the
+#: reductions, the kernels or both exchanged.
+MISREAD = (
+    (0, 2, 1, 4, 3, 5),
+    (0, 1, 3, 2, 4, 5),
+    (0, 3, 1, 4, 2, 5),
+    (1, 2, 3, 4, 5, 0),
+    (0, 3, 2, 1, 4, 5),
+    (0, 1, 4, 3, 2, 5),
+    (0, 3, 4, 1, 2, 5),
+)
 
 
 def _inception_changes() -> list[tuple[Change, str]]:
     ones = "Where are the 1x1 before the large kernels and after the pooling?"
     relu = "Each of the six convolutions is followed by a ReLU."
     order = "Concatenate in the order of Table 1: 1x1, 3x3, 5x5, pooling."
+    four = "The module has four branches. Which one is missing?"
     return [
         ({"pool": nn.AvgPool2d}, "Use max pooling, not average pooling."),
         ({"large": 3}, "One of the kernels is 5x5."),
@@ -435,4 +567,5 @@ def _inception_changes() -> list[tuple[Change, str]]:
         ({"linear": (5,)}, relu),
         ({"linear": range(6)}, relu),
         *(({"order": each}, order) for each in permutations(range(4))),
+        *(({"order": each}, four) for each in combinations(range(4), 3)),
     ]

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.modules import module, same_function
+from course_lib.checks.remote import Remote
 from course_lib.checks.shared import case
 from course_lib.normalization import BatchNorm2d, LocalResponseNorm, batch_norm
 from course_lib.summary import count_parameters
@@ -41,25 +43,44 @@ def _state_mistakes(parameters: int, buffers: int, mean: float, var: float) -> M
     """
     half = parameters // 2
     channels = buffers // 2
+    each = "Each channel has a scale, a shift, a mean and a variance of its own."
+    inputs = "How many input channels does the normalization have?"
     counts = {
         (parameters, buffers): "",
         (parameters, buffers - 1): "Print the buffers: one of them counts batches.",
-        (half, channels): "Each channel has a scale, a shift, a mean and a variance.",
+        (half, channels): each,
         (2 * parameters, 0): "Which values does an optimizer update, and which not?",
-        (half, channels + 1): "How many input channels does the normalization have?",
-    }
-    averages = {
-        (mean, var): "",
-        (mean, 0.9 + 0.5): "The running variance estimates that of all data.",
-        (3.6, 0.1 + 6.0): "PyTorch's momentum is the weight of the new batch.",
-        (mean, var - 0.9): "The running variance is initialized to one, not to zero.",
-        (4.0, 20 / 3): "Running averages move only a part of the way.",
+        (half, channels + 1): inputs,
+        (half // 2, channels // 2): inputs,
+        (half // 2, channels // 2 + 1): inputs,
+        (2, 2): each,
+        (2, 3): f"{each} Count the values in the tensors.",
     }
     return [
         ((*count, *moved), f"{one} {other}".strip())
         for count, one in counts.items()
-        for moved, other in averages.items()
+        for moved, other in _averages_mistakes(mean, var).items()
     ]
+
+
+def _averages_mistakes(mean: float, var: float) -> dict[tuple[float, float], str]:
+    """Running averages after the values 1, 3, 5 and 7, the right ones among them."""
+    all_data = "The running variance estimates that of all data: which divisor?"
+    weight = "PyTorch's momentum is the weight of the new batch."
+    begin = "The running variance is initialized to one, not to zero."
+    part = "Running averages move only a part of the way."
+    return {
+        (mean, var): "",
+        (mean, 0.9 + 0.5): all_data,
+        (3.6, 0.1 + 6.0): weight,
+        (3.6, 0.1 + 4.5): f"{weight} {all_data}",
+        (mean, var - 0.9): begin,
+        (mean, 0.5): f"{begin} {all_data}",
+        (4.0, 20 / 3): part,
+        (4.0, 5.0): f"{part} {all_data}",
+        (0.9 + mean, var): "The running mean is initialized to zero, not to one.",
+        (mean, 1.57): "That is rounded too much: give three decimals.",
+    }
 
 
 @exercise(
@@ -68,10 +89,15 @@ def _state_mistakes(parameters: int, buffers: int, mean: float, var: float) -> M
     goal="use a library whose parameters mean something else than those of the formula",
     minutes=10,
     first_hint="Read the formula in the documentation of `nn.LocalResponseNorm`.",
+    banned=(
+        "course_lib.normalization.local_response_norm",
+        "course_lib.normalization.LocalResponseNorm",
+    ),
+    instead="Correct the call of PyTorch's.",
 )
 def response_norm(answer: Answer) -> None:
     """Against the library's, for odd and even n, with large activations."""
-    for n, alpha, beta in ((5, 1e-4, 0.75), (3, 0.5, 1.0), (4, 0.2, 2.0)):
+    for n, alpha, beta in ((5, 1e-4, 0.6), (3, 0.5, 1.0), (4, 0.2, 2.0)):
         k = 1 + beta
         x = torch.randn(2, 8, 4, 5) / alpha**0.5
         with case(f"for n = {n}, "):
@@ -102,6 +128,15 @@ def _response_norm_mistakes(n: int, alpha: float, beta: float, k: float) -> Mist
             "PyTorch's mean is over the channels of its first argument.",
         ),
         (with_mean(n + 1, n + 1), "For an odd n there are n channels."),
+        (with_mean(2 * n + 1, 2 * n + 1), "There are n/2 channels on each side."),
+        (
+            with_mean(2 * (n // 2), 2 * (n // 2)),
+            "Channel i + n/2 belongs to the sum, too.",
+        ),
+        (with_mean(5, 5), "Here n is always 5."),
+        (nn.LocalResponseNorm(odd, odd * alpha, beta), "And k?"),
+        (nn.LocalResponseNorm(odd, odd * alpha, k=k), "And beta?"),
+        (nn.LocalResponseNorm(odd, odd * alpha), "And beta and k?"),
     ]
 
 
@@ -111,6 +146,8 @@ def _response_norm_mistakes(n: int, alpha: float, beta: float, k: float) -> Mist
     goal="tell normalizations apart by the values over which they average",
     minutes=10,
     first_hint="How many means are there in all? Reshape x to that many rows.",
+    banned=("normalization",),
+    instead="Write it with a mean and a variance.",
 )
 def group_norm(answer: Answer) -> None:
     """Against PyTorch's, for groups of several sizes."""
@@ -129,6 +166,7 @@ def _group_norm_mistakes(x: Tensor, groups: int, eps: float) -> Mistakes:
     rows = x.unflatten(1, (groups, -1))  # images, groups, channels of one, H, W
     mixed = x.unflatten(1, (-1, groups))
     var, mean = torch.var_mean(rows, (2, 3, 4), correction=0, keepdim=True)
+    std = torch.sqrt(var + eps)
     centered = rows - mean
     swapped = F.group_norm(x, 6 // groups, eps=eps)
 
@@ -156,6 +194,10 @@ def _group_norm_mistakes(x: Tensor, groups: int, eps: float) -> Mistakes:
             (centered / (var.sqrt() + eps)).flatten(1, 2),
             "eps is added to the variance, under the square root.",
         ),
+        (centered.flatten(1, 2), "The variance is to be one, too."),
+        ((rows / std).flatten(1, 2), "The mean is to be zero, too."),
+        (centered / std, "The output has the shape of x."),
+        ((centered / std).flatten(2), "The output has the shape of x."),
     ]
 
 
@@ -178,34 +220,48 @@ OPTIONS = (4, 0.01, 0.3)
     minutes=15,
     first_hint="Run three batches through `nn.BatchNorm2d` and through the layer as it"
     " is, and compare their running averages.",
+    banned=(
+        "normalization",
+        "course_lib.normalization.batch_norm",
+        "course_lib.normalization.BatchNorm2d",
+    ),
+    instead="Correct the layer as it is.",
 )
 def norm(answer: Answer) -> None:
     """Against PyTorch's, in both modes, and then a copy made from the state."""
-    layer = answer(*OPTIONS)
+    layer = module(answer(*OPTIONS), torch.randn(2, 4, 2, 3)).float()
     want = nn.BatchNorm2d(*OPTIONS)
-    shapes = [tuple(each.shape) for each in layer.parameters()]
-    if shapes != [(4,), (4,)]:
+    # What has no code of the student's is run here, where nothing is watched.
+    if any(
+        isinstance(each, nn.modules.batchnorm._NormBase) for each in layer.modules()
+    ):
         raise WrongAnswer(
-            f"its parameters have the shapes {shapes}",
-            "A scale and a shift per channel are parameters, and nothing else is.",
+            "`nn.BatchNorm2d` does it for you", "Correct the layer as it is."
         )
+    _draw_scale_and_shift(layer, want)
     std = torch.tensor([0.5, 1.0, 2.0, 3.0]).view(-1, 1, 1)
     *batches, last = (std * (1 + torch.randn(2, 4, 2, 3)) for _ in range(4))
     for x in batches:
         _norm_in_training(layer.train(), want, x)
+    averages = [each.clone() for each in layer.buffers()]
     evaluated = layer.eval()(last.clone())
+    if not all(map(torch.equal, averages, layer.buffers())):
+        raise WrongAnswer(
+            "evaluation mode changes its running averages",
+            "They are averages over the batches of the training alone.",
+        )
     compare(
         evaluated,
         want.eval()(last),
         on="in evaluation mode, after three batches",
-        mistakes=_norm_mistakes(batches, last),
+        mistakes=_norm_mistakes(batches, last, want),
     )
     if any(each.requires_grad for each in layer.buffers()):
         raise WrongAnswer(
             "its running averages keep the graphs of all batches",
             "No gradient passes through them: update them under `torch.no_grad()`.",
         )
-    loaded = answer(*OPTIONS).eval()
+    loaded = module(answer(*OPTIONS), torch.randn(2, 4, 2, 3)).float().eval()
     loaded.load_state_dict(layer.state_dict())
     if not torch.allclose(loaded(last.clone()), evaluated):
         raise WrongAnswer(
@@ -214,7 +270,31 @@ def norm(answer: Answer) -> None:
         )
 
 
-def _norm_in_training(layer: nn.Module, want: nn.Module, x: Tensor) -> None:
+def _draw_scale_and_shift(layer: nn.Module, want: nn.BatchNorm2d) -> None:
+    """Give both layers the same scale and the same shift, drawn at random.
+
+    Raises: WrongAnswer if `layer` does not have them as they begin, and nothing else.
+    """
+    nn.init.uniform_(want.weight, 0.5, 2.0)
+    nn.init.uniform_(want.bias, 1.0, 2.0)
+    begin = {0.0: want.bias, 1.0: want.weight}
+    shapes = [tuple(each.shape) for each in layer.parameters()]
+    if [each.numel() for each in layer.parameters()] != [4, 4]:
+        raise WrongAnswer(
+            f"its parameters have the shapes {shapes}",
+            "A scale and a shift per channel are parameters, and nothing else is.",
+        )
+    for each in layer.parameters():
+        value = each.detach().flatten()[0].item()
+        if value not in begin or (each != value).any():
+            raise WrongAnswer(
+                "its parameters have other initial values",
+                "The scale is initialized to one, and the shift to zero.",
+            )
+        each.data = begin.pop(value).detach().clone().view_as(each)
+
+
+def _norm_in_training(layer: nn.Module, want: nn.BatchNorm2d, x: Tensor) -> None:
     """Run a batch through both, and compare the outputs and the gradients.
 
     Raises: WrongAnswer if they differ.
@@ -224,52 +304,117 @@ def _norm_in_training(layer: nn.Module, want: nn.Module, x: Tensor) -> None:
     var = x.var((0, 2, 3), correction=0)
     came = layer(x.requires_grad_().clone())
     right = want(x)
-    frozen = _standardized(x, mean, var)
-    estimated = _standardized(x, mean, x.var((0, 2, 3)))
+    frozen = _standardized(x, mean, var, want)
     compare(
         came,
         right,
         on="in training mode",
-        mistakes=[(estimated, "The batch's own variance divides by m, not by m - 1.")],
+        mistakes=_norm_mistakes_in_training(x.detach(), want),
     )
+    nothing = "Nothing is to be detached."
+    if not came.requires_grad:
+        raise WrongAnswer("its output has no gradient", nothing)
+    ours = {
+        each: next(p for p in want.parameters() if torch.equal(p, each.flatten()))
+        for each in layer.parameters()
+    }
+    came, *trained = _gradients(came, x, *ours)
+    right, *wanted = _gradients(right, x, *ours.values())
+    (frozen,) = _gradients(frozen, x)
     through = "Mean and variance depend on x: the gradient goes through them, too."
-    came, right, frozen = (
-        torch.autograd.grad((each * x.square()).sum(), x)[0]
-        for each in (came, right, frozen)
-    )
     compare(came, right, on="for the gradient", mistakes=[(frozen, through)])
+    for got, each in zip(trained, wanted, strict=True):
+        if not torch.allclose(got.flatten(), each, 1e-3, 1e-3):
+            raise WrongAnswer("its scale or its shift has another gradient", nothing)
 
 
-def _norm_mistakes(batches: list[Tensor], last: Tensor) -> Mistakes:
-    """Of the averages over the batches, as the last one shows them in evaluation."""
-
-    def averaged(momentum: float, correction: int) -> Tensor:
-        mean = torch.zeros(4)
-        var = torch.ones(4)
-        for x in batches:
-            mean = mean.lerp(x.mean((0, 2, 3)), momentum)
-            var = var.lerp(x.var((0, 2, 3), correction=correction), momentum)
-        return _standardized(last, mean, var)
-
-    weight = "Momentum is the weight of the new batch, not of the old average."
+def _gradients(y: Tensor, x: Tensor, *parameters: Tensor) -> list[Tensor]:
+    """Of a sum over y, with respect to x and parameters; zeros if there is none."""
+    leaves = [x, *parameters]
+    found = torch.autograd.grad(
+        (y * x.detach().square()).sum(), leaves, allow_unused=True
+    )
     return [
-        (averaged(0.7, correction=0), weight),
-        (averaged(0.7, correction=1), weight),
-        (
-            averaged(0.3, correction=0),
-            "The running variance estimates that of all data: which divisor?",
-        ),
-        (averaged(0.0, correction=0), "The running averages have not been updated."),
-        (
-            averaged(1.0, correction=1),
-            "A running average is over more than the last batch.",
-        ),
-        (nn.BatchNorm2d(*OPTIONS)(last), "Evaluation mode uses the running averages."),
+        torch.zeros_like(leaf) if each is None else each
+        for leaf, each in zip(leaves, found, strict=True)
     ]
 
 
-def _standardized(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    return batch_norm(x, mean, var, torch.ones(4), torch.zeros(4), OPTIONS[1])
+def _norm_mistakes_in_training(x: Tensor, want: nn.BatchNorm2d) -> Mistakes:
+    scale = want.weight.detach().view(-1, 1, 1)
+    shift = want.bias.detach().view(-1, 1, 1)
+    var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+    estimated = x.var((0, 2, 3))
+    x_hat = (_standardized(x, mean, var, want) - shift) / scale
+    own = F.instance_norm(x, eps=want.eps) * scale + shift
+    last_lines = "The last line of the layer was right: it has a scale and a shift."
+    return [
+        (
+            _standardized(x, mean, estimated, want),
+            "The batch's own variance divides by m, not by m - 1.",
+        ),
+        (x_hat, last_lines),
+        (x_hat * scale, last_lines),
+        (x_hat + shift, last_lines),
+        (
+            batch_norm(x, mean, var, want.weight, want.bias, 1e-5),
+            "eps is an argument.",
+        ),
+        (own, "The mean is over all images of the batch."),
+        (
+            _standardized(x, torch.zeros(4), torch.ones(4), want),
+            "In training mode, the batch is normalized with its own mean and variance.",
+        ),
+    ]
+
+
+def _norm_mistakes(
+    batches: list[Tensor], last: Tensor, want: nn.BatchNorm2d
+) -> Mistakes:
+    """Of the averages over the batches, as the last one shows them in evaluation."""
+
+    def averaged(momentum: float, estimate: float, begin: float = 1.0) -> Tensor:
+        """With variances that are `estimate` times that of the batch."""
+        mean = torch.zeros(4)
+        var = torch.full((4,), begin)
+        for x in batches:
+            own = x.detach()
+            mean = mean.lerp(own.mean((0, 2, 3)), momentum)
+            var_of_batch = own.var((0, 2, 3), correction=0)
+            var = var.lerp(estimate * var_of_batch, momentum)
+        return _standardized(last, mean, var, want)
+
+    m = last.numel() // 4
+    right = m / (m - 1)
+    weight = "Momentum is the weight of the new batch, not of the old average."
+    count = "m is the number of values of one channel: images times positions."
+    training = _standardized(
+        last, last.mean((0, 2, 3)), last.var((0, 2, 3), correction=0), want
+    )
+    return [
+        (averaged(0.7, 1), weight),
+        (averaged(0.7, right), weight),
+        (
+            averaged(0.3, 1),
+            "The running variance estimates that of all data: which divisor?",
+        ),
+        (averaged(0.3, (m - 1) / m), "It is larger than that of the batch."),
+        (averaged(0.3, 4 * m / (4 * m - 1)), count),
+        (averaged(0.3, len(last) / (len(last) - 1)), count),
+        (averaged(0.3, right, begin=0.0), "The running variance begins at one."),
+        (averaged(0.1, right), "Momentum is an argument."),
+        (averaged(0.0, 1), "The running averages have not been updated."),
+        (averaged(1.0, right), "A running average is over more than the last batch."),
+        (averaged(1.0, 1), "A running average is over more than the last batch."),
+        (training, "Evaluation mode uses the running averages."),
+    ]
+
+
+def _standardized(
+    x: Tensor, mean: Tensor, var: Tensor, layer: nn.BatchNorm2d
+) -> Tensor:
+    """`x` normalized with this mean and variance, as `layer` would scale and shift."""
+    return batch_norm(x, mean, var, layer.weight, layer.bias, layer.eps)
 
 
 @exercise(
@@ -280,37 +425,96 @@ def _standardized(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     first_hint="Compare the backbone's `state_dict()` before and after a batch.",
 )
 def train_the_head(answer: Answer) -> None:
-    """By two steps of training, from either mode."""
+    """By two steps of training, from either mode, of two networks."""
     for training in (True, False):
-        backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        backbone = _backbone(nested=not training)
         backbone(2 * torch.randn(16, 1, 6, 6) + 1)
         head = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
-        net = answer(nn.Sequential(backbone, head).train(training))
-        if not isinstance(net, nn.Sequential) or len(net) != 2:
+        given = nn.Sequential(backbone, head).train(training)
+        net = module(answer(given, changes=[0]))
+        if not isinstance(net, nn.Sequential | Remote) or len(net) != 2:
             raise WrongAnswer(
                 "it does not return the network",
                 "It still consists of the backbone and the head.",
             )
-        if not all(each.requires_grad for each in net[1].parameters()):
-            raise WrongAnswer("the head is frozen", "Freeze only the backbone.")
+        _head_as_usual(head, net[1])
         x = torch.randn(8, 1, 6, 6)
         _train_twice(net, x, torch.randint(3, (8,)))
         _stays(backbone, net[0])
-        hint = "In training mode, the backbone normalizes with the batch's statistics."
-        want = backbone.eval()(x)
-        of_the_batch = backbone.train()(x)
-        compare(net[0](x), want, on="for the backbone", mistakes=[(of_the_batch, hint)])
-        if not all(each.training for each in net[1].modules()):
-            raise WrongAnswer(
-                "the head is in evaluation mode", "What becomes of its dropout?"
-            )
+        came = net[0](x)
+        again = net[0](x)
+        compare(
+            came,
+            backbone.eval()(x),
+            on="for the backbone",
+            mistakes=_backbone_mistakes(backbone, x, came, again),
+        )
+        if all(map(torch.equal, head.parameters(), net[1].parameters())):
+            raise WrongAnswer("the head has not learned", "Freeze only the backbone.")
+
+
+def _backbone(*, nested: bool) -> nn.Sequential:
+    """A small one, or one whose normalization lies deeper, with dropout."""
+    layers = (nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    if not nested:
+        return nn.Sequential(*layers)
+    return nn.Sequential(nn.Sequential(*layers), nn.Dropout(0.5))
+
+
+def _backbone_mistakes(
+    backbone: nn.Module, x: Tensor, came: Tensor, again: Tensor
+) -> Mistakes:
+    """`came` and `again` are two outputs for `x`."""
+    statistics = (
+        "In training mode, the backbone normalizes with the batch's statistics."
+    )
+    other = "Normalization is not the only layer with two modes: what about dropout?"
+    mistakes = [(backbone.train()(x), statistics)]
+    if not torch.equal(came, again):
+        mistakes.append((came, other))
+    return mistakes
+
+
+def _head_as_usual(head: nn.Module, got: nn.Module) -> None:
+    """It is the same head, and in training mode.
+
+    Raises: WrongAnswer if it is not.
+    """
+    if not all(each.requires_grad for each in got.parameters()):
+        raise WrongAnswer("the head is frozen", "Freeze only the backbone.")
+    if not all(each.training for each in got.modules()):
+        raise WrongAnswer(
+            "the head is in evaluation mode", "What becomes of its dropout?"
+        )
+    x = torch.randn(4, 4, 4, 4)
+    if torch.equal(got(x), got(x)):
+        raise WrongAnswer("the head drops nothing", "It is trained as usual.")
+    modes = [each.training for each in got.modules()]
+    same = torch.allclose(got.eval()(x), head.eval()(x))
+    for each, mode in zip(got.modules(), modes, strict=True):
+        each.training = mode
+    if not same:
+        raise WrongAnswer(
+            "the head computes something else than before", "Leave it as it is."
+        )
 
 
 def _train_twice(net: nn.Module, x: Tensor, y: Tensor) -> None:
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    """By gradient descent with weight decay; the first use of PyTorch's takes seconds.
+
+    Raises: WrongAnswer if there is no gradient.
+    """
     for _ in range(2):
-        F.cross_entropy(net(x), y).backward()
-        optimizer.step()
+        logits = net(x)
+        if not logits.requires_grad:
+            raise WrongAnswer(
+                "its output has no gradient", "Something in the head has to learn."
+            )
+        F.cross_entropy(logits, y).backward()
+        with torch.no_grad():
+            for each in net.parameters():
+                if each.grad is not None:
+                    each.sub_(0.1 * (each.grad + 0.1 * each))
 
 
 def _stays(backbone: nn.Module, trained: nn.Module) -> None:
@@ -339,33 +543,49 @@ def _stays(backbone: nn.Module, trained: nn.Module) -> None:
     first_hint="Write the formula for one output channel. Which factor multiplies it?",
 )
 def fold(answer: Answer) -> None:
-    """Against the two layers; the first has as many columns as output channels, so
-    that scaling the wrong dimension raises no error.
+    """Against the two layers; the first has as many rows, columns and inputs as output
+    channels, so that scaling the wrong dimension raises no error.
     """
     for conv in (
-        nn.Conv2d(4, 3, 3, bias=False),
+        nn.Conv2d(3, 3, 3, bias=False),
         nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2),
         nn.Conv2d(2, 5, 1),
+        nn.Conv2d(2, 4, 3, padding=2, dilation=2, padding_mode="reflect"),
     ):
         x = torch.randn(2, conv.in_channels, 7, 6)
         norm = _random_norm(conv.out_channels)
         got = answer(conv, norm)
-        if not isinstance(got, nn.Conv2d):
+        if isinstance(got, nn.Module) and not isinstance(got, nn.Conv2d):
             raise WrongAnswer(
                 f"for {conv}, it returns no `nn.Conv2d`",
                 "A single layer is to be left.",
             )
-        if _geometry(got) != _geometry(conv):
-            raise WrongAnswer(
-                f"for {conv}, it returns {got}",
-                "Stride, padding and groups are those of the old convolution.",
-            )
-        compare(
-            got(x),
-            norm(conv(x)),
-            on=f"for {conv}",
-            mistakes=_fold_mistakes(x, conv, norm),
+        folded = module(got).float()
+        other = _geometry(folded) != _geometry(conv)
+        hint = (
+            "Stride, padding, its mode, dilation and groups are those of the old"
+            " convolution."
         )
+        with case("", hint=hint if other else ""):
+            compare(
+                _output(folded, x),
+                norm(conv(x)),
+                on=f"for {conv}",
+                mistakes=_fold_mistakes(x, conv, norm),
+            )
+
+
+def _output(layer: nn.Module, x: Tensor) -> Tensor:
+    """The output of a layer that an answer made.
+
+    Raises: WrongAnswer if it cannot take `x`.
+    """
+    try:
+        made: Tensor = layer(x)
+    except RuntimeError as error:
+        said = str(error).partition(", but")[0]
+        raise WrongAnswer(f"{layer} cannot take {tuple(x.shape)}: {said}") from None
+    return made
 
 
 def _random_norm(channels: int) -> BatchNorm2d:
@@ -376,55 +596,79 @@ def _random_norm(channels: int) -> BatchNorm2d:
     return norm
 
 
-def _geometry(conv: nn.Conv2d) -> tuple[object, ...]:
-    return conv.stride, conv.padding, conv.groups
+def _geometry(layer: nn.Module) -> list[object]:
+    names = ("stride", "padding", "dilation", "groups", "padding_mode")
+    return [getattr(layer, name) for name in names]
 
 
 def _fold_mistakes(x: Tensor, conv: nn.Conv2d, norm: BatchNorm2d) -> Mistakes:
     """Of a convolution with another scale for its weights, and another bias."""
+    mistakes = [
+        (_folded(x, conv, factor.view(-1, 1, 1, 1), bias), hint)
+        for factor, bias, hint in _foldings(conv, norm)
+    ]
+    if conv.weight.shape[:2] != conv.weight.shape[2:]:
+        return mistakes
+    right, _, bias = _scale_and_bias(conv, norm)
+    return [
+        *mistakes,
+        *(
+            (
+                _folded(x, conv, right.view(shape), bias),
+                f"Here every {part} is scaled, not every output channel.",
+            )
+            for shape, part in (
+                ((-1,), "column of a kernel"),
+                ((-1, 1), "row of a kernel"),
+                ((-1, 1, 1), "input channel"),
+            )
+        ),
+    ]
+
+
+def _scale_and_bias(
+    conv: nn.Conv2d, norm: BatchNorm2d
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The scale, the bias of `conv`, and the bias of the folded convolution."""
+    own = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, own, norm.bias + scale * (own - norm.running_mean)
+
+
+def _foldings(conv: nn.Conv2d, norm: BatchNorm2d) -> list[tuple[Tensor, Tensor, str]]:
+    """Wrong scales and biases, and what to say of them."""
+    scale, own, moved = _scale_and_bias(conv, norm)
     mean = norm.running_mean
     shift = norm.bias
-    own = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
     one = torch.ones(conv.out_channels)
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    without_eps = norm.weight / torch.sqrt(norm.running_var)
-    without_root = norm.weight / (norm.running_var + norm.eps)
-    moved = shift + scale * (own - mean)
-
+    std = torch.sqrt(norm.running_var + norm.eps)
     order = "The mean that is subtracted is scaled, too."
-    foldings = [
+    scales = [
+        (norm.weight / torch.sqrt(norm.running_var), "What is eps for?"),
+        (norm.weight / std**2, "Divide by the square root."),
+        (norm.weight * std, "Is it multiplied by the standard deviation?"),
+        (1 / std, "What becomes of `norm.weight`?"),
+        (
+            norm.weight / (torch.sqrt(norm.running_var) + norm.eps),
+            "eps is added to the variance, under the square root.",
+        ),
+    ]
+    return [
+        (one, own, "Here the normalization is left out: which factor does it have?"),
         (one, moved, "How does the scale change the weights?"),
         (scale, shift - scale * mean, "The convolution has a bias of its own."),
         (scale, shift + own - scale * mean, "Its own bias is normalized, too."),
         (scale, shift + own - mean, order),
         (scale, shift - mean, order),
         (scale, shift + scale * own, "What becomes of the running mean?"),
+        (scale, shift + scale * (own + mean), "Is the running mean added?"),
         (scale, scale * (own - mean), "What becomes of the shift?"),
+        (scale, own, "What becomes of the running mean and of the shift?"),
         (scale, 0 * shift, "The normalization also adds a constant: which?"),
-        (without_eps, shift + without_eps * (own - mean), "What is eps for?"),
-        (
-            without_root,
-            shift + without_root * (own - mean),
-            "Divide by the square root.",
-        ),
+        *((each, shift + each * (own - mean), hint) for each, hint in scales),
     ]
-    mistakes = [
-        (_folded(x, conv, factor.view(-1, 1, 1, 1), bias), hint)
-        for factor, bias, hint in foldings
-    ]
-    if conv.kernel_size[1] == conv.out_channels:
-        hint = "Here every column of a kernel is scaled, not every output channel."
-        mistakes.append((_folded(x, conv, scale, moved), hint))
-    return mistakes
 
 
 def _folded(x: Tensor, conv: nn.Conv2d, scale: Tensor, bias: Tensor) -> Tensor:
     """`scale` multiplies the weights as PyTorch lines the shapes up."""
-    return F.conv2d(
-        x,
-        conv.weight * scale,
-        bias,
-        stride=conv.stride,
-        padding=conv.padding,
-        groups=conv.groups,
-    )
+    return conv._conv_forward(x, conv.weight * scale, bias)

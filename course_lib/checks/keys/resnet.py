@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import conv_bn
-from course_lib.checks.compare import Mistakes, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer
 from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.shared import case
+from course_lib.checks.modules import same_function
 from course_lib.convolution import receptive_field
 from course_lib.resnet import (
     Residual,
-    ResNet,
     ZeroPad,
     basic_block,
     bottleneck,
@@ -40,11 +39,12 @@ def depth(answer: Answer) -> None:
         ((3, 4, 6, 3), 3, 50),
         ((3, 8, 36, 3), 3, 152),
         ((18, 18, 18), 2, 110),
+        ((2, 3, 4, 5, 6), 2, 42),
+        ((7,), 3, 23),
     ]
-    draw = random.Random()
     for _ in range(5):
-        stages = tuple(draw.randint(2, 30) for _ in range(draw.randint(1, 5)))
-        convolutions = draw.randint(2, 3)
+        stages = tuple(random.randint(2, 30) for _ in range(random.randint(1, 5)))
+        convolutions = random.randint(2, 3)
         cases.append((stages, convolutions, 2 + convolutions * sum(stages)))
     both = "The stem has a convolution, and the head a fully connected layer."
     projections = "Projections are not counted: they lie beside the layers."
@@ -58,8 +58,13 @@ def depth(answer: Answer) -> None:
                 (want - 1, both),
                 (want + len(blocks) - 1, projections),
                 (want + len(blocks), projections),
+                (want - 2 + len(blocks), f"{both} {projections}"),
+                (want + 1, "Only layers with weights are counted, and no pooling."),
                 (2 + 2 * sum(blocks), "How many convolutions does a block have?"),
+                (2 + 3 * sum(blocks), "How many convolutions does a block have?"),
+                (2 + sum(blocks), "How many convolutions does a block have?"),
                 (2 + each * len(blocks), "A stage has more than one block."),
+                (2 + each * sum(blocks[:4]), "There may be more than four stages."),
                 (2 * want - 1, "A normalization is not counted as a layer."),
             ],
         )
@@ -119,63 +124,98 @@ Path: TypeAlias = list[tuple[int, int]]
     first_hint="How much does one 3x3 add, and how many pixels lie between its inputs?",
 )
 def receptive_fields(answer: Answer) -> None:
-    """By the library's function, on the layers of the networks."""
-    branches_34 = _layers(34, skipped="shortcut")
-    branches_50 = _layers(50, skipped="shortcut")
-    shortcuts_34 = _layers(34, skipped="body")
-    paths = [branches_34, branches_50, shortcuts_34]
-    want = tuple(receptive_field(path)[0] for path in paths)
-    answer.expect(want, tolerance=0, mistakes=_receptive_fields_mistakes(paths, want))
+    """By the library's function, on the layers along each path."""
+    answer.expect(_fields(), tolerance=0, mistakes=_receptive_fields_mistakes())
 
 
-def _receptive_fields_mistakes(paths: list[Path], want: tuple[int, ...]) -> Mistakes:
-    basic, bottlenecks, shortcuts = want
-    first_strides = receptive_field(_layers(50, skipped="shortcut", stride_in="1x1"))[0]
-    flat = tuple(1 + sum(size - 1 for size, _ in path) for path in paths)
-    unpooled = tuple(receptive_field([path[0], *path[2:]])[0] for path in paths)
+def _receptive_fields_mistakes() -> Mistakes:
+    """Mistakes made on all three paths, and each of them on one path alone."""
+    want = _fields()
+    pooling = "The pooling comes before all blocks, on every path."
+    skipped = "A 1x1 with a stride does not depend on the pixels that it skips."
+    everywhere = _systematic_mistakes(want)
+    single = [
+        (tuple(want[:i] + wrong[i : i + 1] + want[i + 1 :]), hint)
+        for wrong, hint in everywhere
+        for i in range(3)
+        if wrong[i] != want[i]
+    ]
     return [
+        ((*want[:2], 7), pooling),
+        ((*want[:2], 9), "The pooling comes after a stride of 2."),
+        ((*want[:2], 1), "The stem has no shortcut: its layers are on every path."),
+        ((*want[:2], 32), skipped),
+        ((*want[:2], 43), skipped),
+        *everywhere,
+        *single,
+    ]
+
+
+def _systematic_mistakes(want: tuple[int, ...]) -> list[tuple[tuple[int, ...], str]]:
+    """What is found with wrong strides, and by wrong rules."""
+    where = "The stride is in the first of the 3x3s"
+    return [
+        (_fields(at=(0, 0, 0)), f"{where}, not in the first 1x1."),
+        (_fields(at=(1, 2, 0)), f"{where}, not in the layer after it."),
+        (_fields(at=(None, None, None)), "From the second stage on, what is halved?"),
         (
-            (basic, first_strides, shortcuts),
-            "The stride is in the 3x3 here, not in the first 1x1.",
+            _fields(first_strided=0),
+            "The blocks of the first stage have no stride: the pooling was before.",
         ),
         (
-            tuple(map(_widened_at_once, paths)),
+            _fields(measure=_widened_at_once),
             "A layer's own stride has an effect on the layers after it only.",
         ),
-        (flat, "After a stride, neighboring units are more pixels apart."),
-        (unpooled, "What does the pooling add, and what does its stride do?"),
         (
-            (basic, bottlenecks, 7),
-            "The pooling comes before all blocks, on every path.",
+            _fields(measure=_flat),
+            "After a stride, neighboring units are more pixels apart.",
         ),
         (
-            (basic, bottlenecks, 1),
-            "The stem has no shortcut: its layers are on every path.",
+            _fields(measure=_unpooled),
+            "What does the pooling add, and what does its stride do?",
         ),
         (
-            (basic, bottlenecks, 32),
-            "A 1x1 with a stride does not depend on the pixels that it skips.",
-        ),
-        (
-            (basic, basic, shortcuts),
+            (want[0], want[0], want[2]),
             "A 1x1 adds nothing: it depends on one position only.",
         ),
     ]
 
 
-def _layers(variant: int, *, skipped: str, stride_in: str = "3x3") -> Path:
-    """The convolutions and poolings of a network, without those with `skipped` in their
-    names.
+def _fields(
+    measure: Callable[[Path], int] = lambda path: receptive_field(path)[0],
+    at: tuple[int | None, ...] = (0, 1, 0),
+    first_strided: int = 1,
+) -> tuple[int, ...]:
+    """Receptive fields along the basic blocks, the bottlenecks, and the shortcuts, with
+    the strides `at` these layers of a block, from the stage `first_strided` on.
     """
-    with torch.device("meta"):
-        net = ResNet(variant, stride_in=stride_in)
-    return [
-        (int(layer.kernel_size[0]), layer.stride[0])
-        if isinstance(layer, nn.Conv2d)
-        else (3, 2)
-        for name, layer in net.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and skipped not in name
-    ]
+    kernels = ((3, 3), (1, 3, 1), (1,))
+    return tuple(
+        measure(_path(sizes, strided, first_strided))
+        for sizes, strided in zip(kernels, at, strict=True)
+    )
+
+
+def _path(kernels: tuple[int, ...], strided: int | None, first_strided: int) -> Path:
+    """The layers of the stem, and those of all blocks."""
+    layers = [(7, 2), (3, 2)]
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for block in range(blocks):
+            begins = block == 0 and stage >= first_strided
+            for index, size in enumerate(kernels):
+                stride = 2 if begins and index == strided else 1
+                layers.append((size, stride))
+    return layers
+
+
+def _flat(path: Path) -> int:
+    """The receptive field as if there were no strides."""
+    return 1 + sum(size - 1 for size, _ in path)
+
+
+def _unpooled(path: Path) -> int:
+    """The receptive field without the second layer."""
+    return receptive_field([path[0], *path[2:]])[0]
 
 
 def _widened_at_once(layers: Path) -> int:
@@ -188,21 +228,30 @@ def _widened_at_once(layers: Path) -> int:
     return width
 
 
-Join: TypeAlias = Callable[[nn.Sequential, Tensor], Tensor]
+#: A residual branch, its input, and the output of the shortcut.
+Join: TypeAlias = Callable[[nn.Sequential, Tensor, Tensor], Tensor]
 
 
 class _Joined(nn.Module):
-    """A residual branch of the paper's layers, and how it is joined with x."""
+    """A residual branch of the paper's layers, and how it is joined with a shortcut."""
 
-    def __init__(self, channels: int, join: Join) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        stride: int,
+        join: Join,
+        shortcut: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        first = conv_bn(channels, channels, 3)
-        second = conv_bn(channels, channels, 3)
+        first = conv_bn(channels, out, 3, stride)
+        second = conv_bn(out, out, 3)
         self.body = nn.Sequential(*first, nn.ReLU(), *second)
+        self.shortcut = shortcut or nn.Identity()
         self.join = join
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.join(self.body, x)
+        return self.join(self.body, x, self.shortcut(x))
 
 
 @exercise(
@@ -211,38 +260,85 @@ class _Joined(nn.Module):
     goal="put the ReLU where the paper has it",
     minutes=10,
     first_hint="Which signs can the values have that the residual branch adds?",
+    banned=("course_lib.resnet.Residual",),
+    instead="Write the block with PyTorch's layers.",
 )
 def block(answer: Answer) -> None:
-    """Against the paper's block; the mistakes have the same layers."""
+    """Against the paper's block; the mistakes have the same layers, or others."""
     for channels in (2, 3):
+        joined = [(_Joined(channels, channels, 1, join), hint) for join, hint in JOINS]
         same_function(
             answer(channels),
             Residual(basic_block(channels, channels, 1)),
             torch.randn(2, channels, 5, 6),
-            mistakes=[(_Joined(channels, join), hint) for join, hint in JOINS],
+            mistakes=[*joined, *_other_layers(channels)],
         )
 
 
 #: Blocks that are not the paper's. Of a residual branch f, f[0] and f[3] are the
-#: convolutions, f[1] and f[4] their normalizations, and f[2] is the ReLU.
+#: convolutions, f[1] and f[4] their normalizations, and f[2] is the ReLU; s is the
+#: output of the shortcut.
 JOINS: list[tuple[Join, str]] = [
-    (lambda f, x: F.relu(f(x)) + x, "A branch that is never negative cannot subtract."),
     (
-        lambda f, x: F.relu(F.relu(f(x)) + x),
+        lambda f, x, s: F.relu(f(x)) + s,
+        "A branch that is never negative cannot subtract.",
+    ),
+    (
+        lambda f, x, s: F.relu(F.relu(f(x)) + s),
         "One ReLU too many: can the branch subtract?",
     ),
-    (lambda f, x: f(x) + x, "A ReLU follows the addition."),
-    (lambda f, x: F.relu(f(x)), "Where is the addition?"),
-    (lambda f, x: F.relu(f[4](f[:4](x) + x)), "The sum itself is not normalized."),
+    (lambda f, x, s: f(x) + s, "A ReLU follows the addition."),
+    (lambda f, x, s: F.relu(f(x) + 0 * s), "Where is the addition?"),
+    (lambda f, x, s: F.relu(f(x) + 2 * s), "The shortcut is added once."),
+    (lambda f, x, s: F.relu(F.relu(f(x) + s) + s), "The shortcut is added once."),
+    (lambda f, x, s: F.relu(f(x)) + F.relu(s), "The ReLU is applied to the sum."),
+    (lambda f, x, s: F.relu(f(x) * s), "The branch is added, not multiplied."),
+    (lambda f, x, s: F.relu(s - f(x)), "The branch is added, not subtracted."),
     (
-        lambda f, x: F.relu(f[3:](f[:2](x)) + x),
+        lambda f, x, s: F.relu(f[4](f[:4](x) + s)),
+        "The sum itself is not normalized.",
+    ),
+    (
+        lambda f, x, s: F.relu(f[3:](f[:2](x)) + s),
         "There is a ReLU between the two convolutions.",
     ),
     (
-        lambda f, x: f[3](F.relu(f[4](f[0](F.relu(f[1](x)))))) + x,
+        lambda f, x, s: F.relu(f[4](f[0](F.relu(f[1](f[0](x))))) + s),
+        "Each of the two convolutions has weights of its own.",
+    ),
+    (
+        lambda f, x, s: f[3](F.relu(f[4](f[0](F.relu(f[1](x)))))) + s,
         "That is the pre-activation block of a later paper.",
     ),
 ]
+
+
+def _other_layers(channels: int) -> list[tuple[nn.Module, str]]:
+    """Layers of blocks with more or fewer parameters."""
+
+    def layers(*biases: bool, norms: int) -> nn.Module:
+        convs = (nn.Conv2d(channels, channels, 3, bias=bias) for bias in biases)
+        return nn.ModuleList(
+            [*convs, *(nn.BatchNorm2d(channels) for _ in range(norms))]
+        )
+
+    bias = "A normalization follows: the convolutions need no bias."
+    both = "Two convolutions, and behind each of them a normalization of its own."
+    projection = conv_bn(channels, channels, 1)
+    return [
+        (layers(True, True, norms=2), bias),
+        (layers(True, False, norms=2), bias),
+        (layers(False, False, norms=1), both),
+        (layers(False, False, norms=0), both),
+        (layers(False, norms=2), both),
+        (layers(False, norms=1), both),
+        (layers(False, False, norms=3), "The sum itself is not normalized."),
+        (
+            nn.ModuleList([layers(False, False, norms=2), projection]),
+            "Nothing changes the shape: the shortcut is the identity.",
+        ),
+        (basic_block(2, 2, 1), "The number of channels is an argument."),
+    ]
 
 
 @exercise(
@@ -251,6 +347,8 @@ JOINS: list[tuple[Join, str]] = [
     goal="change a shape without parameters",
     minutes=10,
     first_hint="Take the pixels first: which slice of the height and the width is it?",
+    banned=("course_lib.resnet.ZeroPad",),
+    instead="Write it with slices and `F.pad` or `torch.cat`.",
 )
 def shortcut_a(answer: Answer) -> None:
     """Against the library's, for even and odd sides."""
@@ -295,6 +393,9 @@ def _shortcut_a_mistakes(x: Tensor, want: Tensor, stride: int) -> Mistakes:
         (_padded(old, new - new // 2, before=new // 2), ends),
         (copies, "The new channels are zero, not copies."),
         (old, "Where are the new channels?"),
+        (_padded(x[:, :, ::2, ::2], new), "The stride is an argument."),
+        (_padded(old, channels), "`channels` counts the old ones, too."),
+        (_padded(old - 1, new) + 1, "The new channels are zero."),
     ]
 
 
@@ -310,55 +411,85 @@ def _padded(x: Tensor, behind: int, *, before: int = 0) -> Tensor:
     minutes=15,
     first_hint="In which cases does the output of the residual branch have another"
     " shape than x?",
+    banned=("course_lib.resnet.Residual",),
+    instead="Write the block with PyTorch's layers.",
 )
 def changing(answer: Answer) -> None:
     """Against the library's block, with every combination of changes."""
-    for channels, out, stride in ((3, 5, 2), (4, 4, 2), (4, 4, 1), (3, 5, 1)):
-        bare = nn.Conv2d(channels, out, 1, stride, bias=False)
-        late = nn.Sequential(
-            basic_block(channels, out, 1)[0], conv_bn(out, out, 3, stride)
-        )
-        mistakes = [
-            (Residual(basic_block(channels, out, stride), shortcut), hint)
-            for shortcut, hint in _wrong_shortcuts(bare, channels, out, stride)
-        ]
+    for channels, out, stride in (
+        (3, 5, 2),
+        (4, 4, 2),
+        (4, 4, 1),
+        (3, 5, 1),
+        (4, 4, 3),
+    ):
         shortcut = make_shortcut("B", channels, out, stride)
-        strides = "The stride is in the first convolution of the residual branch."
-        mistakes.append((Residual(late, shortcut), strides))
-        want = Residual(basic_block(channels, out, stride), shortcut)
         named = f"with {channels} channels, then {out}, and stride {stride}, "
-        with case(named, hint="What does the residual branch do to height and width?"):
+        try:
             same_function(
                 answer(channels, out, stride),
-                want,
+                Residual(basic_block(channels, out, stride), shortcut),
                 torch.randn(2, channels, 7, 6),
-                mistakes=mistakes,
+                mistakes=_changing_mistakes(channels, out, stride, shortcut),
             )
+        except WrongAnswer as wrong:
+            differs = (
+                "cannot take" in wrong.message or "expected shape" in wrong.message
+            )
+            hint = "What does the residual branch do to height and width?"
+            fallback = hint if differs and stride > 1 else ""
+            raise WrongAnswer(
+                f"{named}{wrong.message}", wrong.hint or fallback
+            ) from None
+
+
+def _changing_mistakes(
+    channels: int, out: int, stride: int, shortcut: nn.Module
+) -> list[tuple[nn.Module, str]]:
+    late = nn.Sequential(basic_block(channels, out, 1)[0], conv_bn(out, out, 3, stride))
+    strides = "The stride is in the first convolution of the residual branch."
+    joins = JOINS[:4]
+    return [
+        *(
+            (Residual(basic_block(channels, out, stride), wrong), hint)
+            for wrong, hint in _wrong_shortcuts(channels, out, stride)
+        ),
+        (Residual(late, shortcut), strides),
+        *(
+            (_Joined(channels, out, stride, join, shortcut), hint)
+            for join, hint in joins
+        ),
+    ]
 
 
 def _wrong_shortcuts(
-    bare: nn.Conv2d, channels: int, out: int, stride: int
+    channels: int, out: int, stride: int
 ) -> list[tuple[nn.Module, str]]:
-    """`bare` is the projection without its normalization."""
+    bare = nn.Conv2d(channels, out, 1, stride, bias=False)
+    biased = nn.Conv2d(channels, out, 1, stride)
+    pool = nn.AvgPool2d(stride, ceil_mode=True)
+    other = "Another size is" if stride > 1 else "Other channels are"
     return [
         (
             conv_bn(channels, out, 1, stride),
             "Where the shape stays the same, B is the identity.",
         ),
+        (
+            nn.Sequential(*conv_bn(channels, out, 1, stride), nn.ReLU()),
+            "The projection is linear: the only ReLU after it is that of the sum.",
+        ),
         (conv_bn(channels, out, 3, stride), "A projection is a 1x1 convolution."),
         (bare, "A projection is normalized, too."),
         (
-            nn.Sequential(nn.Conv2d(channels, out, 1, stride), nn.BatchNorm2d(out)),
+            nn.Sequential(biased, nn.BatchNorm2d(out)),
             "A normalization follows: the projection needs no bias.",
         ),
         (
-            nn.Sequential(
-                nn.AvgPool2d(stride, ceil_mode=True), *conv_bn(channels, out, 1)
-            ),
+            nn.Sequential(pool, *conv_bn(channels, out, 1)),
             "The 1x1 has the stride; nothing is averaged.",
         ),
         (
             ZeroPad(out - channels, stride),
-            "Another size is another shape, and B projects there.",
+            f"{other} another shape, and B projects there.",
         ),
     ]

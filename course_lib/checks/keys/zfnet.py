@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import he_init
-from course_lib.checks.compare import Mistakes, WrongAnswer, same_function
+from course_lib.checks.compare import Mistakes, WrongAnswer
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.modules import same_function
+from course_lib.checks.shared import all_with
 from course_lib.convolution import receptive_field
 
 #: Kernel size and stride up to conv5, and up to pool5.
@@ -28,30 +30,54 @@ ZFNET = [(7, 2), (3, 2), (5, 2), *ALEXNET[3:]]
 )
 def projection_widths(answer: Answer) -> None:
     """Receptive fields, by the library."""
+    right = _widths(ZFNET, (1, 5, 7))
+    answer.expect(right, mistakes=_projection_widths_mistakes(right))
 
-    def widths(layers: list[tuple[int, int]], ends: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(receptive_field(layers[:end])[0] for end in ends)
 
+def _widths(layers: list[tuple[int, int]], ends: tuple[int, ...]) -> tuple[int, ...]:
+    """Receptive fields after so many layers."""
+    return tuple(receptive_field(layers[:end])[0] for end in ends)
+
+
+def _projection_widths_mistakes(right: tuple[int, ...]) -> Mistakes:
     convs = [layer for layer in ZFNET if layer != (3, 2)]
     flat = [(kernel_size, 1) for kernel_size, _ in ZFNET]
-    answer.expect(
-        widths(ZFNET, (1, 5, 7)),
-        mistakes=[
-            (
-                widths(flat, (1, 5, 7)),
-                "After a stride, neighboring units are several pixels apart.",
-            ),
-            (
-                widths(convs, (1, 3, 5)),
-                "Pooling has a kernel size and a stride as well.",
-            ),
-            (widths(ZFNET, (1, 5, 8)), "A unit of conv5 is before the pooling."),
-            (
-                widths(ALEXNET, (1, 5, 7)),
-                "These are AlexNet's. Where does ZFNet differ?",
-            ),
-        ],
-    )
+    one_step = [layer if layer != (3, 2) else (3, 1) for layer in ZFNET]
+    no_width = [layer if layer != (3, 2) else (1, 2) for layer in ZFNET]
+    own = [1 + sum((k - 1) * s for k, s in ZFNET[:end]) for end in (1, 5, 7)]
+    at_once = []
+    for end in (1, 5, 7):
+        step = 1
+        width = 1
+        for kernel_size, stride in ZFNET[:end]:
+            step *= stride
+            width += (kernel_size - 1) * step
+        at_once.append(width)
+    several = "After a stride, neighboring units are several pixels apart."
+    pooling = "Pooling has a kernel size and a stride as well."
+    counted = "Pooling comes between: conv3 is the fifth layer here, conv5 the seventh."
+    later = "A layer's own stride affects the layers after it, not the layer itself."
+    widths = tuple(_widths(ZFNET, (end,))[0] for end in range(1, 9))
+    return [
+        (_widths(flat, (1, 5, 7)), several),
+        (_widths(convs, (1, 3, 5)), pooling),
+        (_widths(one_step, (1, 5, 7)), pooling),
+        (_widths(no_width, (1, 5, 7)), pooling),
+        (_widths(ZFNET, (1, 3, 5)), counted),
+        (_widths(ZFNET, (1, 3, 7)), counted),
+        (_widths(ZFNET, (1, 5, 6)), counted),
+        (
+            _widths(ZFNET, (1, 4, 6)),
+            "A layer sees more than the one before it: add it as well.",
+        ),
+        (_widths(ZFNET, (1, 5, 8)), "A unit of conv5 is before the pooling."),
+        (_widths(ALEXNET, (1, 5, 7)), "These are AlexNet's. Where does ZFNet differ?"),
+        (own, f"{later} The distances multiply."),
+        (at_once, later),
+        (tuple(width**2 for width in right), "The width is asked for, not the area."),
+        (widths, "Three widths are asked for: those of conv1, conv3 and conv5."),
+        (widths[:7], "Three widths are asked for: those of conv1, conv3 and conv5."),
+    ]
 
 
 @exercise(
@@ -72,42 +98,88 @@ def stem(answer: Answer) -> None:
     mistakes = _stem_mistakes(channels)
     failures = []
     for pools in itertools.product((1, -1), repeat=2):
+        want = _stem(channels, pools=pools)
+        he_init(want)
         try:
-            same_function(got, _stem(channels, pools=pools), x, mistakes=mistakes)
+            same_function(got, want, x, mistakes=mistakes)
         except WrongAnswer as wrong:
             failures.append(wrong)
         else:
             return
-    raise failures[0]
+    message = failures[0].message
+    sizes = _sizes(got, x)
+    if sizes not in ((), FIGURE_3):
+        message = (
+            f"its feature maps have {_listed(sizes)} pixels, not {_listed(FIGURE_3)}"
+        )
+    raise WrongAnswer(message, failures[0].hint or _size_hint(sizes))
 
 
-def _stem_mistakes(channels: tuple[int, int]) -> Mistakes:
+#: The sizes of the feature maps of conv1, pool1, conv2 and pool2.
+FIGURE_3 = (110, 55, 26, 13)
+
+
+def _listed(sizes: tuple[int, ...]) -> str:
+    """The sizes, in words."""
+    return f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
+
+
+@torch.no_grad()
+def _sizes(got: object, x: Tensor) -> tuple[int, ...]:
+    """The sizes of the feature maps, if it is layers in a row, and they fit."""
+    if not isinstance(got, nn.Sequential):
+        return ()
+    sizes = []
+    for layer in got:
+        try:
+            x = layer(x)
+        except RuntimeError:
+            return ()
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            sizes.append(x.shape[-1])
+    return tuple(sizes)
+
+
+def _size_hint(sizes: tuple[int, ...]) -> str:
+    """Which is the first layer to have another size than in figure 3."""
+    layers = ("conv1", "the first pooling", "conv2", "the second pooling")
+    rows = zip(layers, (224, *FIGURE_3), FIGURE_3, sizes, strict=False)
+    for layer, before, wanted, size in rows:
+        if size != wanted:
+            return f"Which padding of {layer} makes {wanted} of {before}?"
+    return ""
+
+
+def _stem_mistakes(channels: tuple[int, int]) -> list[tuple[nn.Module, str]]:
     net = _stem(channels)
-    relus = "Keep both ReLUs."
     conv1 = "Which padding of conv1 makes 110 of 224?"
+    half = "Half of the kernel is too much: 112, not 110."
+    conv2 = "conv2 is right without padding: 55 become 26."
+    of_convs = [((3, 0), half), ((3, 2), half), ((1, 2), conv2), ((1, 1), conv2)]
+    of_convs += [((2, 0), conv1), ((0, 0), conv1)]
+    of_pools = [
+        ((0, 0), "Pooling of 3x3 without padding leaves out the last column."),
+        ((1, 0), "And the second pooling?"),
+        ((0, 1), "And the first pooling?"),
+    ]
+    none = _stem(channels, convs=(0, 0), pools=(0, 0))
+    # At the right and below alone; at the left and above alone is right.
+    frame = nn.ZeroPad2d((0, 1, 0, 1))
+    framed = [
+        nn.Sequential(frame, *_stem(channels, convs=(0, 0), pools=pools))
+        for pools in ((1, 1), (-1, -1))
+    ]
+    without_relus = [
+        nn.Sequential(*net[:4], net[5]),
+        nn.Sequential(net[0], *net[2:]),
+        nn.Sequential(net[0], net[2], net[3], net[5]),
+    ]
     return [
-        (
-            _stem(channels, convs=(0, 0), pools=(0, 0)),
-            "Compare the sizes with figure 3's.",
-        ),
-        (
-            _stem(channels, convs=(3, 0)),
-            "Half of the kernel is too much: 112, not 110.",
-        ),
-        (
-            _stem(channels, convs=(1, 2)),
-            "conv2 is right without padding: 55 become 26.",
-        ),
-        (_stem(channels, convs=(2, 0)), conv1),
-        (_stem(channels, convs=(0, 0)), conv1),
-        (
-            _stem(channels, pools=(0, 0)),
-            "Pooling of 3x3 without padding leaves out the last column.",
-        ),
-        (_stem(channels, pools=(1, 0)), "And the second pooling?"),
-        (_stem(channels, pools=(0, 1)), "And the first pooling?"),
-        (nn.Sequential(*net[:4], net[5]), relus),
-        (nn.Sequential(net[0], *net[2:]), relus),
+        (none, "Compare the sizes with figure 3's."),
+        *((_stem(channels, convs=convs), hint) for convs, hint in of_convs),
+        *((_stem(channels, pools=pools), hint) for pools, hint in of_pools),
+        *all_with("The paddings are the same on all sides.", framed),
+        *all_with("Keep both ReLUs.", without_relus),
     ]
 
 
@@ -119,7 +191,7 @@ def _stem(
 ) -> nn.Sequential:
     """conv1 to pool2 with these paddings; -1 for pooling that rounds up instead."""
     pool1, pool2 = (nn.MaxPool2d(3, 2, max(pad, 0), ceil_mode=pad < 0) for pad in pools)
-    net = nn.Sequential(
+    return nn.Sequential(
         nn.Conv2d(3, channels[0], 7, stride=2, padding=convs[0]),
         nn.ReLU(),
         pool1,
@@ -127,8 +199,6 @@ def _stem(
         nn.ReLU(),
         pool2,
     )
-    he_init(net)
-    return net
 
 
 @exercise(
@@ -152,26 +222,44 @@ def through_relu(answer: Answer) -> None:
     backward = (signal > 0).float()
     gates = {"gradient": forward, "deconvnet": backward, "both": forward * backward}
     for rule, gate in gates.items():
-        other = gates["deconvnet" if rule == "gradient" else "gradient"]
         answer.expect(
             gradient if rule == "gradient" else signal * gate,
             signal,
             x,
             rule,
             on=f'rule "{rule}"',
-            mistakes=[
-                (signal * (x >= 0), "A unit that is at zero was not active."),
-                (signal * other, "One rule depends on x, the other on the signal."),
-                (
-                    signal * (forward + backward).clamp(max=1),
-                    "Both conditions have to hold: a signal that fails one is zero.",
-                ),
-                (gate, "The signal itself passes, not a one in its place."),
-                (signal, "A part of the signal becomes zero: which?"),
-                (F.relu(x), "It is the signal that passes. x only decides where."),
-                (signal.abs() * gate, "The gradient may be negative."),
-            ],
+            mistakes=_through_relu_mistakes(signal, x, rule, gate),
         )
+
+
+def _through_relu_mistakes(
+    signal: Tensor, x: Tensor, rule: str, gate: Tensor
+) -> Mistakes:
+    forward = (x > 0).float()
+    backward = (signal > 0).float()
+    both = "Both conditions have to hold: a signal that fails one is zero."
+    other = "One rule depends on x, the other on the signal."
+    decides = "It is the signal that passes. x only decides where."
+    alone = both if rule == "both" else other
+    return [
+        (signal * (x >= 0), "A unit that is at zero was not active."),
+        (signal.relu() * (x >= 0), "A unit that is at zero was not active."),
+        (signal * forward, alone),
+        (signal * backward, alone),
+        (signal * (forward + backward).clamp(max=1), both),
+        (signal * (forward + backward), both),
+        (signal * forward * backward, "Only one of the conditions has to hold here."),
+        (signal.square() * gate, "The signal passes as it is, once."),
+        (gate, "The signal itself passes, not a one in its place."),
+        (signal, "A part of the signal becomes zero: which?"),
+        *all_with(
+            decides,
+            [x.relu(), x * gate, signal * x.relu(), signal.relu() * x.relu()],
+        ),
+        (signal.abs() * gate, "The gradient may be negative."),
+        (-signal * gate, "The signal keeps its sign."),
+        (signal * (1 - gate), "The other part becomes zero."),
+    ]
 
 
 @exercise(
@@ -181,6 +269,8 @@ def through_relu(answer: Answer) -> None:
     minutes=10,
     first_hint="Pool an image with one bright pixel, 3x3 with stride 2. How often is"
     " its position among the switches?",
+    banned=("unpooling", "autograd"),
+    instead="Write it with an addition for each signal, such as `scatter_add`.",
 )
 def unpool(answer: Answer) -> None:
     """Against the gradient of pooling, with maxima that several windows share."""
@@ -190,6 +280,7 @@ def unpool(answer: Answer) -> None:
         x.requires_grad_()
         pooled, switches = F.max_pool2d(x, 3, 2, return_indices=True)
         signals = torch.rand_like(pooled) + 0.1
+        signals[0] *= -1
         (want,) = torch.autograd.grad(pooled, x, signals)
         answer.expect(
             want,
@@ -214,12 +305,27 @@ def _unpool_mistakes(
         return y.view(2, 3, height, width)
 
     last = empty.scatter(2, positions, flat).view(2, 3, height, width)
+    first = empty.scatter(2, positions.flip(2), flat.flip(2)).view_as(last)
+    all_flat = torch.zeros(2 * 3 * height * width)
+    all_flat.index_add_(0, switches.flatten(), signals.flatten())
+    counts = empty.scatter_add(2, positions, torch.ones_like(flat)).view_as(last)
     lost = "Several windows share a maximum, and one signal of them is left."
     return [
         (reduced("amax"), lost),
         (reduced("amin"), lost),
         (reduced("mean"), "Signals for the same pixel are added, not averaged."),
         (last, lost),
+        (first, lost),
+        *all_with(
+            "The indices begin at zero in each channel of each image.",
+            [all_flat.view_as(last), all_flat.view(-1, height, width)],
+        ),
+        (counts, "It is the signals that are added, not ones."),
+        (counts.sign() * last.abs(), "A signal keeps its sign."),
+        (
+            _unpooled(signals, switches, height, width),
+            "Row after row: row i begins at index i times W.",
+        ),
         (F.interpolate(signals, (height, width)), "A signal belongs to one position."),
     ]
 
@@ -230,12 +336,15 @@ def _unpool_mistakes(
     goal="write the transposed convolution from its definition",
     minutes=15,
     first_hint="With a single signal, at the upper left corner: what is the result?",
+    banned=("convolution",),
+    instead="Write it with loops over the positions, and additions.",
 )
 def transposed(answer: Answer) -> None:
     """Against PyTorch's, with strides that leave gaps and such that do not."""
     for (outputs, channels, size), stride in (
         ((1, 1, 3), 1),
         ((3, 2, 3), 2),
+        ((2, 2, 3), 2),
         ((2, 3, 2), 3),
     ):
         signal = torch.randn(outputs, 4, 5)
@@ -252,27 +361,50 @@ def transposed(answer: Answer) -> None:
 
 def _transposed_mistakes(signal: Tensor, weight: Tensor, stride: int) -> Mistakes:
     size = weight.shape[-1]
-    last = torch.zeros_like(F.conv_transpose2d(signal, weight, stride=stride))
+    right = F.conv_transpose2d(signal, weight, stride=stride)
+    last = torch.zeros_like(right)
     for row, column in itertools.product(range(4), range(5)):
         top = row * stride
         left = column * stride
         filters = weight * signal[:, row, column, None, None, None]
         last[:, top : top + size, left : left + size] = filters.sum(0)
-    return [
+    dense = F.conv_transpose2d(signal, weight)
+    missing = [right.shape[1] - dense.shape[1], right.shape[2] - dense.shape[2]]
+    apart = "The filters of neighboring signals are one stride apart."
+    every = "The filters of all channels of the signal are added."
+    copies = F.conv_transpose2d(torch.ones_like(signal), weight, stride=stride)
+    cut = (4 * stride, 5 * stride)
+    mistakes = [
         (last, "Filters that overlap are added; none replaces another."),
         (
             F.conv_transpose2d(signal, weight.flip(2, 3), stride=stride),
             "The filter is added as it is, not rotated.",
         ),
         (
-            F.conv_transpose2d(signal, weight),
-            "The filters of neighboring signals are one stride apart.",
+            F.conv_transpose2d(signal, weight.mT, stride=stride),
+            "In `weight[d, c, i, j]`, i counts rows, as in `signal`.",
         ),
-        (
-            F.conv_transpose2d(signal[:1], weight[:1], stride=stride),
-            "The filters of all channels of the signal are added.",
-        ),
+        (dense, apart),
+        (F.pad(dense, (0, missing[1], 0, missing[0])), apart),
+        (F.conv_transpose2d(signal[:1], weight[:1], stride=stride), every),
+        (F.conv_transpose2d(signal[-1:], weight[-1:], stride=stride), every),
+        (right / len(signal), "The filters are added, not averaged."),
+        (copies, "A filter is multiplied by the signal."),
+        (right[:, : cut[0], : cut[1]], "The last filters are added whole, too."),
+        (right[None], "One image, no batch: the output has three dimensions."),
     ]
+    if len(signal) == weight.shape[1]:
+        mixed = F.conv_transpose2d(signal, weight.transpose(0, 1), stride=stride)
+        hint = "`weight[d]` is the filter of channel d of the signal."
+        mistakes.append((mixed, hint))
+    return mistakes
+
+
+def _unpooled(signals: Tensor, switches: Tensor, height: int, width: int) -> Tensor:
+    """With indices that count column after column."""
+    turned = torch.zeros(*signals.shape[:2], width * height)
+    turned.scatter_add_(2, switches.flatten(2), signals.flatten(2))
+    return turned.view(*signals.shape[:2], width, height).transpose(2, 3)
 
 
 #: The mistakes in the code of `zfnet.cover`, and what is said if one of them is left.
@@ -290,6 +422,8 @@ LEFT_IN = {
     goal="compute an occlusion map",
     minutes=15,
     first_hint="Print the image after the loops. Has it changed?",
+    banned=("course_lib.deconvnet.occlusion",),
+    instead="Correct the loops.",
 )
 def cover(answer: Answer) -> None:
     """With a small network, against every way to leave some of the mistakes in."""
@@ -320,14 +454,29 @@ def _cover_mistakes(
         mistakes.append((made, LEFT_IN[left_in]))
     turned = _cover(net, image, label, size, stride).T
     mistakes.append((turned, "Entry (i, j) is i steps down and j to the right."))
-    return mistakes
+    right = _cover(net, image, label, size, stride)
+    every = _cover(net, image, label, size, 1)
+    top = _cover(net, image, None, size, stride)
+    with torch.no_grad():
+        whole = net(image).softmax(1)[0, label]
+    return [
+        *mistakes,
+        (every, "The square moves by `stride` pixels, down and to the right."),
+        (right.flatten(), "One entry for each position: rows and columns."),
+        (1 - right, "It is the probability of the label, not of the others."),
+        (whole - right, "It is the probability, not how much is lost of it."),
+        (top, "It is the probability of `label`, not the largest."),
+        (torch.ones_like(right), "The softmax is over the classes, which are columns."),
+        (right.log(), "The probability, not its logarithm."),
+        (right[None, None], "One entry for each position: two dimensions."),
+    ]
 
 
 @torch.no_grad()
 def _cover(
     net: nn.Module,
     image: Tensor,
-    label: int,
+    label: int | None,
     size: int,
     stride: int,
     *,
@@ -335,7 +484,9 @@ def _cover(
     probability: bool = True,
     to_the_end: bool = True,
 ) -> Tensor:
-    """The occlusion map, with the mistakes that are not mended."""
+    """The occlusion map, of the most probable class without `label`, with the mistakes
+    that are not mended.
+    """
     height, width = (side - size + to_the_end for side in image.shape[-2:])
     rows = range(0, height, stride)
     columns = range(0, width, stride)
@@ -347,7 +498,7 @@ def _cover(
         covered[..., top : top + size, left : left + size] = 0
         logits = net(covered)[0]
         outputs = logits.softmax(0) if probability else logits
-        probabilities.append(outputs[label])
+        probabilities.append(outputs.max() if label is None else outputs[label])
     return torch.stack(probabilities).view(len(rows), len(columns))
 
 
@@ -380,5 +531,13 @@ def seen_period(answer: Answer) -> None:
                     "A period is a bright and a dark stripe: two changes of sign.",
                 ),
                 (want / stride / 2, units),
+                (
+                    2 * want,
+                    "A period is a bright and a dark stripe: two changes of sign.",
+                ),
+                (want * stride, "Count the stride once."),
+                (1 / want, "The period is asked for, not the frequency."),
+                (stride / want, "The period is asked for, not the frequency."),
+                (1999 / want, "The period is asked for, not the number of periods."),
             ],
         )
