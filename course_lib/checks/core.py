@@ -41,7 +41,8 @@ class NoJudge(Exception):  # noqa: N818, it is caught where it is raised
 class Check:
     """`check`, and what it remembers of this session."""
 
-    #: Seconds that one call of an answer may take; all of them, three times as many.
+    #: Seconds that one call of an answer may compute. By the clock, all calls together
+    #: may take three times as many.
     seconds: float = 5.0
     #: How the processes of answers begin: ``"forkserver"`` or ``"spawn"``.
     start: str = START

@@ -56,7 +56,7 @@ def judged(
         return no(f"{wrong.message}.", wrong.hint)
     except TimeUp as up:
         return no(
-            f"It was still running after {up.seconds:g} seconds.",
+            f"It was still running after {up.seconds:.2g} seconds.",
             "Is there a loop whose end is never reached?",
         )
     except Ended as end:

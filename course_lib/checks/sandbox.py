@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import importlib.abc
 import inspect
 import io
@@ -268,7 +269,7 @@ def _close_doors() -> None:  # pragma: no cover
         os.dup2(null, number)
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123, to its end
     sys.meta_path.insert(0, _Closed())
-    torch.set_num_threads(1)
+    importlib.import_module("course_lib.checks.warm")
     torch.seed()
     random.seed()
     np.random.seed()
