@@ -4,11 +4,13 @@ that do not end, and answers that cheat: test_checks_hostile.
 
 import io
 import json
+import os
 import pickle
 import threading
 import time
 import warnings
 from fractions import Fraction
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import torch
 from judging import alone, judged
 from torch import nn
 
-from course_lib.checks import check, core, exercises, judge, wire
+from course_lib.checks import check, core, exercises, judge, link, sandbox, wire
 from course_lib.checks.core import Check
 from course_lib.checks.exercises import exercise
 from course_lib.checks.link import Ended, TimeUp
@@ -97,6 +99,7 @@ def mute(x):
         (len, ["TypeError: object of type 'int' has no len()"]),
         (dict, ["TypeError: 'int' object is not iterable"]),
         (nn.Identity(), ["expected 6, got 3"]),
+        (type, ["a class for number 1 3"]),
         (mute, ["raised Mute: (its text raises Mute)"]),
         (lambda x: x.mul_(2) if isinstance(x, torch.Tensor) else 2 * x, ["its arg"]),
         (lambda x: torch.ones(1, device="meta"), ["returns a tensor"]),
@@ -146,6 +149,48 @@ def test_all_calls_together_take_no_longer_than_three(doubling, monkeypatch):
         link.left = 0.0
         with pytest.raises(TimeUp):
             link.ask("call", ())
+
+
+class Process:
+    """One that cannot be ended."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def kill(self):
+        pass
+
+    join = kill
+
+
+def test_a_process_that_takes_all_memory(monkeypatch):
+    here, _there = Pipe()
+    monkeypatch.setattr(link, "MEMORY", 0)
+    mine = link.Link(here, Process(os.getpid()), 1.0)
+    assert mine._computed() > 0
+    with pytest.raises(Ended, match="GiB of memory"):
+        mine._look_at_memory()
+
+
+def test_a_process_that_is_no_more():
+    here, _there = Pipe()
+    gone = link.Link(here, Process(2**22 - 1), 1.0)
+    assert gone._computed() == 0.0
+    gone._look_at_memory()
+    gone.end()
+
+
+def test_the_keys_are_closed():
+    closed = sandbox._Closed()
+    assert closed.find_spec("os") is None
+    with pytest.raises(ImportError, match="cannot use the answer keys"):
+        closed.find_spec("course_lib.checks.keys.lenet")
+
+
+def test_values_in_a_few_words():
+    assert exercises.short_repr(nn.ReLU()) == "a ReLU"
+    assert exercises.short_repr(torch.ones(2)) == "of shape (2,)"
+    assert exercises.short_repr("a") == "a"
 
 
 def test_a_link_that_is_gone():
@@ -296,6 +341,11 @@ def test_where_an_error_came_from(real):
 
     said = repr(real("convolution.output_size", Indexes))
     assert "`self.first = arguments[9]`." in said
+
+
+def test_an_error_without_a_line(real):
+    said = repr(real("convolution.output_size", dict))
+    assert "at most 1 argument, got 4." in said
 
 
 def test_what_it_is_not_given(real):

@@ -76,6 +76,14 @@ def test_it_is_seen(banned, call, named):
     assert named in seen[0]
 
 
+def test_it_is_seen_below_the_functions():
+    weight = WEIGHT.clone().requires_grad_()
+    y = F.conv2d(X, weight).sum()
+    with watched(["convolution"]) as seen:
+        y.backward()
+    assert seen == ["torch.ops.aten.convolution_backward"]
+
+
 @pytest.mark.parametrize(
     "call",
     [

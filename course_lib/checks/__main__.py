@@ -1,6 +1,6 @@
 """The process of the judge: see judge.py."""
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no branch
     import multiprocessing
     import multiprocessing.forkserver
     import os

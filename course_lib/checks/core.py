@@ -245,11 +245,14 @@ class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(value)
 
 
-def _code(file: str, make: Callable[..., CodeType], *parts: Any) -> CodeType:
+# These two run in the process of an answer.
+def _code(  # pragma: no cover
+    file: str, make: Callable[..., CodeType], *parts: Any
+) -> CodeType:
     return make(*parts).replace(co_filename=file)
 
 
-def _scripted(data: bytes) -> Any:
+def _scripted(data: bytes) -> Any:  # pragma: no cover
     return torch.jit.load(io.BytesIO(data))
 
 

@@ -58,7 +58,7 @@ class Worker:
     def load(self, data: bytes, path: list[str], banned: list[str]) -> list[str]:
         """Take an answer, and say the names of its parameters."""
         self.banned = banned
-        if data:
+        if data:  # pragma: no cover, in a process of its own
             sys.path[:] = dict.fromkeys([*sys.path, *path])
             self.answer = cloudpickle.loads(data)
         try:
@@ -86,12 +86,11 @@ class Worker:
         module = self.modules[number]
         parameters = dict(module.named_parameters(remove_duplicate=False))
         buffers = dict(module.named_buffers(remove_duplicate=False))
-        for name, value in (*state["parameters"].items(), *state["buffers"].items()):
-            target = parameters.get(name, buffers.get(name))
-            if target is not None:
-                target.data = value.detach().clone()
-                if name in parameters:
-                    target.requires_grad_(value.requires_grad)
+        for name, value in state["parameters"].items():
+            parameters[name].data = value.detach().clone()
+            parameters[name].requires_grad_(value.requires_grad)
+        for name, value in state["buffers"].items():
+            buffers[name].data = value.detach().clone()
         _set_modes(module, state["modes"])
         torch.set_rng_state(random_state)
         with torch.set_grad_enabled(grad):
@@ -180,7 +179,7 @@ def serve(connection: Connection, answer: Any = None, *, alone: bool = True) -> 
     """
     worker = Worker(answer)
     printed = _Printed(connection)
-    if alone:
+    if alone:  # pragma: no cover, in a process of its own
         _close_doors()
     with contextlib.suppress(OSError):
         connection.send_bytes(wire.dumps(("ready",)))
@@ -236,10 +235,6 @@ class _Printed(io.TextIOBase):
         self.connection = connection
         self.left = PRINTED
         self.lock = threading.Lock()
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
 
     def write(self, text: str) -> int:
         """Send it, if there is room."""

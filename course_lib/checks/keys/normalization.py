@@ -449,8 +449,6 @@ def train_the_head(answer: Answer) -> None:
             on="for the backbone",
             mistakes=_backbone_mistakes(backbone, x, came, again),
         )
-        if all(map(torch.equal, head.parameters(), net[1].parameters())):
-            raise WrongAnswer("the head has not learned", "Freeze only the backbone.")
 
 
 def _backbone(*, nested: bool) -> nn.Sequential:
