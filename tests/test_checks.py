@@ -433,7 +433,12 @@ def test_a_judge_that_does_not_go_is_made_to(monkeypatch):
     monkeypatch.setattr(core.Judge, "asked", lambda *_: {"rows": []})
     made.progress()
     made.close()
+    made.close()
     assert made._judge is None
+
+
+def test_where_a_class_was_written():
+    assert core._file(type("Empty", (), {})) is None
 
 
 def test_the_one_that_everybody_uses():

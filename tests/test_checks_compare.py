@@ -196,6 +196,10 @@ class Cut(nn.Module):
         return x.detach()
 
 
+def test_what_has_no_gradient_is_compared_without():
+    same_function(nn.Flatten(), nn.Flatten(), torch.ones(2, 3, 4, dtype=torch.int))
+
+
 def test_what_is_no_module():
     with pytest.raises(WrongAnswer, match="it returns nothing"):
         module(None)
