@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from fractions import Fraction
+from functools import partial
 from multiprocessing import Pipe
 
 import numpy as np
@@ -437,8 +438,10 @@ def test_a_judge_that_does_not_go_is_made_to(monkeypatch):
     assert made._judge is None
 
 
-def test_where_a_class_was_written():
+def test_where_an_answer_was_written():
+    assert core._file(test_where_an_answer_was_written) == __file__
     assert core._file(type("Empty", (), {})) is None
+    assert str(core._file(partial(int))).endswith("functools.py")
 
 
 def test_the_one_that_everybody_uses():

@@ -210,8 +210,13 @@ def _by_value(module: ModuleType | None) -> Iterator[None]:
     """Send what stands in this file as it is here, if it is a file of the student's."""
     file = getattr(module, "__file__", None)
     name = getattr(module, "__name__", "__main__")
-    installed = name.partition(".")[0] in sys.stdlib_module_names | {"course_lib"}
-    if file is None or installed or "site-packages" in file or name == "__main__":
+    ours = {"__main__", "course_lib", *sys.stdlib_module_names}
+    if (
+        file is None
+        or name.partition(".")[0] in ours
+        or {"site-packages", "dist-packages"} & {*Path(file).parts}
+        or name in cloudpickle.list_registry_pickle_by_value()
+    ):
         yield
         return
     cloudpickle.register_pickle_by_value(module)
@@ -257,7 +262,7 @@ def _scripted(data: bytes) -> Any:  # pragma: no cover
 
 
 def _not_sent(error: BaseException) -> tuple[str, str]:
-    text = (str(error).strip().splitlines() or [""])[0]
+    text = wire.first_line(error)
     return (
         f"it uses something that cannot be copied: {type(error).__name__}: {text}.",
         "An answer runs in a process of its own. What is open or running, such as a"

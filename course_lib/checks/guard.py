@@ -103,7 +103,10 @@ class _Functions(TorchFunctionMode):
     ) -> Any:
         name = str(getattr(func, "__name__", "")).partition(".")[0]
         if name in self.names:
-            _see(f"F.{name}" if hasattr(F, name) else f"torch.{name}", self.seen)
+            home = "F" if callable(getattr(F, name, None)) else "torch"
+            if name in FAMILIES["autograd"]:
+                home = "torch.autograd"
+            _see(f"{home}.{name}", self.seen)
         return func(*args, **(kwargs or {}))
 
 

@@ -24,9 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course_lib.checks import guard, nets, wire
-
-__all__ = ["nets", "serve"]  # arguments are made of `nets`
+from course_lib.checks import guard, wire
 
 #: Characters that an answer may print.
 PRINTED = 2_000
@@ -69,7 +67,23 @@ class Worker:
     def call(self, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """What it returns, and what became of its arguments."""
         self._takes(arguments)
-        return self.answer(*arguments), arguments
+        self.last = self.answer(*arguments), arguments
+        return self.last
+
+    def gradients(self) -> list[Tensor | None]:
+        """Of the sum of what the last call returned, with respect to its arguments and
+        their parameters: those that need gradients. None where nothing leads there.
+        """
+        got, arguments = self.last
+        leaves = [
+            leaf
+            for each in arguments
+            for leaf in (each.parameters() if isinstance(each, nn.Module) else [each])
+            if isinstance(leaf, Tensor) and leaf.requires_grad
+        ]
+        if not (isinstance(got, Tensor) and got.requires_grad):
+            return [None] * len(leaves)
+        return list(torch.autograd.grad(got.sum(), leaves, allow_unused=True))
 
     def run(
         self,
@@ -101,7 +115,8 @@ class Worker:
             leaves = [*inputs, *dict(module.named_parameters()).values()]
             wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
             self.graphs[ticket] = output, wanted
-            self.graphs.pop(ticket - GRAPHS, None)
+            if len(self.graphs) > GRAPHS:
+                del self.graphs[min(self.graphs)]
         changed = dict(module.named_buffers(remove_duplicate=False))
         kept = {k: v for k, v in changed.items() if k in buffers}
         return output, ticket, kept, torch.get_rng_state()
@@ -180,7 +195,7 @@ def serve(connection: Connection, answer: Any = None, *, alone: bool = True) -> 
     worker = Worker(answer)
     printed = _Printed(connection)
     if alone:  # pragma: no cover, in a process of its own
-        _close_doors()
+        _close_doors(connection.fileno())
     with contextlib.suppress(OSError):
         connection.send_bytes(wire.dumps(("ready",)))
     while True:
@@ -205,27 +220,18 @@ def _done(worker: Worker, verb: str, data: list[Any]) -> bytes:
     except (_Refused, wire.TooLarge) as error:
         return wire.dumps(("refused", *error.args))
     except BaseException as error:  # whatever theirs does, we do not
-        return seen_or(seen, wire.dumps(("raised", *_described(error))))
-    return seen_or(seen, b"") or reply
-
-
-def seen_or(seen: list[str], reply: bytes) -> bytes:
-    """That something was called that may not be, or else this reply."""
+        reply = wire.dumps(("raised", *_described(error)))
     return wire.dumps(("banned", seen[0])) if seen else reply
 
 
 def _described(error: BaseException) -> tuple[list[str], str, list[tuple[str, int]]]:
     """The classes of an error, the first line of its text, and where it came from."""
     kinds = [each.__name__ for each in type(error).__mro__]
-    try:
-        lines = str.__str__(str(error)).strip().splitlines()
-    except BaseException as other:  # so it is with some
-        lines = [f"(its text raises {type(other).__name__})"]
     frames = [
         (frame.f_code.co_filename, number)
         for frame, number in traceback.walk_tb(error.__traceback__)
     ]
-    return kinds, wire.text_of(lines[0]) if lines else "", frames[-100:]
+    return kinds, wire.first_line(error), frames[-100:]
 
 
 class _Printed(io.TextIOBase):
@@ -257,15 +263,17 @@ class _Closed(importlib.abc.MetaPathFinder):
 
 
 # Tested in processes of their own.
-def _close_doors() -> None:  # pragma: no cover
-    """Leave to the answer nothing of the judge's: no terminal, no keys, no group of
-    processes, no random numbers.
+def _close_doors(way: int) -> None:  # pragma: no cover
+    """Leave to the answer nothing of the judge's but the `way` there, a file: no
+    terminal, no pipe to other processes, no keys, no group, no random numbers.
     """
-    if hasattr(os, "setsid"):
-        os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
+    if hasattr(os, "setsid"):
+        os.setsid()
+        os.closerange(3, way)
+        os.closerange(way + 1, os.sysconf("SC_OPEN_MAX"))
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123, to its end
     sys.meta_path.insert(0, _Closed())
     importlib.import_module("course_lib.checks.warm")
