@@ -37,8 +37,9 @@ class Epoch(NamedTuple):
 
 @dataclass
 class History:
-    """What `fit` measured: an `Epoch` for each epoch; in `losses` the loss of each batch
-    that was minimized, with label smoothing; and, at the end, the score on the test set.
+    """What `fit` measured: an `Epoch` for each epoch; in `losses` the loss of each
+    batch that was minimized, with label smoothing; and, at the end, the score on the
+    test set.
 
     Printed, it is a table whose losses are all without label smoothing.
     """
