@@ -103,7 +103,8 @@ def test_the_median_chapter_shows_little_code():
         ("import torch\n\nimport course_lib\n\ncourse_lib.style()", "the imports"),
         ("figure, axes = plt.subplots()\naxes.plot(x)", "the code of the figure"),
         (
-            "rows = [[1]]\nTable(['a long title', 'another'], rows, 'shown')",
+            "rows = [[1]]\n"
+            "Table(['a long title', 'another'], rows, 'what is shown in this table')",
             "the code of the table",
         ),
         ("layer_table(net, (1, 28, 28))", None),
