@@ -49,7 +49,7 @@ WRONG = {
         (lambda n, a: 1 / ((1 + a**2) * n), "comes from positive z"),
         (lambda n, a: (1 + a**2) / (2 * n), "have to restore"),
         (lambda n, a: 2 * (1 + a**2) / n, "have to restore"),
-        (lambda n, a: torch.tensor([2.0]), "a number is wanted"),
+        (lambda n, a: torch.tensor([2.0, 2.0]), "a number is wanted"),
     ],
     "initialization.he_std": [
         (linear_or(lambda c: c.weight.shape[0]), "and a kernel has several positions"),
@@ -79,7 +79,7 @@ WRONG = {
         (lambda: ((N, T), (N, T), (T, N), (T, T)), "every ReLU"),
         (lambda: ((N, T), (N, N), (N, N), (T, T)), "slope at zero"),
         (lambda: ((N, T), (N, N), (T, N), (N, N)), "not zero gradients"),
-        (lambda: (N, T, N, N, T, N, T, T), "is not right"),
+        (lambda: (N, T, N, N, T, N, T, T), "where 4 are wanted"),
     ],
 }
 

@@ -240,6 +240,7 @@ WRONG = {
         (lambda a, b: front(a, b, activation=nn.Identity), "both ReLUs"),
         (lambda a, b: in_front(a, b, (0, 1, 0, 1)), "the same on all sides"),
         (lambda a, b: in_front(a, b, (0, 1, 0, 1), ceil=True), "same on all sides"),
+        (lambda a, b: front(a, b)[3:] + front(a, b)[:3], "cannot take an input"),
         (frozen_stem, "frozen"),
         (Detached, "detached"),
     ],

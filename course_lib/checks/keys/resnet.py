@@ -290,10 +290,6 @@ JOINS: list[tuple[Join, str]] = [
     (lambda f, x, s: f(x) + s, "A ReLU follows the addition."),
     (lambda f, x, s: F.relu(f(x) + 0 * s), "Where is the addition?"),
     (lambda f, x, s: F.relu(f(x) + 2 * s), "The shortcut is added once."),
-    (lambda f, x, s: F.relu(F.relu(f(x) + s) + s), "The shortcut is added once."),
-    (lambda f, x, s: F.relu(f(x)) + F.relu(s), "The ReLU is applied to the sum."),
-    (lambda f, x, s: F.relu(f(x) * s), "The branch is added, not multiplied."),
-    (lambda f, x, s: F.relu(s - f(x)), "The branch is added, not subtracted."),
     (
         lambda f, x, s: F.relu(f[4](f[:4](x) + s)),
         "The sum itself is not normalized.",
