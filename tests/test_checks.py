@@ -160,6 +160,15 @@ def test_what_is_no_data(doubling, monkeypatch):
     assert "can be compared" in repr(judged("test.double", len))
 
 
+def test_what_a_check_cannot_handle(doubling, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("shapes\nof all kinds")
+
+    monkeypatch.setattr(exercises, "compare", fails)
+    said = repr(judged("test.count", lambda: 25))
+    assert "The check cannot handle what it returns: shapes." in said
+
+
 def test_a_repair_says_what_it_was_about(doubling):
     assert "about: see it." in repr(judged("test.mend", lambda x, y: (1, 2)))
     asked = judge.find("test.mend")
@@ -321,6 +330,16 @@ def test_scripts_are_sent(real):
 
         said = repr(real("convolution.output_size", nine))
     assert "got 9" in said
+
+
+def test_names_of_odd_modules_are_names(real):
+    class Holder:
+        classes = 9
+
+    def holds(*_):
+        return int(torch.tensor(Holder.classes))
+
+    assert "got 9" in repr(real("convolution.output_size", holds))
 
 
 def test_devices_are_cpus(real):

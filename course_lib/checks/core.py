@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import inspect
 import io
 import linecache
@@ -225,6 +226,8 @@ class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         """How something is made again there."""
+        if isinstance(value, ModuleType) and sys.modules.get(value.__name__) is value:
+            return importlib.import_module, (value.__name__,)
         if isinstance(value, CodeType):  # cloudpickle forgets where it was written
             make, parts = self.dispatch_table[CodeType](value)
             return _code, (value.co_filename, make, *parts)

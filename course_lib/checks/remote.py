@@ -52,8 +52,9 @@ class Remote(nn.Module):
                 root.get_submodule(parent).register_parameter(name, value)
         for path, value, saved in held.buffers:
             parent, _, name = path.rpartition(".")
-            owner = root.get_submodule(parent)
-            owner.register_buffer(name, value, persistent=saved)
+            if isinstance(value, Tensor):
+                owner = root.get_submodule(parent)
+                owner.register_buffer(name, value, persistent=saved)
         return root
 
     @property

@@ -121,9 +121,12 @@ class Worker:
 
     def settle(self, number: int, inputs: tuple[Any, ...]) -> nn.Module:
         """A module whose parameters have the shapes that these inputs give them."""
+        module = self.modules[number]
+        modes = {path: each.training for path, each in module.named_modules()}
         with torch.no_grad():
-            self.modules[number](*inputs)
-        return self.modules[number]
+            module.eval()(*inputs)
+        _set_modes(module, modes)
+        return module
 
     def hold(self, module: nn.Module) -> wire.Held:
         """Keep a module here, and say what the judge needs to know of it."""
@@ -198,7 +201,8 @@ def _done(worker: Worker, verb: str, data: list[Any]) -> bytes:
     try:
         with guard.watched(worker.banned) as seen:
             got = getattr(worker, verb)(*data)
-            reply = wire.dumps(("done", got), worker.hold)
+            stay = bool(guard.FAMILIES.keys() & set(worker.banned))
+            reply = wire.dumps(("done", got), worker.hold, stay=stay)
     except (_Refused, wire.TooLarge) as error:
         return wire.dumps(("refused", *error.args))
     except BaseException as error:  # whatever theirs does, we do not

@@ -81,14 +81,17 @@ class Held:
     lazy: bool
 
 
-def dumps(value: Any, hold: Callable[[nn.Module], Held] | None = None) -> bytes:
-    """`value` as bytes; `hold` says what arrives for modules with code of their own.
+def dumps(
+    value: Any, hold: Callable[[nn.Module], Held] | None = None, *, stay: bool = False
+) -> bytes:
+    """`value` as bytes; `hold` says what arrives for modules with code of their own,
+    and for all that `stay`, to be watched when they run.
 
     Raises: TooLarge if its tensors have more than `LARGEST` bytes, and whatever the
         iterators in it raise.
     """
     target = io.BytesIO()
-    _DataPickler(target, hold).dump(value)
+    _DataPickler(target, hold, stay=stay).dump(value)
     return target.getvalue()
 
 
@@ -113,10 +116,15 @@ class _DataPickler(pickle.Pickler):
     """A pickler of data."""
 
     def __init__(
-        self, target: io.BytesIO, hold: Callable[[nn.Module], Held] | None
+        self,
+        target: io.BytesIO,
+        hold: Callable[[nn.Module], Held] | None,
+        *,
+        stay: bool,
     ) -> None:
         super().__init__(target, protocol=5)
         self.hold = hold
+        self.stay = stay
         self.left = LARGEST
 
     def reducer_override(self, value: Any) -> Any:
@@ -126,7 +134,7 @@ class _DataPickler(pickle.Pickler):
         if isinstance(value, Tensor):
             return self._tensor(value)
         if isinstance(value, nn.Module):
-            if self.hold is None or is_known(value):
+            if self.hold is None or (not self.stay and is_known(value)):
                 return NotImplemented
             return _same, (self.hold(value),)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
