@@ -1,22 +1,39 @@
-"""One style for the figures of the course, and one size in pixels, whatever their
-labels.
+"""One style for the figures of the course, one size in pixels, whatever their labels,
+and one color for each family of networks.
 """
 
 from __future__ import annotations
 
+import io
 import statistics
 import sys
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from torch import Tensor
 
 #: Okabe and Ito's colors, distinct for color-blind readers; marker and dash tell them
 #: apart in gray.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+#: Family of networks -> its color wherever networks of several families are compared;
+#: the colors of Okabe and Ito. The chart of the first page has the nearest colors of
+#: the drawings, which follow dark mode.
+FAMILY_COLORS = {
+    "LeNet": "#000000",
+    "AlexNet": "#0072B2",
+    "ZFNet": "#56B4E9",
+    "VGG": "#D55E00",
+    "NiN": "#E69F00",
+    "GoogLeNet": "#009E73",
+    "ResNet": "#CC79A7",
+}
 
 #: In inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens.
 WIDTH, HEIGHT = 6.4, 3.6
@@ -24,7 +41,7 @@ WIDTH, HEIGHT = 6.4, 3.6
 
 def style() -> None:
     """Use the course's style for the figures that follow. In a notebook, figures have
-    their exact size.
+    their exact size, and at most 256 colors, which keeps notebooks small.
     """
     import matplotlib.pyplot as plt
     from cycler import cycler
@@ -48,10 +65,73 @@ def style() -> None:
     )
     ipython = sys.modules.get("IPython")  # outside of notebooks there need be none
     if ipython and ipython.get_ipython() is not None:
+        from matplotlib.figure import Figure
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         # Without `bbox_inches`, a tight box would follow the labels.
         set_matplotlib_formats("retina", bbox_inches=None)
+        formatters = ipython.get_ipython().display_formatter.formatters
+        formatters["image/png"].for_type(Figure, small_png)
+
+
+def small_png(figure: Figure) -> tuple[bytes, dict[str, int]]:
+    """The figure as a PNG with a palette of 256 colors and two pixels for each of its
+    dots, and its width and height for a notebook.
+    """
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=2 * figure.dpi)
+    image = Image.open(drawn).convert("RGB")
+    reduced = image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    reduced.save(small, format="png", optimize=True)
+    return small.getvalue(), {"width": image.width // 2, "height": image.height // 2}
+
+
+def label_lines(axes: Axes) -> None:
+    """Write the label of each line beside its end, in its color, instead of a legend.
+
+    Labels that would touch move apart. There has to be room to the right of the axes;
+    constrained layout, as in `style`, makes it.
+    """
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # so that the limits of the axes are known
+    step = 12 / (axes.bbox.height / figure.dpi * 72)  # the height of a line of text
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = []
+    for line in lines:
+        end = to_axes.transform(np.asarray(line.get_xydata())[-1])
+        ends.append((float(end[1]), line))
+    ends.sort(key=lambda end: end[0])
+    heights = _apart([end[0] for end in ends], step)
+    for (_, line), height in zip(ends, heights, strict=True):
+        axes.annotate(
+            str(line.get_label()),
+            (1, height),
+            (6, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=line.get_color(),
+            va="center",
+            fontsize=9,
+        )
+
+
+def _apart(heights: list[float], step: float) -> list[float]:
+    """The sorted `heights`, moved so that each is `step` above the one before, and none
+    is above one if there is room.
+    """
+    moved = [min(max(height, 0.0), 1.0) for height in heights]
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + step)
+    ceiling = 1.0
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], ceiling)
+        ceiling = moved[i] - step
+    return moved
 
 
 def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) -> None:
@@ -74,26 +154,37 @@ def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) ->
 
 
 def show_images(
-    images: Tensor, titles: list[str] | None = None, *, columns: int = 10
+    images: Tensor,
+    titles: list[str] | None = None,
+    *,
+    columns: int = 10,
+    rows: Sequence[str] | None = None,
 ) -> None:
-    """Draw a grid of images, each scaled to its own darkest and brightest pixel.
+    """Draw a grid of images, each scaled to its own darkest and brightest pixel, with a
+    title above each and a label at the left of each row, if given.
 
     Shape: `images` (N, H, W) or (N, 1, H, W).
-    Raises: ValueError if there are not as many `titles` as images.
+    Raises: ValueError if there are not as many `titles` as images, or as many labels in
+        `rows` as rows.
     """
     import matplotlib.pyplot as plt
 
+    count = -(-len(images) // columns)
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"{len(images)} images need as many titles, got {len(titles)}")
-    rows = -(-len(images) // columns)
-    height = WIDTH / columns * rows * (1.25 if titles else 1)
-    _, grid = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
+    if rows is not None and len(rows) != count:
+        raise ValueError(f"{count} rows need as many labels, got {len(rows)}")
+    height = WIDTH / columns * count * (1.25 if titles else 1)
+    _, grid = plt.subplots(count, columns, figsize=(WIDTH, height), squeeze=False)
     for axes in grid.flat:
-        axes.axis("off")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
     for index, axes in zip(range(len(images)), grid.flat, strict=False):
         _draw_image(axes, images[index], titles[index] if titles else "")
+    for label, axes in zip(rows or (), grid[:, 0], strict=False):
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
 
 
 def _draw_image(axes: Axes, image: Tensor, title: str) -> None:
     axes.imshow(image.reshape(image.shape[-2:]).cpu().numpy(), cmap="gray_r")
-    axes.set_title(title, fontsize=8)
+    axes.set_title(title, fontsize=9)

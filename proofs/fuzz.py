@@ -119,7 +119,7 @@ def checkpoints(folder: Path) -> dict[str, bytes]:
     net, run = _run()
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
     path = folder / "good.pt"
-    history = History([Epoch(1.5, Score(1.25, 0.5), 2.0)], [1.0, 2.0])
+    history = History([Epoch(1.5, Score(1.25, 0.5), 2.0, 1.7)], [1.0, 2.0])
     Checkpoint(path, run, state={"net": net, "optimizer": optimizer}).save(history)
     content = path.read_bytes()
     path.unlink()

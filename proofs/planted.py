@@ -452,7 +452,7 @@ FAULTS = [
         "an edited count",
         "comparison",
         "book/comparison.ipynb",
-        "summary = summarize(block, (192, 28, 28))",
+        'vgg = counted["VGG-16"]',
         "last digit",
     ),
     Fault(
@@ -541,9 +541,9 @@ FAULTS = [
     ),
     Fault(
         "the output of an unchecked cell deleted",
-        "alexnet",
-        "book/alexnet.ipynb",
-        "seconds of training",
+        "googlenet",
+        "book/googlenet.ipynb",
+        "a step of GoogLeNet takes",
         "delete",
     ),
 ]

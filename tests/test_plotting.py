@@ -1,8 +1,14 @@
+import io
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 
 from course_lib import plot_seeds, show_images, style
+from course_lib.catalog import FAMILIES
+from course_lib.plotting import COLORS, FAMILY_COLORS, label_lines, small_png
 
 
 def test_figures_have_one_size_whatever_their_labels(tmp_path):
@@ -45,10 +51,11 @@ def test_titles_that_do_not_match():
 
 def test_style_in_a_notebook_asks_for_exact_sizes(monkeypatch):
     import IPython
+    from IPython.core.interactiveshell import InteractiveShell
     from matplotlib_inline import backend_inline
 
-    asked = []
-    monkeypatch.setattr(IPython, "get_ipython", lambda: object())
+    asked, shell = [], InteractiveShell()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
     monkeypatch.setattr(
         backend_inline,
         "set_matplotlib_formats",
@@ -57,6 +64,8 @@ def test_style_in_a_notebook_asks_for_exact_sizes(monkeypatch):
     with plt.rc_context():
         style()
     assert asked == [(("retina",), {"bbox_inches": None})]
+    formatter = shell.display_formatter.formatters["image/png"]
+    assert formatter.lookup_by_type(Figure) is small_png
 
 
 def test_seeds_are_dots_with_their_mean_and_deviation():
@@ -75,4 +84,62 @@ def test_one_seed_has_no_spread():
     figure, axes = plt.subplots()
     with pytest.raises(ValueError, match="'a' needs two seeds or more, got 1"):
         plot_seeds(axes, {"a": [0.5]}, "accuracy")
+    plt.close(figure)
+
+
+def test_every_family_has_its_color():
+    assert list(FAMILY_COLORS) == list(FAMILIES)
+    assert len({*FAMILY_COLORS.values()}) == len(FAMILY_COLORS)
+    assert {*FAMILY_COLORS.values()} == {*COLORS}  # distinct for color-blind readers
+
+
+def test_labels_at_the_ends_of_lines_do_not_touch():
+    figure, axes = plt.subplots(layout="constrained")
+    for height, name in ((1.0, "a"), (1.001, "b"), (0.0, "c"), (0.5, "_hidden")):
+        axes.plot([0, 1], [0, height], label=name)
+    label_lines(axes)
+    heights = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert set(heights) == {"a", "b", "c"}
+    assert heights["b"] - heights["a"] > 0.03
+    assert heights["c"] < heights["a"] < heights["b"] <= 1.01
+    colors = [text.get_color() for text in axes.texts]
+    assert axes.lines[0].get_color() in colors
+    plt.close(figure)
+
+
+def test_a_line_that_leaves_the_axes_moves_no_other_label():
+    figure, axes = plt.subplots(layout="constrained")
+    axes.plot([0, 1], [0, 9], label="steep")
+    axes.plot([0, 1], [0, 1], label="flat")
+    axes.set(ylim=(0, 2))
+    label_lines(axes)
+    heights = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert heights == {"steep": 1, "flat": pytest.approx(0.5)}
+    plt.close(figure)
+
+
+def test_no_lines_need_no_labels():
+    figure, axes = plt.subplots()
+    label_lines(axes)
+    assert not axes.texts
+    plt.close(figure)
+
+
+def test_rows_of_images_have_labels():
+    show_images(torch.zeros(4, 8, 8), columns=2, rows=["input", "trained"])
+    figure = plt.gcf()
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["input", "", "trained", ""]
+    plt.close(figure)
+    with pytest.raises(ValueError, match="2 rows need as many labels, got 1"):
+        show_images(torch.zeros(4, 8, 8), columns=2, rows=["input"])
+
+
+def test_figures_of_notebooks_are_small():
+    figure, axes = plt.subplots(figsize=(6.4, 3.6))
+    axes.plot([0, 1], [0, 1])
+    content, size = small_png(figure)
+    image = Image.open(io.BytesIO(content))
+    assert (image.size, image.mode) == ((1280, 720), "P")
+    assert size == {"width": 640, "height": 360}
     plt.close(figure)

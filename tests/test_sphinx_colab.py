@@ -40,7 +40,11 @@ def test_the_address_is_made_of_the_configuration(folder):
     )
 
 
-def test_a_link_gets_a_button_and_becomes_a_download(tmp_path, monkeypatch):
+COLAB = {"colab_url": "https://colab.research.google.com"}
+
+
+@pytest.mark.parametrize("launch", [COLAB, {}], ids=["published", "placeholder"])
+def test_a_link_gets_a_button_and_becomes_a_download(tmp_path, monkeypatch, launch):
     """A book of one page, beside a notebook that is none."""
     from sphinx.application import Sphinx
 
@@ -61,11 +65,11 @@ def test_a_link_gets_a_button_and_becomes_a_download(tmp_path, monkeypatch):
     app.config.html_theme_options = {
         "repository_url": theme["url"],
         "repository_branch": theme["branch"],
-        "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+        "launch_buttons": launch,
     }
     app.build()
     page = (out / "index.html").read_text()
-    assert f'/blob/main/page.ipynb">{colab.TEXT}</a>' in page
-    assert page.count(colab.TEXT) == 1
+    assert (f'/blob/main/page.ipynb">{colab.TEXT}</a>' in page) == bool(launch)
+    assert page.count(colab.TEXT) == len(launch)
     assert 'download=""' in page
     assert len(list((out / "_downloads").rglob("page.ipynb"))) == 1

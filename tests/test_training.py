@@ -313,3 +313,22 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(sample):
         before(normalize(few.images).double()), few.labels
     ).item()
     assert history.epochs[0].train_loss == pytest.approx(want, abs=1e-6)
+    assert history.epochs[0].minimized_loss == history.epochs[0].train_loss
+
+
+def test_the_printed_loss_has_no_label_smoothing(sample):
+    """What is minimized is a share of it, and has a floor that it has not."""
+    few = Split(sample.train.images[:64], sample.train.labels[:64])
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    before = copy.deepcopy(net)
+    settings = Settings(epochs=1, batch_size=64, lr=1e-30, label_smoothing=0.1)
+    data, here = replace(sample, train=few), runtime("cpu", "float32")
+    history = fit(net, data, settings, runtime=here, progress=False)
+    logits = before(normalize(few.images))
+    plain = nn.functional.cross_entropy(logits, few.labels).item()
+    smooth = nn.functional.cross_entropy(logits, few.labels, label_smoothing=0.1).item()
+    assert history.epochs[0].train_loss == pytest.approx(plain, abs=1e-5)
+    assert history.epochs[0].minimized_loss == pytest.approx(smooth, abs=1e-5)
+    assert history.losses == pytest.approx([smooth], abs=1e-5)
+    assert abs(plain - smooth) > 1e-3

@@ -12,7 +12,7 @@ from course_lib.training.checkpoint import Checkpoint, _read, identity
 from course_lib.training.history import Epoch, History, Score
 
 RUN = {"net": "Linear", "epochs": 3, "lr": 0.1, "size": None}
-HISTORY = History([Epoch(1.5, Score(1.25, 0.5), 2.0)], [1.0, 2.0])
+HISTORY = History([Epoch(1.5, Score(1.25, 0.5), 2.0, 1.7)], [1.0, 2.0])
 
 
 def run():
@@ -229,7 +229,7 @@ def test_another_format_is_refused_by_its_number(path):
     save(path, RUN, run(), HISTORY)
     content = torch.load(path, weights_only=True)
     torch.save(content | {"format": 99}, path)
-    with pytest.raises(ValueError, match=r"has the format 99, and this .* reads 2"):
+    with pytest.raises(ValueError, match=r"has the format 99, and this .* reads 3"):
         resume(path, RUN, run())
 
 

@@ -4,7 +4,7 @@ import pytest
 from course_lib.training.history import Epoch, History, Score
 
 RUN = History(
-    [Epoch(1.5, Score(1.25, 0.6), 2.0), Epoch(1.0, Score(0.95, 0.7125), 4.5)],
+    [Epoch(1.5, Score(1.25, 0.6), 2.0, 1.7), Epoch(1.0, Score(0.95, 0.7125), 4.5, 1.3)],
     [2.0, 1.5, 1.0, 1.2, 1.0, 0.8],
     Score(0.99, 0.70049),
 )
@@ -38,7 +38,7 @@ def test_plots():
 
 def test_a_short_run_is_drawn_too():
     figure, axes = plt.subplots()
-    History([Epoch(1.5, Score(1.25, 0.5), 2.0)], [3.0, 2.0, 1.0]).plot_losses(
+    History([Epoch(1.5, Score(1.25, 0.5), 2.0, 1.7)], [3.0, 2.0, 1.0]).plot_losses(
         axes, "net"
     )
     (line,) = axes.lines

@@ -10,6 +10,9 @@ GITHUB = Path(__file__).parents[1] / ".github"
 WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
 FILES = [*WORKFLOWS, *sorted(GITHUB.glob("actions/*/action.yml"))]
 
+#: Jobs that have to do more than read: the one that sends the book to GitHub Pages.
+RIGHTS = {("publish", "pages"): {"pages": "write", "id-token": "write"}}
+
 each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
@@ -18,8 +21,8 @@ def test_no_rights_and_an_end(path):
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {}
     assert workflow["concurrency"]["cancel-in-progress"] is True
-    for job in workflow["jobs"].values():
-        assert job["permissions"] == {"contents": "read"}
+    for name, job in workflow["jobs"].items():
+        assert job["permissions"] == RIGHTS.get((path.stem, name), {"contents": "read"})
         assert job["timeout-minutes"] <= 120
 
 
@@ -41,6 +44,19 @@ def test_actions_are_named_by_commit(path):
             assert (GITHUB / "actions" / own[1] / "action.yml").is_file()
         else:
             assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_nothing_is_published_to_a_placeholder():
+    workflow = yaml.safe_load((GITHUB / "workflows/publish.yml").read_text())
+    book, pages = workflow["jobs"]["book"], workflow["jobs"]["pages"]
+    look = next(step for step in book["steps"] if step.get("id") == "address")
+    config = (GITHUB.parent / "_config.yml").read_text()
+    pattern = re.search(r"grep --quiet '(.+)' _config.yml", look["run"])[1]
+    after = book["steps"][book["steps"].index(look) + 1 :]
+    assert {step["if"] for step in after} == {"steps.address.outputs.set"}
+    assert pages["if"] == "needs.book.outputs.address"
+    assert bool(re.search(pattern, config)) == ("/OWNER/" in config)
+    assert not re.search(pattern, config.replace("/OWNER/", "/someone/"))
 
 
 def test_an_action_has_one_commit():

@@ -207,7 +207,7 @@ def row(task: Task) -> Row:
         "parameters": str(course_lib.count_parameters(net)),
         "test_accuracy": f"{history.test.accuracy:.4f}",
         "validation": " ".join(f"{e.validation.accuracy:.4f}" for e in history.epochs),
-        "train_loss": f"{history.epochs[-1].train_loss:.4f}",
+        "train_loss": f"{history.epochs[-1].minimized_loss:.4f}",
         "training_seconds": f"{history.seconds:.1f}",
         "peak_gib": _peak(),
     }

@@ -34,6 +34,8 @@ import yaml
 from nbformat.warnings import MissingIDFieldWarning
 from tqdm import tqdm
 
+from tools.folds import fold
+
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 
@@ -87,6 +89,8 @@ def from_text(text: Path) -> Notebook:
         cell.id = f"{text.stem}-{number}"
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+            if text.parent == BOOK and not is_setup(cell):
+                fold(cell)
     return notebook
 
 

@@ -2,7 +2,8 @@
 
 Chapters link to their exercises as to any file, ``[text](exercises/lenet.ipynb)``. On
 GitHub, on Colab and in Jupyter that leads there. The book has no such page: here the
-link downloads the notebook. Where the repository is, _config.yml says.
+link downloads the notebook. Where the repository is, _config.yml says; while that is a
+placeholder, there is no button.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ class NotebookLinks(SphinxTransform):
                 or not Path(self.env.srcdir, file).exists()
             ):
                 continue
-            button = nodes.reference(
-                "", TEXT, refuri=address(self.config, file), classes=CLASSES
-            )
-            paragraph = link.parent
-            place = paragraph.parent.index(paragraph) + 1
-            paragraph.parent.insert(place, nodes.paragraph("", "", button))
+            if "colab_url" in self.config.html_theme_options["launch_buttons"]:
+                button = nodes.reference(
+                    "", TEXT, refuri=address(self.config, file), classes=CLASSES
+                )
+                paragraph = link.parent
+                place = paragraph.parent.index(paragraph) + 1
+                paragraph.parent.insert(place, nodes.paragraph("", "", button))
             download = addnodes.download_reference(reftarget=f"/{file}")
             download += link.children
             link.replace_self(download)

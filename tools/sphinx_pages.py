@@ -2,8 +2,7 @@
 
 `{chapters}` makes cards of a part of the table of contents. Names of the library in the
 text become links to the API part. A link to a paper says on hovering what it leads to.
-Figures follow dark mode, and are loaded when they are near. Where the book will be
-published follows from the address of the repository.
+Figures follow dark mode, and are loaded when they are near.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -189,9 +187,10 @@ REPAIRS = {
     r'style="width: (\d+)px; height: (\d+)px;"': (
         r'width="\1" height="\2" loading="lazy"'
     ),
-    # Only solutions hide their source, only the first cell hides all of it.
+    # What chapters fold has a title (tools/folds.py); solutions have none, nor has the
+    # first cell, the only one that hides all of itself.
     r"(Show|Hide) code cell source": r"\1 the solution",
-    r"(Show|Hide) code cell content": r"\1 the setup",
+    r"(Show|Hide) code cell content": r"\1 what installs the library on Colab",
     # These roles say "list", but no entry says "list item".
     r' role="(list|doc-biblioentry)"': "",
 }
@@ -203,16 +202,6 @@ def repair(
     """Apply the repairs to what a page says."""
     for pattern, better in REPAIRS.items():
         context["body"] = re.sub(pattern, better, context.get("body", ""))
-
-
-def derive_addresses(_app: Sphinx, config: Config) -> None:
-    """Where GitHub publishes the pages of the repository."""
-    repository = urlsplit(config.html_theme_options["repository_url"])
-    owner, name = repository.path.strip("/").split("/")
-    config["html_baseurl"] = f"https://{owner.lower()}.github.io/{name}/"
-    config["ogp_site_url"] = config.html_baseurl
-    config["ogp_site_name"] = config.html_title
-    config["notfound_urls_prefix"] = f"/{name}/"
 
 
 def leave_thebe_out(app: Sphinx, _config: Config) -> None:
@@ -235,5 +224,4 @@ def setup(app: Sphinx) -> dict[str, bool]:
         app.add_post_transform(transform)
     app.connect("html-page-context", repair)
     app.connect("config-inited", leave_thebe_out)
-    app.connect("config-inited", derive_addresses, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

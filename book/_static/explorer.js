@@ -178,7 +178,9 @@ xray.sizes = (network, limit = 1024) => {
   return [smallest, largest];
 };
 
-/** Make the table in `container` one that readers can change. */
+/** Make the table in `container` two networks side by side that readers can change. Its
+ * attributes `data-network` and `data-beside` name those that it opens with; without them
+ * it is the pair that the chapter on the comparison is about. */
 xray.explore = (container, networks) => {
   const element = (name, attributes = {}, ...content) => {
     const made = document.createElement(name);
@@ -193,31 +195,6 @@ xray.explore = (container, networks) => {
     );
   const number = (value, max) =>
     element("input", { type: "number", min: 1, max, step: 1, value, inputmode: "numeric" });
-
-  const names = Object.fromEntries(Object.keys(networks).map((name) => [name, name]));
-  const widths = { 0.25: "a quarter", 0.5: "half", 1: "as published", 2: "double" };
-  const network = element("select", {}, ...options(names, "ResNet-50"));
-  const size = number(224, 1024);
-  const width = element("select", {}, ...options(widths, "1"));
-  const batch = number(1, 65536);
-  const form = element(
-    "form",
-    { "aria-label": "What to compute" },
-    field("Network", network),
-    field("Image size, pixels", size),
-    field("Channels", width),
-    field("Batch size", batch),
-  );
-  const drawing = element("div", { class: "drawing", tabindex: 0, role: "region" });
-  const status = element("p", { role: "status" });
-  const table = element("table");
-  const scroll = { class: "explorer-table", tabindex: 0, role: "region" };
-  scroll["aria-label"] = "Table of the stages";
-  container.replaceChildren(form, status, element("div", scroll, table), drawing);
-
-  let chosen; // the name of a stage
-  let limits = [1, 1024];
-
   const short = (value, unit = "") => {
     const powers = ["", "k", "M", "G", "T", "P"];
     let power = 0;
@@ -227,28 +204,69 @@ xray.explore = (container, networks) => {
     return `${digits.toLocaleString("en")} ${powers[power]}${unit}`.trim();
   };
 
-  /** Mark the chosen stage in the table and in the drawing. */
-  const mark = (scrolls) => {
-    table.querySelectorAll("tbody tr").forEach((line, index) => {
+  const names = Object.fromEntries(Object.keys(networks).map((name) => [name, name]));
+  const widths = { 0.25: "a quarter", 0.5: "half", 1: "as published", 2: "double" };
+  const batch = number(1, 65536);
+  const COUNTS = {
+    Parameters: (row) => [row.parameters, ""],
+    MACs: (row) => [row.macs * Number(batch.value), ""],
+    "Saved for backward": (row) => [row.saved_bytes * Number(batch.value), "B"],
+  };
+
+  /** One of the two networks: its controls, its table and its drawing. */
+  const side = (title, opens, mayBeNone) => {
+    const choices = mayBeNone ? { "": "none", ...names } : names;
+    const network = element("select", {}, ...options(choices, opens));
+    const [size, width] = [number(224, 1024), element("select", {}, ...options(widths, "1"))];
+    const controls = element(
+      "fieldset",
+      {},
+      element("legend", {}, title),
+      field("Network", network),
+      field("Image size, pixels", size),
+      field("Channels", width),
+    );
+    const drawing = element("div", { class: "drawing", role: "region", tabindex: 0 });
+    const table = element("table");
+    const scroll = { class: "explorer-table", tabindex: 0, role: "region" };
+    scroll["aria-label"] = `Table of the stages, ${title.toLowerCase()}`;
+    const panel = element("div", { class: "panel" }, element("div", scroll, table), drawing);
+    return { network, size, width, controls, drawing, table, panel, limits: [1, 1024] };
+  };
+
+  const sides = [
+    side("A network", container.dataset.network ?? "AlexNet", false),
+    side("Beside it", container.dataset.beside ?? "GoogLeNet", true),
+  ];
+  const form = element(
+    "form",
+    { "aria-label": "What to compute" },
+    ...sides.map((each) => each.controls),
+    field("Batch size", batch),
+  );
+  const status = element("p", { role: "status" });
+  const totals = element("table", { class: "totals" });
+  const panels = element("div", { class: "panels" }, ...sides.map((each) => each.panel));
+  container.replaceChildren(form, status, totals, panels);
+
+  /** Mark the chosen stage of a side in its table and in its drawing. */
+  const mark = (each) => {
+    each.table.querySelectorAll("tbody tr").forEach((line, index) => {
       const button = line.querySelector("button");
-      const on = button.textContent === chosen;
+      const on = button.textContent === each.chosen;
       button.setAttribute("aria-pressed", on);
       line.classList.toggle("chosen", on);
-      const stage = drawing.querySelectorAll(".bb-stage")[index];
-      stage.classList.toggle("chosen", on);
-      if (!on || !scrolls) return;
-      const [top, around] = [stage, drawing].map((e) => e.getBoundingClientRect());
-      drawing.scrollBy(0, (top.top + top.bottom - around.top - around.bottom) / 2);
-      drawing.scrollBy((top.left + top.right - around.left - around.right) / 2, 0);
+      each.drawing.querySelectorAll(".bb-stage")[index].classList.toggle("chosen", on);
     });
   };
-  const choose = (name) => {
-    chosen = chosen === name ? undefined : name;
-    mark(true);
+  const choose = (each, name) => {
+    each.chosen = each.chosen === name ? undefined : name;
+    mark(each);
   };
 
   /** The drawing with the shapes and the channels of now. */
-  const draw = ({ svg, classes, input, name }, rows, factor) => {
+  const draw = (each, { svg, classes, input, name }, rows, factor) => {
+    const { drawing, size } = each;
     drawing.innerHTML = svg;
     drawing.setAttribute("aria-label", `Drawing of ${name}`);
     let stage = -1;
@@ -257,7 +275,7 @@ xray.explore = (container, networks) => {
       if (part.matches(".bb-stage")) {
         stage += 1;
         const { name: here } = rows[stage];
-        part.addEventListener("click", () => choose(here));
+        part.addEventListener("click", () => choose(each, here));
       } else if (part.matches(".bb-label") && /^\d[\d×]*$/.test(part.textContent)) {
         part.textContent = shape.join("×");
       }
@@ -269,79 +287,127 @@ xray.explore = (container, networks) => {
     }
   };
 
-  const show = () => {
-    const picked = { ...networks[network.value], name: network.value };
-    const [pixels, images, factor] = [size, batch, width].map((each) => Number(each.value));
-    const fits = size.value && size.checkValidity() && batch.value && batch.checkValidity();
-    form.classList.toggle("invalid", !fits);
-    if (!fits) {
-      const [from, to] = limits;
-      const range = from === to ? `of ${from}` : `from ${from} to ${to}`;
-      status.textContent = `${network.value} takes images ${range} pixels a side, here in batches of 1 to ${batch.max}.`;
-      return;
-    }
-    const rows = xray(picked, pixels, factor);
-    const total = { name: "all", shape: rows.at(-1).shape, total: true };
-    for (const what of ["parameters", "macs", "saved_bytes"]) {
-      total[what] = rows.reduce((sum, row) => sum + row[what], 0);
-    }
-    const counts = {
-      Parameters: (row) => [row.parameters, ""],
-      MACs: (row) => [row.macs * images, ""],
-      "Saved for backward": (row) => [row.saved_bytes * images, "B"],
-    };
-    const titles = ["Stage", "Output", ...Object.keys(counts), "Receptive field, pixels"];
+  /** What a stage is, without its name: to tell whether two are the same. */
+  const content = (row) => JSON.stringify([row.shape, row.parameters, row.macs, row.saved_bytes]);
+
+  /** The table of one side; a stage that the other one has not, as it is, is marked. */
+  const tabulate = (each, rows, total, others) => {
+    const name = each.network.value;
+    const same = new Set(others.map((row) => row.name + content(row)));
     const line = (row) => {
       const button = element("button", { type: "button" }, row.name);
-      button.addEventListener("click", () => choose(row.name));
-      const cells = Object.values(counts).map((count) => {
+      button.addEventListener("click", () => choose(each, row.name));
+      const cells = Object.values(COUNTS).map((count) => {
         const [value, unit] = count(row);
         const share = `--share: ${(100 * value) / (count(total)[0] || 1)}%`;
         const title = value.toLocaleString("en");
         return element("td", row.total ? { title } : { title, style: share }, short(value, unit));
       });
       const extent = row.total ? "" : row.all ? "all" : String(row.field);
+      const differs = others.length && !row.total && !same.has(row.name + content(row));
       return element(
         "tr",
-        {},
+        differs ? { class: "differs" } : {},
         element("th", { scope: "row" }, row.total ? row.name : button),
         element("td", {}, row.shape.join("×")),
         ...cells,
         element("td", {}, extent),
       );
     };
+    const titles = ["Stage", "Output", ...Object.keys(COUNTS), "Field"];
     const head = titles.map((title) => element("th", { scope: "col" }, title));
-    table.replaceChildren(
-      element("caption", {}, `${network.value}, stage by stage`),
+    each.table.replaceChildren(
+      element("caption", {}, `${name}, stage by stage`),
       element("thead", {}, element("tr", {}, ...head)),
       element("tbody", {}, ...rows.map(line)),
       element("tfoot", {}, line(total)),
     );
-    const state = 12 * total.parameters; // three values of four bytes
-    const saved = total.saved_bytes * images;
-    status.textContent =
-      `${network.value}: ${total.parameters.toLocaleString("en")} parameters, ` +
-      `${(total.macs * images).toLocaleString("en")} multiply-accumulates. ` +
-      `Training takes ${short(saved + state, "B")}: ${short(saved, "B")} of activations ` +
-      `saved for backward, ${short(state, "B")} for parameters, gradients and momentum.`;
-    draw(picked, rows, factor);
-    mark(false);
   };
 
-  const pick = () => {
-    const { input, scalable } = networks[network.value];
-    width.disabled = !scalable;
-    if (!scalable) width.value = "1";
-    limits = xray.sizes(networks[network.value], 1024);
-    [size.min, size.max] = limits;
-    size.value = input[1];
-    chosen = undefined;
-    show();
+  /** The costs of both, and how many times those of the first the second has. */
+  const compare = (found) => {
+    totals.hidden = found.length < 2;
+    if (totals.hidden) return;
+    const head = ["", ...found.map(({ name }) => name), "ratio"];
+    const line = ([title, count]) => {
+      const [one, two] = found.map(({ total }) => count(total));
+      const cells = [short(...one), short(...two), (two[0] / one[0]).toFixed(2)];
+      const heading = element("th", { scope: "row" }, title);
+      return element("tr", {}, heading, ...cells.map((text) => element("td", {}, text)));
+    };
+    totals.replaceChildren(
+      element("caption", {}, "Both, and the second over the first"),
+      element("thead", {}, element("tr", {}, ...head.map((t) => element("th", { scope: "col" }, t)))),
+      element("tbody", {}, ...Object.entries(COUNTS).map(line)),
+    );
+  };
+
+  const show = () => {
+    const active = sides.filter((each) => each.network.value);
+    sides[1].panel.hidden = active.length < 2;
+    const wrong = active.find((each) => !each.size.value || !each.size.checkValidity());
+    const fits = !wrong && batch.value && batch.checkValidity();
+    form.classList.toggle("invalid", !fits);
+    if (!fits) {
+      const { network, limits } = wrong ?? active[0];
+      const [from, to] = limits;
+      const range = from === to ? `of ${from}` : `from ${from} to ${to}`;
+      status.textContent = `${network.value} takes images ${range} pixels a side, here in batches of 1 to ${batch.max}.`;
+      return;
+    }
+    const found = active.map((each) => {
+      const picked = { ...networks[each.network.value], name: each.network.value };
+      const factor = Number(each.width.value);
+      const rows = xray(picked, Number(each.size.value), factor);
+      const total = { name: "all", shape: rows.at(-1).shape, total: true };
+      for (const what of ["parameters", "macs", "saved_bytes"]) {
+        total[what] = rows.reduce((sum, row) => sum + row[what], 0);
+      }
+      return { each, picked, factor, rows, total, name: picked.name };
+    });
+    found.forEach(({ each, picked, factor, rows, total }, index) => {
+      tabulate(each, rows, total, found[1 - index]?.rows ?? []);
+      draw(each, picked, rows, factor);
+      mark(each);
+    });
+    compare(found);
+    status.textContent = found
+      .map(({ name, total }) => {
+        const state = 12 * total.parameters; // three values of four bytes
+        const saved = total.saved_bytes * Number(batch.value);
+        return (
+          `${name}: ${total.parameters.toLocaleString("en")} parameters, ` +
+          `${COUNTS.MACs(total)[0].toLocaleString("en")} multiply-accumulates. ` +
+          `Training takes ${short(saved + state, "B")}: ${short(saved, "B")} of activations ` +
+          `saved for backward, ${short(state, "B")} for parameters, gradients and momentum.`
+        );
+      })
+      .join(" ");
+  };
+
+  const pick = (each) => {
+    const chosen = networks[each.network.value];
+    each.size.disabled = !chosen;
+    each.width.disabled = !chosen?.scalable;
+    if (!chosen?.scalable) each.width.value = "1";
+    each.chosen = undefined;
+    if (chosen) {
+      each.limits = xray.sizes(chosen, 1024);
+      [each.size.min, each.size.max] = each.limits;
+      each.size.value = chosen.input[1];
+    }
   };
   form.addEventListener("submit", (event) => event.preventDefault());
-  network.addEventListener("change", pick);
-  for (const control of [size, width, batch]) control.addEventListener("input", show);
-  pick();
+  for (const each of sides) {
+    pick(each);
+    each.network.addEventListener("change", () => {
+      pick(each);
+      show();
+    });
+    for (const control of [each.size, each.width]) control.addEventListener("input", show);
+  }
+  batch.addEventListener("input", show);
+  show();
 };
 
 if (typeof document !== "undefined") {

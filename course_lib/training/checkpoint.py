@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from course_lib.training.settings import Settings
 
 #: What a file says of how it is to be read; another one is refused.
-FORMAT = 2
+FORMAT = 3
 
 
 def identity(net: nn.Module, data: Data, settings: Settings) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Checkpoint:
         try:
             for name, part in state.items():
                 part.load_state_dict(self.found["state"][name])
-            epochs = [Epoch(a, Score(*b), c) for a, b, c in self.found["epochs"]]
+            epochs = [Epoch(a, Score(*b), *c) for a, b, *c in self.found["epochs"]]
             losses = [float(loss) for loss in self.found["losses"]]
         except Exception as error:  # each kind of damage has another
             for name, part in state.items():
@@ -137,7 +137,7 @@ class Checkpoint:
             "run": self.run,
             "state": state,
             "digest": _digest(state),
-            "epochs": [(a, tuple(b), seconds) for a, b, seconds in history.epochs],
+            "epochs": [(a, tuple(b), *rest) for a, b, *rest in history.epochs],
             "losses": history.losses,
         }
         temporary = self.path.with_name(f"{self.path.name}.part")

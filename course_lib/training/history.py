@@ -23,19 +23,25 @@ class Score(NamedTuple):
 class Epoch(NamedTuple):
     """The results of one epoch."""
 
-    #: The loss that was minimized: with label smoothing, in training mode, the mean
-    #: over the batches of the epoch. So it may be above the validation loss.
+    #: Mean cross-entropy without label smoothing, as that of `validation`; but in
+    #: training mode, and the mean over the epoch, while the weights change.
     train_loss: float
     #: The score on the validation set after the epoch.
     validation: Score
     #: Since the start of training, without the time for validation.
     seconds: float
+    #: The mean of the loss that was minimized. With label smoothing it has a floor
+    #: above zero: for ten classes and a smoothing of 0.1, 0.500.
+    minimized_loss: float
 
 
 @dataclass
 class History:
-    """What `fit` measured: an `Epoch` for each epoch, the loss of each batch, and, at
-    the end, the score on the test set.
+    """What `fit` measured: an `Epoch` for each epoch; in `losses` the loss of each
+    batch that was minimized, with label smoothing; and, at the end, the score on the
+    test set.
+
+    Printed, it is a table whose losses are all without label smoothing.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -72,8 +78,8 @@ class History:
         )
 
     def plot_losses(self, axes: Axes, label: str, window: int = 50) -> None:
-        """Draw the training loss over the epochs, each point the mean of the last
-        `window` batches, or of half of them where there are not so many.
+        """Draw the loss that was minimized over the epochs, each point the mean of the
+        last `window` batches, or of half of them where there are not so many.
 
         Raises: ValueError before the first batch.
         """

@@ -89,21 +89,24 @@ def fit(
             group.seed(settings.seed, epoch)  # for dropout
             for x, y, weight in train.batches(epoch):
                 with runtime.autocast():
-                    loss = _loss(model(x), y, data, settings) * weight
+                    outputs = model(x)
+                    loss = _loss(outputs, y, data, settings) * weight
+                    plain = _cross_entropy(outputs, y) * weight
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                losses.append(loss.detach())  # `.item()` would wait for the device
+                # `.item()` would wait for the device
+                losses.append(torch.stack((loss.detach(), plain)))
                 sizes.append(len(y))
                 bar.update()
             means = group.all_reduce_sum(torch.stack(losses)) / group.world_size
-            train_loss = _mean(means, sizes, epoch, settings, group)
-            history.losses += means.tolist()
+            smoothed, train_loss = _means(means, sizes, epoch, settings, group)
+            history.losses += means[:, 0].tolist()
             seconds = history.seconds + time.perf_counter() - start
             group.sync_buffers(net)
             score = evaluate(net, data.validation, size=settings.size, runtime=runtime)
-            history.epochs.append(Epoch(train_loss, score, seconds))
+            history.epochs.append(Epoch(train_loss, score, seconds, smoothed))
             bar.set_postfix(epoch=epoch + 1, validation=f"{score.accuracy:.3f}")
             if group.rank == 0:
                 saved.save(history)
@@ -222,17 +225,25 @@ def _loss(outputs: Any, y: Tensor, data: Data, settings: Settings) -> Any:
     return F.cross_entropy(outputs, y, label_smoothing=settings.label_smoothing)
 
 
-def _mean(
+def _cross_entropy(outputs: Any, y: Tensor) -> Tensor:
+    """That of the logits, without label smoothing: for the record, not for training."""
+    logits = outputs if isinstance(outputs, Tensor) else outputs[0]
+    return F.cross_entropy(logits.detach(), y)
+
+
+def _means(
     means: Tensor, sizes: list[int], epoch: int, settings: Settings, group: Processes
-) -> float:
-    """The mean loss over all images of an epoch, from those of its batches."""
+) -> list[float]:
+    """The mean losses over all images of an epoch, from those of its batches: the one
+    that is minimized, and the cross-entropy without label smoothing.
+    """
     weights = torch.tensor(sizes, dtype=means.dtype, device=means.device)
     weights = group.all_reduce_sum(weights)
-    train_loss = (means @ weights / weights.sum()).item()
-    if not math.isfinite(train_loss):
+    losses = (weights @ means / weights.sum()).tolist()
+    if not math.isfinite(losses[0]):
         raise TrainingError(
             f"epoch {epoch + 1} of {settings.epochs}: the training loss is"
-            f" {train_loss}. The learning rate was too large for this network; try a"
+            f" {losses[0]}. The learning rate was too large for this network; try a"
             f" learning rate below {settings.lr:g}, or batch normalization."
         )
-    return train_loss
+    return losses

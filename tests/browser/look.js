@@ -37,6 +37,20 @@ async () => {
       id: drawing.id || drawing.parentElement.className,
       name: drawing.querySelector("title")?.textContent ?? "",
     })),
+    // Cards, the first page's block, the explorer and the cheat sheet are no figures.
+    figures: all("article img, article svg[role=img]:not([data-icon])")
+      .filter((each) => !each.closest(".sd-card, .front, .explorer, .cheatsheet, .drawing .bb-narrow"))
+      .map((each) => ({
+        what: each.src?.split("/").at(-1) ?? each.querySelector("title")?.textContent,
+        caption: each.closest("figure")?.querySelector("figcaption")?.textContent ?? "",
+      })),
+    cut: all("article table")
+      .filter((table) => {
+        const room = table.parentElement.clientWidth + 1;
+        const width = table.getBoundingClientRect().width;
+        return width > room || table.scrollWidth > table.clientWidth + 1;
+      })
+      .map((table) => `${table.scrollWidth} pixels of ${table.parentElement.clientWidth}: ${table.textContent.slice(0, 30)}`),
     formulas: all(".math").map((formula) => ({
       source: formula.textContent.slice(0, 60),
       set: formula.querySelector("mjx-container") && !formula.querySelector("mjx-merror") ? true : false,
