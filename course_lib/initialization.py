@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.arguments import check_one_of
+from course_lib.arguments import check_one_of, whole
 
 #: AlexNet's; PyTorch's; Glorot and Bengio's; that of He et al. for the forward pass.
 INITS = ("small", "default", "Xavier", "He")
@@ -64,7 +64,8 @@ def deep_mlp(
     Shape: (N, 1, 28, 28) -> (N, 10), logits.
     Raises: ValueError for another `init`, or for less than one layer or unit.
     """
-    _check_sizes(depth, width)
+    whole("depth", depth, 1)
+    whole("width", width, 1)
     net = nn.Sequential(nn.Flatten())
     features = 784
     for _ in range(depth - 1):
@@ -104,8 +105,8 @@ def deep_residual_mlp(depth: int, width: int, *, zero: bool = False) -> nn.Seque
     Shape: (N, 1, 28, 28) -> (N, 10), logits.
     Raises: ValueError for an odd `depth`, or for less than one layer or unit.
     """
-    _check_sizes(depth, width)
-    if depth % 2:
+    whole("width", width, 1)
+    if whole("depth", depth, 1) % 2:
         raise ValueError(f"depth must be even, for blocks of two layers; got {depth}")
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, width))
     for _ in range(depth // 2 - 1):
@@ -119,12 +120,6 @@ def deep_residual_mlp(depth: int, width: int, *, zero: bool = False) -> nn.Seque
         if isinstance(block, Skip) and zero:
             nn.init.zeros_(list(block.branch.parameters())[-2])
     return net
-
-
-def _check_sizes(depth: int, width: int) -> None:
-    for name, value in {"depth": depth, "width": width}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 @dataclass
@@ -208,8 +203,7 @@ def gradient_growth(batch_size: int) -> float:
 
     Raises: ValueError for a `batch_size` of less than 4.
     """
-    if batch_size < 4:
-        raise ValueError(f"batch_size must be at least 4, got {batch_size}")
+    whole("batch_size", batch_size, 4)
     c = -1 / (batch_size - 1)
     mean = relu_cosine(torch.tensor(c, dtype=torch.float64)).item()
     slope = (math.pi - math.acos(c)) / math.pi

@@ -8,15 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from course_lib import (
-    Residual,
-    ResNet,
-    Settings,
-    Split,
-    TrainingError,
-    fashion_mnist,
-    fit,
-)
+from course_lib import Settings, Split, TrainingError, fashion_mnist, fit
 from course_lib.initialization import deep_mlp, deep_residual_mlp
 from experiments.record import Experiment, Row, main
 
@@ -39,12 +31,6 @@ NETS = {
 
 def build(name: str, depth: int) -> nn.Module:
     """One of `NETS`, initialized anew."""
-    if name.startswith("ResNet"):
-        net = ResNet(f"small-{depth}")
-        for block in net.modules():
-            if isinstance(block, Residual) and name.endswith("zero"):
-                nn.init.zeros_(list(block.body.parameters())[-2])
-        return net
     if name.startswith("residual"):
         return deep_residual_mlp(depth, WIDTH, zero=name.endswith("zero"))
     if name == "batch norm":

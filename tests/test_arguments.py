@@ -11,6 +11,7 @@ from course_lib import diagram, resnet
 from course_lib.arguments import check_one_of, check_variant, data_shape
 from course_lib.diagram import marks
 from course_lib.diagram.svg import svg
+from course_lib.initialization import weight_variance
 from course_lib.pages import claims, expressions
 
 
@@ -56,6 +57,10 @@ IMAGE = torch.zeros(1, 1, 28, 28)
 
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
+    "initialization.weight_variance.init": (
+        lambda x: weight_variance(x, 10, 10),
+        "Xavier",
+    ),
     "alexnet.AlexNet.variant": (course_lib.AlexNet, "torchvision"),
     "arguments.data_shape.data": (lambda x: data_shape(x, None, None), "cifar"),
     "blocks.he_init.mode": (lambda x: course_lib.he_init(LENET, x), "fan_in"),
@@ -131,6 +136,8 @@ CHOICES = {
 
 #: Arguments that may be any text, and what they are.
 FREE = {
+    "initialization.init_linear.init": "given to weight_variance, before anything else",
+    "initialization.deep_mlp.init": "given to init_linear",
     "arguments.check_variant.net": "a name for the message",
     "arguments.whole.name": "a name for the message",
     "data.images.read_image.path": "a path",
@@ -152,6 +159,7 @@ FREE = {
     "pages.expressions.cost.kinds": "parts of names, of which there may be none",
     "pages.expressions.kernels.kind": "a part of names, of which there may be none",
     "plotting.plot_seeds.label": "words",
+    "volumes.draw_volumes.color": "given to matplotlib, which names what it does not know",
     "pretrained.load_torchvision.source": "a path",
     "summary.tracer.RunningModule.add.what": "the tracer's own, checked by mypy",
 }

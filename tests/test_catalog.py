@@ -106,8 +106,16 @@ CHAPTERS = {
     if (found := runs(path.read_text(encoding="utf-8")))
 }
 
+#: A chapter that trains the network of another: it does so in the same way.
+SHARED = {"training": "lenet"}
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+
+@pytest.mark.parametrize("chapter", sorted(SHARED))
+def test_a_chapter_trains_the_network_of_another_as_that_does(chapter):
+    assert CHAPTERS[chapter] == CHAPTERS[SHARED[chapter]]
+
+
+@pytest.mark.parametrize("chapter", sorted(CHAPTERS.keys() - SHARED.keys()))
 def test_chapters_train_as_the_catalog_says(chapter):
     for run, (variants, settings) in CHAPTERS[chapter].items():
         for variant in variants if isinstance(variants, tuple) else (variants,):
@@ -135,6 +143,7 @@ def test_every_row_of_settings_is_shown_by_a_chapter():
     shown = {
         (chapter, run, variant)
         for chapter, rows in CHAPTERS.items()
+        if chapter not in SHARED
         for run, (variants, _) in rows.items()
         for variant in (variants if isinstance(variants, tuple) else (variants,))
     }

@@ -4,11 +4,14 @@ that do not end, and answers that cheat: test_checks_hostile.
 
 import io
 import json
+import os
 import pickle
 import threading
 import time
 import warnings
 from fractions import Fraction
+from functools import partial
+from multiprocessing import Pipe
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ import torch
 from judging import alone, judged
 from torch import nn
 
-from course_lib.checks import check, core, exercises, judge, wire
+from course_lib.checks import check, core, exercises, judge, link, sandbox, wire
 from course_lib.checks.core import Check
 from course_lib.checks.exercises import exercise
 from course_lib.checks.link import Ended, TimeUp
@@ -97,6 +100,7 @@ def mute(x):
         (len, ["TypeError: object of type 'int' has no len()"]),
         (dict, ["TypeError: 'int' object is not iterable"]),
         (nn.Identity(), ["expected 6, got 3"]),
+        (type, ["a class for number 1 3"]),
         (mute, ["raised Mute: (its text raises Mute)"]),
         (lambda x: x.mul_(2) if isinstance(x, torch.Tensor) else 2 * x, ["its arg"]),
         (lambda x: torch.ones(1, device="meta"), ["returns a tensor"]),
@@ -148,6 +152,48 @@ def test_all_calls_together_take_no_longer_than_three(doubling, monkeypatch):
             link.ask("call", ())
 
 
+class Process:
+    """One that cannot be ended."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def kill(self):
+        pass
+
+    join = kill
+
+
+def test_a_process_that_takes_all_memory(monkeypatch):
+    here, _there = Pipe()
+    monkeypatch.setattr(link, "MEMORY", 0)
+    mine = link.Link(here, Process(os.getpid()), 1.0)
+    assert mine._computed() > 0
+    with pytest.raises(Ended, match="GiB of memory"):
+        mine._look_at_memory()
+
+
+def test_a_process_that_is_no_more():
+    here, _there = Pipe()
+    gone = link.Link(here, Process(2**22 - 1), 1.0)
+    assert gone._computed() == 0.0
+    gone._look_at_memory()
+    gone.end()
+
+
+def test_the_keys_are_closed():
+    closed = sandbox._Closed()
+    assert closed.find_spec("os") is None
+    with pytest.raises(ImportError, match="cannot use the answer keys"):
+        closed.find_spec("course_lib.checks.keys.lenet")
+
+
+def test_values_in_a_few_words():
+    assert exercises.short_repr(nn.ReLU()) == "a ReLU"
+    assert exercises.short_repr(torch.ones(2)) == "of shape (2,)"
+    assert exercises.short_repr("a") == "a"
+
+
 def test_a_link_that_is_gone():
     with alone(len) as link:
         link.connection.close()
@@ -158,6 +204,15 @@ def test_a_link_that_is_gone():
 def test_what_is_no_data(doubling, monkeypatch):
     monkeypatch.setattr(wire, "loads", lambda data: pickle.loads(b"x"))
     assert "can be compared" in repr(judged("test.double", len))
+
+
+def test_what_a_check_cannot_handle(doubling, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("shapes\nof all kinds")
+
+    monkeypatch.setattr(exercises, "compare", fails)
+    said = repr(judged("test.count", lambda: 25))
+    assert "The check cannot handle what it returns: shapes." in said
 
 
 def test_a_repair_says_what_it_was_about(doubling):
@@ -289,6 +344,11 @@ def test_where_an_error_came_from(real):
     assert "`self.first = arguments[9]`." in said
 
 
+def test_an_error_without_a_line(real):
+    said = repr(real("convolution.output_size", dict))
+    assert "at most 1 argument, got 4." in said
+
+
 def test_what_it_is_not_given(real):
     assert 'Write `check("convolution.output_size", output_size)`' in repr(real())
     assert "there is nothing to check" in repr(real("convolution.output_size"))
@@ -321,6 +381,16 @@ def test_scripts_are_sent(real):
 
         said = repr(real("convolution.output_size", nine))
     assert "got 9" in said
+
+
+def test_names_of_odd_modules_are_names(real):
+    class Holder:
+        classes = 9
+
+    def holds(*_):
+        return int(torch.tensor(Holder.classes))
+
+    assert "got 9" in repr(real("convolution.output_size", holds))
 
 
 def test_devices_are_cpus(real):
@@ -364,7 +434,14 @@ def test_a_judge_that_does_not_go_is_made_to(monkeypatch):
     monkeypatch.setattr(core.Judge, "asked", lambda *_: {"rows": []})
     made.progress()
     made.close()
+    made.close()
     assert made._judge is None
+
+
+def test_where_an_answer_was_written():
+    assert core._file(test_where_an_answer_was_written) == __file__
+    assert core._file(type("Empty", (), {})) is None
+    assert str(core._file(partial(int))).endswith("functools.py")
 
 
 def test_the_one_that_everybody_uses():

@@ -20,6 +20,7 @@ from course_lib.checks.wire import Opaque
         ([0.1234567], [0.12345], r"expected \[0.12345\], got \[0.123457\]"),
         (1e17, 2.5e16, "expected 25,000,000,000,000,000, got 100,000,000,000,000,000"),
         ((1,), (2,), r"expected \(2,\), got \(1,\)"),
+        (["a" * 300], ["a" * 300 + "b"], r"expected \['aaa"),
         ("a" * 300, "b", r"got 'aaa.*\.\.\."),
         (None, 1, "it returns nothing"),
         (Opaque("function", "<f>"), 1, "a function, where an integer"),
@@ -193,6 +194,10 @@ def test_what_cannot_be_trained(got, said):
 class Cut(nn.Module):
     def forward(self, x):
         return x.detach()
+
+
+def test_what_has_no_gradient_is_compared_without():
+    same_function(nn.Flatten(), nn.Flatten(), torch.ones(2, 3, 4, dtype=torch.int))
 
 
 def test_what_is_no_module():

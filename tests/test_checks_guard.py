@@ -17,6 +17,7 @@ from tools import exercises
 
 X = torch.randn(1, 2, 6, 6)
 WEIGHT = torch.randn(3, 2, 3, 3)
+LEAF = torch.randn(3, requires_grad=True)
 
 rows([text.stem for text in exercises.texts()])
 
@@ -26,6 +27,10 @@ def hidden(x, weight):
         return F.conv2d(x, weight)
     except BaseException:
         return None
+
+
+def loss():
+    return LEAF.square().sum()
 
 
 def differentiated():
@@ -61,6 +66,15 @@ def differentiated():
         ("normalization", lambda: torch.layer_norm(X, (6,)), "F.layer_norm"),
         ("pooling", lambda: F.max_pool2d(X, 2), "max_pool2d"),
         ("pooling", lambda: nn.AdaptiveAvgPool2d(1)(X), "adaptive_avg_pool2d"),
+        ("autograd", lambda: torch.autograd.grad(loss(), LEAF), "torch.autograd.grad"),
+        ("autograd", lambda: loss().backward(), "torch.autograd.backward"),
+        ("autograd", lambda: torch.autograd.backward(loss()), "autograd.backward"),
+        ("autograd", lambda: torch.func.grad(torch.sum)(X), "torch.autograd.grad"),
+        (
+            "autograd",
+            lambda: torch.func.vjp(torch.square, X)[1](X),
+            "torch.autograd.grad",
+        ),
         (
             "course_lib.convolution.output_size",
             lambda: output_size(9, 3),
@@ -74,6 +88,14 @@ def test_it_is_seen(banned, call, named):
         call()
     assert len(seen) >= 1
     assert named in seen[0]
+
+
+def test_it_is_seen_below_the_functions():
+    weight = WEIGHT.clone().requires_grad_()
+    y = F.conv2d(X, weight).sum()
+    with watched(["convolution"]) as seen:
+        y.backward()
+    assert seen == ["torch.ops.aten.convolution_backward"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from judging import alone
 from torch import nn
 
+from course_lib.checks.compare import WrongAnswer
 from course_lib.checks.exercises import Answer
 from course_lib.checks.link import AnswerRaised
 from course_lib.checks.remote import Remote
@@ -167,3 +168,22 @@ def test_modules_that_are_odd():
         assert type(settled) is nn.Sequential
         assert settled[0].weight.shape == (2, 3)
         assert odd.settled(torch.ones(1)) is odd
+
+
+def test_lazy_modules_are_settled_as_they_were():
+    def make():
+        return nn.Sequential(nn.LazyConv2d(2, 1), nn.LazyBatchNorm2d()).train()
+
+    with alone(make) as link:
+        link.load(b"", [])
+        settled = Answer(link)().settled(torch.ones(3, 4, 2, 2))
+        assert settled.training
+        assert torch.equal(settled[1].running_mean, torch.zeros(2))
+
+
+def test_what_is_banned_is_seen_in_a_module_of_the_library():
+    with alone(lambda: nn.BatchNorm2d(2)) as link:
+        link.load(b"", [], ["normalization"], "Write it.")
+        net = Answer(link)()
+        with pytest.raises(WrongAnswer, match="does it for you"):
+            net(torch.ones(2, 2, 1, 1))

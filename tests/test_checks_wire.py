@@ -182,12 +182,17 @@ def replaced():
     return net
 
 
+def disguised():
+    return type("Odd", (nn.ReLU,), {"__module__": "torch.nn.modules.activation"})()
+
+
 def parametrized():
     return nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(
-    "make", [Own, hooked, slow, replaced, parametrized, lambda: nn.LazyLinear(2)]
+    "make",
+    [Own, hooked, slow, replaced, disguised, parametrized, lambda: nn.LazyLinear(2)],
 )
 def test_modules_with_code_of_their_own_stay(make):
     held = wire.Held(3, [], [], [], lazy=False)

@@ -54,18 +54,21 @@ CHECK = re.compile(r'^check\("([\w.]+)", (\w+)\)$', re.MULTILINE)
 
 #: A cell that grades. It reads `check` from the library's files again, whatever the
 #: notebook made of the name or of the library, and leaves the reason where nbgrader's
-#: feedback shows it.
+#: feedback shows it. To nbgrader, a word on stderr is a failure.
 GRADE = """\
 # This cell grades the exercise.
 ### BEGIN HIDDEN TESTS
+import contextlib
+import io
 import sys
 
 for module in [name for name in sys.modules if name.startswith("course_lib.checks")]:
     del sys.modules[module]
-from course_lib.checks import check
+with contextlib.redirect_stderr(io.StringIO()):
+    from course_lib.checks import check
 
-result = check("{name}", {answer})
-check.close()
+    result = check("{name}", {answer})
+    check.close()
 assert result.passed, result
 ### END HIDDEN TESTS"""
 

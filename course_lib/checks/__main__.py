@@ -1,8 +1,6 @@
 """The process of the judge: see judge.py."""
 
-if __name__ == "__main__":
-    import multiprocessing
-    import multiprocessing.forkserver
+if __name__ == "__main__":  # pragma: no branch
     import os
     import sys
 
@@ -14,6 +12,9 @@ if __name__ == "__main__":
     os.dup2(null, 1)
 
     if sys.argv[1] == "forkserver":  # it imports PyTorch while we do
+        import multiprocessing
+        import multiprocessing.forkserver  # which Windows does not have
+
         context = multiprocessing.get_context("forkserver")
         loaded = ["course_lib.checks.sandbox", "course_lib.checks.warm"]
         context.set_forkserver_preload(loaded)

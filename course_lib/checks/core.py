@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import inspect
 import io
 import linecache
@@ -209,8 +210,13 @@ def _by_value(module: ModuleType | None) -> Iterator[None]:
     """Send what stands in this file as it is here, if it is a file of the student's."""
     file = getattr(module, "__file__", None)
     name = getattr(module, "__name__", "__main__")
-    installed = name.partition(".")[0] in sys.stdlib_module_names | {"course_lib"}
-    if file is None or installed or "site-packages" in file or name == "__main__":
+    ours = {"__main__", "course_lib", *sys.stdlib_module_names}
+    if (
+        file is None
+        or name.partition(".")[0] in ours
+        or {"site-packages", "dist-packages"} & {*Path(file).parts}
+        or name in cloudpickle.list_registry_pickle_by_value()
+    ):
         yield
         return
     cloudpickle.register_pickle_by_value(module)
@@ -225,6 +231,8 @@ class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, value: Any) -> Any:
         """How something is made again there."""
+        if isinstance(value, ModuleType) and sys.modules.get(value.__name__) is value:
+            return importlib.import_module, (value.__name__,)
         if isinstance(value, CodeType):  # cloudpickle forgets where it was written
             make, parts = self.dispatch_table[CodeType](value)
             return _code, (value.co_filename, make, *parts)
@@ -242,16 +250,19 @@ class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(value)
 
 
-def _code(file: str, make: Callable[..., CodeType], *parts: Any) -> CodeType:
+# These two run in the process of an answer.
+def _code(  # pragma: no cover
+    file: str, make: Callable[..., CodeType], *parts: Any
+) -> CodeType:
     return make(*parts).replace(co_filename=file)
 
 
-def _scripted(data: bytes) -> Any:
+def _scripted(data: bytes) -> Any:  # pragma: no cover
     return torch.jit.load(io.BytesIO(data))
 
 
 def _not_sent(error: BaseException) -> tuple[str, str]:
-    text = (str(error).strip().splitlines() or [""])[0]
+    text = wire.first_line(error)
     return (
         f"it uses something that cannot be copied: {type(error).__name__}: {text}.",
         "An answer runs in a process of its own. What is open or running, such as a"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from course_lib.checks import guard, wire
@@ -39,15 +40,11 @@ class Exercise:
     banned: tuple[str, ...] = ()
     #: What to write it with instead.
     instead: str = ""
-    #: What is said of a right answer: a number to be proud of, or the next question.
-    after: str = ""
 
     @property
     def moral(self) -> str:
         """What is said of a right answer. The goal of a repair is not said before."""
-        if self.after or self.kind != "repair":
-            return self.after
-        return f"What this was about: {self.goal}."
+        return f"What this was about: {self.goal}." if self.kind == "repair" else ""
 
     @property
     def line(self) -> str:
@@ -75,7 +72,6 @@ def exercise(
     first_hint: str,
     banned: tuple[str, ...] = (),
     instead: str = "",
-    after: str = "",
 ) -> Callable[[Callable[[Answer], None]], Callable[[Answer], None]]:
     """Register the decorated checker as the exercise ``"chapter.name"``.
 
@@ -98,7 +94,6 @@ def exercise(
             checker=checker,
             banned=banned,
             instead=instead,
-            after=after,
         )
         return checker
 
@@ -126,6 +121,21 @@ class Answer:
         got, self.arguments = self.link.ask("call", arguments)
         self._left_alone(arguments, changes)
         return got
+
+    def compare_gradients(self, want: Sequence[Tensor], on: str, hint: str) -> None:
+        """Check the gradients of what the last call returned with respect to its
+        arguments and their parameters, of those that need gradients.
+
+        Raises: WrongAnswer, with this hint, if they differ.
+        """
+        got = self.link.ask("gradients")
+        wrong = "it has no gradient"
+        if len(got) == len(want) and any(each is not None for each in got):
+            wrong = "its gradient is not"
+            pairs = [(0 if a is None else a, b) for a, b in zip(got, want, strict=True)]
+            if all(torch.allclose(b * 0 + a, b, 1e-3, 1e-6) for a, b in pairs):
+                return
+        raise WrongAnswer(f"its value is right{on}, but {wrong}", hint)
 
     def _left_alone(self, before: Sequence[Any], changes: Sequence[int] = ()) -> None:
         for index, (then, now) in enumerate(zip(before, self.arguments, strict=True)):

@@ -103,7 +103,10 @@ class _Functions(TorchFunctionMode):
     ) -> Any:
         name = str(getattr(func, "__name__", "")).partition(".")[0]
         if name in self.names:
-            _see(f"F.{name}" if hasattr(F, name) else f"torch.{name}", self.seen)
+            home = "F" if callable(getattr(F, name, None)) else "torch"
+            if name in FAMILIES["autograd"]:
+                home = "torch.autograd"
+            _see(f"{home}.{name}", self.seen)
         return func(*args, **(kwargs or {}))
 
 
@@ -129,7 +132,8 @@ def _profiled(names: frozenset[str], seen: list[str]) -> Iterator[None]:
     runs = {name: name for name in names} | {f"{name}.__init__": name for name in names}
     last = {name.rpartition(".")[2] for name in runs}
 
-    def look(frame: FrameType, event: str, _: object) -> None:
+    # While it runs, nothing else looks: neither does coverage.
+    def look(frame: FrameType, event: str, _: object) -> None:  # pragma: no cover
         code = frame.f_code
         if event == "call" and code.co_name in last:
             called = f"{frame.f_globals.get('__name__')}.{code.co_qualname}"

@@ -13,6 +13,7 @@ import importlib
 import multiprocessing
 import pkgutil
 import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -23,6 +24,9 @@ from course_lib.checks import keys, sandbox, wire
 from course_lib.checks.compare import WrongAnswer
 from course_lib.checks.exercises import EXERCISES, Answer, Exercise
 from course_lib.checks.link import AnswerRaised, Ended, Link, TimeUp
+
+#: Seconds between two tries to begin a process.
+PAUSE = 0.2
 
 
 def find(name: str) -> Exercise | str:
@@ -65,6 +69,8 @@ def judged(
         if error.is_stub:
             return no("Not started.", asked.first_hint)
         return no(f"Your code raised {error}", frames=error.frames)
+    except Exception as error:  # what a check cannot handle is no right answer
+        return no(f"The check cannot handle what it returns: {wire.first_line(error)}.")
     return {"passed": True, "message": asked.moral, "hint": ""}
 
 
@@ -90,6 +96,8 @@ class Bench:
     def one(self, seconds: float) -> Iterator[Link]:
         """A process for one answer, which ends with the body."""
         process, connection = self.ready
+        if not process.is_alive():  # an answer before this one did that
+            process, connection = self._begin()
         self.ready = self._begin()
         link = Link(connection, process, seconds)
         try:
@@ -98,10 +106,26 @@ class Bench:
             link.end()
 
     def _begin(self) -> tuple[Any, Any]:
-        here, there = self.context.Pipe()
-        process = self.context.Process(target=sandbox.serve, args=[there], daemon=True)
-        process.start()
-        there.close()
+        """A process and the way to it; an answer may have ended the one that it would
+        have come from, which is noticed at the second try.
+
+        Raises: OSError or EOFError if none can be had.
+        """
+        for last in (False, False, True):
+            here, there = self.context.Pipe()
+            process = self.context.Process(
+                target=sandbox.serve, args=[there], daemon=True
+            )
+            try:
+                process.start()
+            except (OSError, EOFError):
+                if last:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                break
+            finally:
+                there.close()
         return process, here
 
     def close(self) -> None:

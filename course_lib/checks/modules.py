@@ -51,18 +51,38 @@ def same_function(
         hint = next((hint for other, hint in mistakes if shapes == _shapes(other)), "")
         raise WrongAnswer(_other_parameters(made, want), hint)
     for x in inputs:
-        outcomes = []
-        for order in _orders(made, want):
-            outcomes.append(_try(made, order, want, x, tolerance))
-            if outcomes[-1] is None:
-                break
-        if outcomes[-1] is not None:
-            built = (
-                hint
-                for other, hint in mistakes
-                if shapes == _shapes(other) and _computes(made, other, x, tolerance)
-            )
-            raise WrongAnswer(str(outcomes[0]), next(built, ""))
+        outcome = _outcome(made, want, x, tolerance)
+        if outcome is None:
+            continue
+        if outcome.startswith(RIGHT):
+            raise WrongAnswer(outcome)
+        built = (
+            hint
+            for other, hint in mistakes
+            if shapes == _shapes(other) and _computes(made, other, x, tolerance)
+        )
+        raise WrongAnswer(outcome, next(built, ""))
+
+
+#: What is said first if only gradients differ.
+RIGHT = "its output is right"
+
+
+def _outcome(
+    got: nn.Module, want: nn.Module, x: Tensor, tolerance: float
+) -> str | None:
+    """What differs; None if nothing does with the parameters in some order."""
+    first = None
+    for order in _orders(got, want):
+        found = _try(got, order, want, x, tolerance)
+        if found is None or found.startswith((RIGHT, *WHATEVER)):
+            return found
+        first = first or found
+    return first
+
+
+#: What is so with the parameters in any order.
+WHATEVER = ("it cannot take", "expected shape", "its output is a")
 
 
 def _computes(got: nn.Module, other: nn.Module, x: Tensor, tolerance: float) -> bool:

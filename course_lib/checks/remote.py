@@ -28,10 +28,10 @@ class Remote(nn.Module):
 
     def __init__(self, asks: Asks, held: Held, path: str = "") -> None:
         super().__init__()
-        self._asks = [asks]  # in lists, which `copy` does not follow as modules
+        self._asks = asks
         self._held = held
         self._path = path
-        self._root: list[Remote] = [self]
+        self._root: list[Remote] = [self]  # in a list: it is no part of itself
 
     @classmethod
     def of(cls, asks: Asks, held: Held) -> Remote:
@@ -52,8 +52,9 @@ class Remote(nn.Module):
                 root.get_submodule(parent).register_parameter(name, value)
         for path, value, saved in held.buffers:
             parent, _, name = path.rpartition(".")
-            owner = root.get_submodule(parent)
-            owner.register_buffer(name, value, persistent=saved)
+            if isinstance(value, Tensor):
+                owner = root.get_submodule(parent)
+                owner.register_buffer(name, value, persistent=saved)
         return root
 
     @property
@@ -65,7 +66,7 @@ class Remote(nn.Module):
         """It, once it has seen inputs if its parameters have no shapes before."""
         if not self._held.lazy:
             return self
-        made: nn.Module = self._asks[0].ask("settle", self._held.number, inputs)
+        made: nn.Module = self._asks.ask("settle", self._held.number, inputs)
         return made
 
     def __len__(self) -> int:
@@ -76,7 +77,7 @@ class Remote(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         root = self._root[0]
-        asks = root._asks[0]
+        asks = root._asks
         number = asks.ask("copy", root._held.number)
         made = Remote.of(asks, copy.deepcopy(replace(root._held, number=number)))
         _copy_state(root, made)
@@ -94,7 +95,7 @@ class Remote(nn.Module):
         }
         grad = torch.is_grad_enabled()
         here = tuple(_leaf(x) for x in inputs)
-        output, ticket, changed, drawn = root._asks[0].ask(
+        output, ticket, changed, drawn = root._asks.ask(
             "run",
             root._held.number,
             self._path,
@@ -112,7 +113,7 @@ class Remote(nn.Module):
             return output
         leaves = [*inputs, *dict(root.named_parameters()).values()]
         wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
-        made: Tensor = _There.apply(root._asks[0], ticket, output.detach(), *wanted)
+        made: Tensor = _There.apply(root._asks, ticket, output.detach(), *wanted)
         return made
 
 

@@ -24,9 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course_lib.checks import guard, nets, wire
-
-__all__ = ["nets", "serve"]  # arguments are made of `nets`
+from course_lib.checks import guard, wire
 
 #: Characters that an answer may print.
 PRINTED = 2_000
@@ -58,7 +56,7 @@ class Worker:
     def load(self, data: bytes, path: list[str], banned: list[str]) -> list[str]:
         """Take an answer, and say the names of its parameters."""
         self.banned = banned
-        if data:
+        if data:  # pragma: no cover, in a process of its own
             sys.path[:] = dict.fromkeys([*sys.path, *path])
             self.answer = cloudpickle.loads(data)
         try:
@@ -69,7 +67,23 @@ class Worker:
     def call(self, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """What it returns, and what became of its arguments."""
         self._takes(arguments)
-        return self.answer(*arguments), arguments
+        self.last = self.answer(*arguments), arguments
+        return self.last
+
+    def gradients(self) -> list[Tensor | None]:
+        """Of the sum of what the last call returned, with respect to its arguments and
+        their parameters: those that need gradients. None where nothing leads there.
+        """
+        got, arguments = self.last
+        leaves = [
+            leaf
+            for each in arguments
+            for leaf in (each.parameters() if isinstance(each, nn.Module) else [each])
+            if isinstance(leaf, Tensor) and leaf.requires_grad
+        ]
+        if not (isinstance(got, Tensor) and got.requires_grad):
+            return [None] * len(leaves)
+        return list(torch.autograd.grad(got.sum(), leaves, allow_unused=True))
 
     def run(
         self,
@@ -86,12 +100,11 @@ class Worker:
         module = self.modules[number]
         parameters = dict(module.named_parameters(remove_duplicate=False))
         buffers = dict(module.named_buffers(remove_duplicate=False))
-        for name, value in (*state["parameters"].items(), *state["buffers"].items()):
-            target = parameters.get(name, buffers.get(name))
-            if target is not None:
-                target.data = value.detach().clone()
-                if name in parameters:
-                    target.requires_grad_(value.requires_grad)
+        for name, value in state["parameters"].items():
+            parameters[name].data = value.detach().clone()
+            parameters[name].requires_grad_(value.requires_grad)
+        for name, value in state["buffers"].items():
+            buffers[name].data = value.detach().clone()
         _set_modes(module, state["modes"])
         torch.set_rng_state(random_state)
         with torch.set_grad_enabled(grad):
@@ -102,7 +115,8 @@ class Worker:
             leaves = [*inputs, *dict(module.named_parameters()).values()]
             wanted = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
             self.graphs[ticket] = output, wanted
-            self.graphs.pop(ticket - GRAPHS, None)
+            if len(self.graphs) > GRAPHS:
+                del self.graphs[min(self.graphs)]
         changed = dict(module.named_buffers(remove_duplicate=False))
         kept = {k: v for k, v in changed.items() if k in buffers}
         return output, ticket, kept, torch.get_rng_state()
@@ -121,9 +135,12 @@ class Worker:
 
     def settle(self, number: int, inputs: tuple[Any, ...]) -> nn.Module:
         """A module whose parameters have the shapes that these inputs give them."""
+        module = self.modules[number]
+        modes = {path: each.training for path, each in module.named_modules()}
         with torch.no_grad():
-            self.modules[number](*inputs)
-        return self.modules[number]
+            module.eval()(*inputs)
+        _set_modes(module, modes)
+        return module
 
     def hold(self, module: nn.Module) -> wire.Held:
         """Keep a module here, and say what the judge needs to know of it."""
@@ -177,8 +194,8 @@ def serve(connection: Connection, answer: Any = None, *, alone: bool = True) -> 
     """
     worker = Worker(answer)
     printed = _Printed(connection)
-    if alone:
-        _close_doors()
+    if alone:  # pragma: no cover, in a process of its own
+        _close_doors(connection.fileno())
     with contextlib.suppress(OSError):
         connection.send_bytes(wire.dumps(("ready",)))
     while True:
@@ -198,31 +215,23 @@ def _done(worker: Worker, verb: str, data: list[Any]) -> bytes:
     try:
         with guard.watched(worker.banned) as seen:
             got = getattr(worker, verb)(*data)
-            reply = wire.dumps(("done", got), worker.hold)
+            stay = bool(guard.FAMILIES.keys() & set(worker.banned))
+            reply = wire.dumps(("done", got), worker.hold, stay=stay)
     except (_Refused, wire.TooLarge) as error:
         return wire.dumps(("refused", *error.args))
     except BaseException as error:  # whatever theirs does, we do not
-        return seen_or(seen, wire.dumps(("raised", *_described(error))))
-    return seen_or(seen, b"") or reply
-
-
-def seen_or(seen: list[str], reply: bytes) -> bytes:
-    """That something was called that may not be, or else this reply."""
+        reply = wire.dumps(("raised", *_described(error)))
     return wire.dumps(("banned", seen[0])) if seen else reply
 
 
 def _described(error: BaseException) -> tuple[list[str], str, list[tuple[str, int]]]:
     """The classes of an error, the first line of its text, and where it came from."""
     kinds = [each.__name__ for each in type(error).__mro__]
-    try:
-        lines = str.__str__(str(error)).strip().splitlines()
-    except BaseException as other:  # so it is with some
-        lines = [f"(its text raises {type(other).__name__})"]
     frames = [
         (frame.f_code.co_filename, number)
         for frame, number in traceback.walk_tb(error.__traceback__)
     ]
-    return kinds, wire.text_of(lines[0]) if lines else "", frames[-100:]
+    return kinds, wire.first_line(error), frames[-100:]
 
 
 class _Printed(io.TextIOBase):
@@ -232,10 +241,6 @@ class _Printed(io.TextIOBase):
         self.connection = connection
         self.left = PRINTED
         self.lock = threading.Lock()
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
 
     def write(self, text: str) -> int:
         """Send it, if there is room."""
@@ -258,15 +263,17 @@ class _Closed(importlib.abc.MetaPathFinder):
 
 
 # Tested in processes of their own.
-def _close_doors() -> None:  # pragma: no cover
-    """Leave to the answer nothing of the judge's: no terminal, no keys, no group of
-    processes, no random numbers.
+def _close_doors(way: int) -> None:  # pragma: no cover
+    """Leave to the answer nothing of the judge's but the `way` there, a file: no
+    terminal, no pipe to other processes, no keys, no group, no random numbers.
     """
-    if hasattr(os, "setsid"):
-        os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
+    if hasattr(os, "setsid"):
+        os.setsid()
+        os.closerange(3, way)
+        os.closerange(way + 1, os.sysconf("SC_OPEN_MAX"))
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123, to its end
     sys.meta_path.insert(0, _Closed())
     importlib.import_module("course_lib.checks.warm")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import product
+from typing import Any, TypeAlias
 
 from torch import nn
 
+from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes, WrongAnswer
 
 
@@ -22,6 +24,29 @@ def case(named: str, hint: str = "") -> Iterator[None]:
         yield
     except WrongAnswer as wrong:
         raise WrongAnswer(f"{named}{wrong.message}", wrong.hint or hint) from None
+
+
+#: What one number of an answer may be, the right one first, and the hint for each.
+Number: TypeAlias = Sequence[tuple[float, str]]
+
+
+def combined(*numbers: Number) -> Mistakes:
+    """What an answer of several numbers is if one of them is wrong, or more."""
+    return [
+        (
+            tuple(value for value, _ in each),
+            next((hint for _, hint in each if hint), ""),
+        )
+        for each in product(*numbers)
+    ][1:]
+
+
+def init_all(net: nn.Module) -> None:
+    """Parameters with which no layer, and no bias, goes unnoticed."""
+    he_init(net)
+    for parameter in net.parameters():
+        if parameter.dim() == 1:
+            nn.init.uniform_(parameter, -0.3, 0.3)
 
 
 def refuse(when: object, message: str, hint: str = "") -> None:

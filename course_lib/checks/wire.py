@@ -37,9 +37,6 @@ LONGEST = 100_000
 #: Modules whose classes may be made in the judge, if they are an `nn.Module`.
 KNOWN = ("torch.nn.modules.", "course_lib.")
 
-#: Networks that arguments are.
-NETS = "course_lib.checks.nets"
-
 #: What a module has whatever its class is, in its ``__dict__``.
 EVERY = frozenset(vars(nn.Module()))
 
@@ -81,14 +78,17 @@ class Held:
     lazy: bool
 
 
-def dumps(value: Any, hold: Callable[[nn.Module], Held] | None = None) -> bytes:
-    """`value` as bytes; `hold` says what arrives for modules with code of their own.
+def dumps(
+    value: Any, hold: Callable[[nn.Module], Held] | None = None, *, stay: bool = False
+) -> bytes:
+    """`value` as bytes; `hold` says what arrives for modules with code of their own,
+    and for all that `stay`, to be watched when they run.
 
     Raises: TooLarge if its tensors have more than `LARGEST` bytes, and whatever the
         iterators in it raise.
     """
     target = io.BytesIO()
-    _DataPickler(target, hold).dump(value)
+    _DataPickler(target, hold, stay=stay).dump(value)
     return target.getvalue()
 
 
@@ -109,14 +109,28 @@ def text_of(value: Any, longest: int = 200) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of the text of an error, cut off; some raise there."""
+    try:
+        lines = str.__str__(str(error)).strip().splitlines()
+    except BaseException as other:  # so it is with some
+        return f"(its text raises {type(other).__name__})"
+    return text_of(lines[0]) if lines else ""
+
+
 class _DataPickler(pickle.Pickler):
     """A pickler of data."""
 
     def __init__(
-        self, target: io.BytesIO, hold: Callable[[nn.Module], Held] | None
+        self,
+        target: io.BytesIO,
+        hold: Callable[[nn.Module], Held] | None,
+        *,
+        stay: bool,
     ) -> None:
         super().__init__(target, protocol=5)
         self.hold = hold
+        self.stay = stay
         self.left = LARGEST
 
     def reducer_override(self, value: Any) -> Any:
@@ -126,7 +140,7 @@ class _DataPickler(pickle.Pickler):
         if isinstance(value, Tensor):
             return self._tensor(value)
         if isinstance(value, nn.Module):
-            if self.hold is None or is_known(value):
+            if self.hold is None or (not self.stay and is_known(value)):
                 return NotImplemented
             return _same, (self.hold(value),)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
@@ -202,7 +216,7 @@ def is_known(module: nn.Module) -> bool:
 
 def _has_no_code(module: nn.Module) -> bool:
     kind = type(module)
-    if kind.__module__ != NETS and not kind.__module__.startswith(KNOWN):
+    if not kind.__module__.startswith(KNOWN):
         return False
     if getattr(importlib.import_module(kind.__module__), kind.__name__, None) != kind:
         return False

@@ -109,6 +109,16 @@ def one_head(net, x, y):
     return F.cross_entropy(logits, y) + 0.3 * F.cross_entropy(aux1, y)
 
 
+def another_leaf(net, x, y):
+    return torch.tensor(in_either_mode(net, x, y).item(), requires_grad=True)
+
+
+def heads_detached(net, x, y):
+    whole = in_either_mode(net, x, y)
+    own = F.cross_entropy(net(x)[0] if net.training else net(x), y)
+    return own + (whole - own).detach()
+
+
 def no_gradient(net, x, y):
     return in_either_mode(net, x, y).detach()
 
@@ -339,6 +349,8 @@ WRONG = {
         (either(softmax_twice), "the softmax is inside"),
         (either(partial(F.cross_entropy, reduction="sum")), "not a sum"),
         (no_gradient, "no gradient"),
+        (another_leaf, "no gradient"),
+        (heads_detached, "its gradient is not"),
         (lambda net, x, y: in_either_mode(net, x, y).item(), "no gradient"),
         (after_a_step, "it changes its argument `net`"),
     ],

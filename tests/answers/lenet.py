@@ -139,6 +139,10 @@ def clamped(s, y):
     return F.nll_loss(s.softmax(1).clamp(min=1e-7).log(), y)
 
 
+def another_leaf(logits, labels):
+    return torch.tensor(F.cross_entropy(logits, labels).item(), requires_grad=True)
+
+
 def no_gradient(s, y):
     with torch.no_grad():
         return F.cross_entropy(s, y)
@@ -237,6 +241,7 @@ WRONG = {
         (lambda s, y: F.cross_entropy(s, y, reduction="none"), "single value"),
         (lambda s, y: F.cross_entropy(s, y).item(), "no `.item()`"),
         (no_gradient, "it has no gradient"),
+        (another_leaf, "it has no gradient"),
     ],
     "lenet.lenet_for": [
         (lambda c, n, k: lenet(c, 5, k), "28 pixels only"),

@@ -397,6 +397,14 @@ def in_place(conv, norm):
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
+def widened(conv):
+    """One with an input channel too many."""
+    other = copy.deepcopy(conv)
+    other.in_channels += 1
+    other.weight = nn.Parameter(torch.cat([conv.weight, conv.weight[:, :1]], 1))
+    return other
+
+
 WRONG = {
     "normalization.state": [
         (lambda: (256, 256, 0.4, VAR), "counts batches"),
@@ -490,6 +498,7 @@ WRONG = {
         (lambda net: None, "end with `return`"),
     ],
     "normalization.fold": [
+        (lambda c, n: folded(widened(c), n), "cannot take"),
         (lambda c, n: folded(c, n, weights=False), "scale change the weights"),
         (lambda c, n: folded(c, n, own="lost"), "bias of its own"),
         (lambda c, n: folded(c, n, own="added"), "is normalized, too"),

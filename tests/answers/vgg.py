@@ -518,6 +518,7 @@ WRONG = {
         (Gated, "is no part of it"),
     ],
     "vgg.as_convolutions": [
+        (lambda *_: nn.Identity(), "expected shape"),
         (channels_last, "one by one"),
         (transposed, "row by row"),
         (lambda *a: head(*a, relu=False), "where is the ReLU"),

@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
 from course_lib.checks.nets import Heads
-from course_lib.checks.shared import case
+from course_lib.checks.shared import case, init_all
 from course_lib.convolution import receptive_field
 from course_lib.googlenet import TABLE_1, Inception, InceptionChannels
 
@@ -29,14 +28,6 @@ Layer: TypeAlias = tuple[int, int]
 
 #: Options of `_Branches`: what is wrong with it.
 Change: TypeAlias = dict[str, Any]
-
-
-def _init(net: nn.Module) -> None:
-    """Parameters with which no layer, and no bias, goes unnoticed."""
-    he_init(net)
-    for parameter in net.parameters():
-        if parameter.dim() == 1:
-            nn.init.uniform_(parameter, -0.3, 0.3)
 
 
 class _Branches(nn.Module):
@@ -77,7 +68,7 @@ class _Branches(nn.Module):
             pooled += conv(5, channels)
         branches = [conv(0, channels), reduced(2, 3), reduced(4, large), pooled]
         self.branches = nn.ModuleList(nn.Sequential(*branches[i]) for i in order)
-        _init(self)
+        init_all(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Concatenate the outputs of the branches."""
@@ -397,10 +388,12 @@ def loss_with_heads(answer: Answer) -> None:
             tolerance=0.01,
             mistakes=[(each.item(), hint) for each, hint in mistakes],
         )
-        if not (isinstance(got, Tensor) and got.requires_grad):
-            raise WrongAnswer(
-                "the loss has no gradient", "What detached it from the network?"
-            )
+        parameters = list(net.parameters())
+        answer.compare_gradients(
+            torch.autograd.grad(wanted, parameters, materialize_grads=True),
+            on=f" in {mode} mode",
+            hint="What detached it from the network, or a part of it?",
+        )
         if set(after.modes) != {training} or after.training != training:
             raise WrongAnswer(
                 f"it does not leave the network in {mode} mode",
@@ -507,7 +500,7 @@ def inception(answer: Answer) -> None:
     for channels, widths in cases:
         want = Inception(channels, InceptionChannels(*widths))
         x = torch.randn(2, channels, 6, 7)
-        _init(want)
+        init_all(want)
         got = answer(channels, widths)
         mistakes = _inception_mistakes(channels, widths)
         try:

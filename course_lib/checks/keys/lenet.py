@@ -14,7 +14,7 @@ from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
-from course_lib.checks.shared import all_with, case, refuse, without_each
+from course_lib.checks.shared import all_with, case, without_each
 from course_lib.lenet import C3_TABLE, RBF, PartialConv2d, Subsampling
 from course_lib.summary import count_parameters
 
@@ -189,11 +189,11 @@ def loss_of(answer: Answer) -> None:
             on=f"for {on}",
             mistakes=_loss_of_mistakes(logits, labels),
         )
-    got = answer(logits.requires_grad_(), labels)
-    refuse(
-        not getattr(got, "requires_grad", False),
-        "its value is right, but it has no gradient",
-        "Training needs a tensor that depends on the logits: no `.item()`.",
+    answer(logits.requires_grad_(), labels)
+    answer.compare_gradients(
+        torch.autograd.grad(F.cross_entropy(logits, labels), logits),
+        on="",
+        hint="Training needs a tensor that depends on the logits: no `.item()`.",
     )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Sequence
-from itertools import product
 from typing import TypeAlias
 
 import torch
@@ -13,38 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.alexnet import AlexNet
-from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
-from course_lib.checks.shared import all_with, case
+from course_lib.checks.shared import Number, all_with, case, combined, init_all
 from course_lib.nin import NiN
 from course_lib.summary import count_parameters
 
 #: Kernel size, stride and padding.
 Geometry: TypeAlias = tuple[int, int, int]
-
-#: What one number of an answer may be, the right one first, and the hint for each.
-Number: TypeAlias = Sequence[tuple[float, str]]
-
-
-def _combined(*numbers: Number) -> Mistakes:
-    """What an answer of several numbers is if one of them is wrong, or more."""
-    return [
-        (
-            tuple(value for value, _ in each),
-            next((hint for _, hint in each if hint), ""),
-        )
-        for each in product(*numbers)
-    ][1:]
-
-
-def _init(net: nn.Module) -> None:
-    """Parameters with which no layer, and no bias, goes unnoticed."""
-    he_init(net)
-    for parameter in net.parameters():
-        if parameter.dim() == 1:
-            nn.init.uniform_(parameter, -0.3, 0.3)
 
 
 @exercise(
@@ -63,7 +38,7 @@ def without_fc_layers(answer: Answer) -> None:
     answer.expect(
         tuple(count_parameters(each) for each in (old, new, single)),
         tolerance=0,
-        mistakes=_combined(
+        mistakes=combined(
             _old_numbers(count_parameters(old)),
             _new_numbers(count_parameters(new)),
             _single_numbers(count_parameters(single)),
@@ -270,7 +245,7 @@ def _block(
         net.extend([nn.Conv2d(channels, width, *first), nn.ReLU()])
         channels = width
         first = later
-    _init(net)
+    init_all(net)
     return net
 
 
@@ -348,7 +323,7 @@ def last_stage(answer: Answer) -> None:
             nn.ReLU(),
             nn.Conv2d(channels, classes, 1),
         )
-        _init(layers)
+        init_all(layers)
         mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         same_function(
             answer(channels, classes),

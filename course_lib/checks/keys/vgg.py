@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from itertools import product
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -16,26 +14,12 @@ from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.link import AnswerRaised
 from course_lib.checks.modules import module, same_function
-from course_lib.checks.shared import all_with, case, refuse
+from course_lib.checks.shared import Number, all_with, case, combined, refuse
 from course_lib.convolution import receptive_field as field_of
 from course_lib.vgg import VARIANTS, VGG, vgg_block
 
 #: The kernel size and stride of a layer.
 Layer: TypeAlias = tuple[int, int]
-
-#: What one number of an answer may be, the right one first, and the hint for each.
-Number: TypeAlias = Sequence[tuple[float, str]]
-
-
-def _combined(*numbers: Number) -> Mistakes:
-    """What an answer of several numbers is if one of them is wrong, or more."""
-    return [
-        (
-            tuple(value for value, _ in each),
-            next((hint for _, hint in each if hint), ""),
-        )
-        for each in product(*numbers)
-    ][1:]
 
 
 @exercise(
@@ -67,7 +51,7 @@ def nine_by_nine(answer: Answer) -> None:
         (layers, one, two),
         tolerance=2.0,  # two decimals will do
         mistakes=[
-            *_combined(
+            *combined(
                 [(layers, ""), *others],
                 _saved_numbers(one, 81 * 64 * 64),
                 [
@@ -207,7 +191,7 @@ def doubling(answer: Answer) -> None:
         mistakes=[
             (conv3.over(conv4) + conv4.over(conv5), "Divide later by earlier."),
             (by_kind, "First the three factors of conv4, then those of conv5."),
-            *_combined(*_doubling_numbers(a, b)),
+            *combined(*_doubling_numbers(a, b)),
         ],
     )
 
