@@ -287,7 +287,7 @@ def test_operations_by_gradient(name):
     for parameter in net.parameters():
         nn.init.uniform_(parameter, 0.5, 1.5)
     summary = summarize(net, (2, 13, 13))
-    assert summary.notes == ()
+    assert not [note for note in summary.notes if not note.startswith("memory: as on")]
     size, stride, center = summary.stages[1].field
     x = torch.rand(1, 2, 13, 13, dtype=torch.double)
     jacobian = torch.autograd.functional.jacobian(net, x)

@@ -330,7 +330,7 @@ def test_a_closure_without_contents_and_functions_that_know_each_other():
 
 
 def test_ghosts_behave_as_on_a_processor():
-    x = Ghost(torch.empty(2, 3, device=META))
+    x = Ghost.of(torch.empty(2, 3, device=META))
     assert (x.device.type, x.shape, repr(x)) == (
         "cpu",
         (2, 3),

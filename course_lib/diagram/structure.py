@@ -85,7 +85,20 @@ def read(net: nn.Module, inputs: Inputs) -> Chain:
 
     Raises: ValueError if `net` cannot take such an input.
     """
-    return _follow(traced(net, inputs), top=True)
+    plans = [_follow(record, top=True) for record in traced(net, inputs)]
+    return max(plans, key=_boxes)  # the first of several that are equal
+
+
+def _boxes(chain: Chain) -> int:
+    """How many boxes there are in a chain."""
+    return sum(
+        1
+        if isinstance(node, Op)
+        else 1 + sum(map(_boxes, node.branches))
+        if isinstance(node, Parallel)
+        else _boxes(node.body)
+        for node in chain
+    )
 
 
 def layers(chain: Chain) -> list[Op]:
@@ -109,14 +122,27 @@ def _follow(call: TracedCall, *, top: bool = False) -> Chain:
     """
     assert isinstance(call.target, nn.Module)
     values = len(call.sources), len({*call.outputs})
-    try:
-        if is_layer(call.target) or not call.followed or not call.outputs:
-            raise _TangledError
-        if not top and values != (1, 1):
-            raise _TangledError
-        return _Plan(call, top).chain
-    except _TangledError:
-        return (describe(call.target, call.shape, call.path),)
+    box = (describe(call.target, call.shape, call.path),)
+    if is_layer(call.target) or not call.followed or not call.outputs:
+        return box
+    if not top and values != (1, 1):
+        return box
+    if call.plan is None:
+        call.plan = _planned(call, top) or box
+    return call.plan
+
+
+def _planned(call: TracedCall, top: bool) -> Chain | None:
+    """The plan of `call`, with sums as they are or else with sums of sums as one."""
+    _shorten(call)
+    for simplify in (None, _simplify):
+        if simplify:
+            simplify(call)
+        try:
+            return _Plan(call, top).chain
+        except _TangledError:
+            continue
+    return None
 
 
 class _Plan:
@@ -126,7 +152,6 @@ class _Plan:
 
     def __init__(self, call: TracedCall, top: bool) -> None:
         self.call, self.top = call, top
-        _simplify(call)
         self.side_branches: dict[TracedCall, list[Chain]] = {}
         taken = main = self._made_of(call.outputs[0])
         for goal in call.outputs[1:]:
@@ -229,6 +254,21 @@ class _Plan:
         network = isinstance(self.call.target, Network)
         stage = network or not (is_layer(step.target) or step.path.isdigit())
         return (Stage(step.path, chain),) if named and stage else chain
+
+
+def _shorten(call: TracedCall) -> None:
+    """Leave out what concatenates a single tensor."""
+    alone = {
+        step: step.sources[0]
+        for step in call.calls
+        if step.target == "cat" and len(step.sources) == 1
+    }
+    for step in call.calls:
+        step.sources = [alone.get(source, source) for source in step.sources]
+        if step in alone:
+            alone[step] = step.sources[0]
+    call.outputs = [alone.get(output, output) for output in call.outputs]
+    call.calls = [step for step in call.calls if step not in alone]
 
 
 def _simplify(call: TracedCall) -> None:

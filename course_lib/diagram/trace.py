@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -49,13 +49,17 @@ class TracedCall:
     outputs: list[TracedCall] = field(default_factory=list)
     #: False if data took a path past this record.
     followed: bool = True
+    #: Its plan, once it was found: `course_lib.diagram.structure.Chain`.
+    plan: Any = None
     #: Who made a tensor, by its number, and its version then: a tensor that was changed
     #: in place since is another one.
     made: dict[int, tuple[TracedCall, int]] = field(default_factory=dict)
 
 
-def traced(net: nn.Module, inputs: Inputs) -> TracedCall:
-    """Run `net` on `inputs`, in the mode that it is in, and read what it called.
+def traced(net: nn.Module, inputs: Inputs) -> list[TracedCall]:
+    """Run `net` on `inputs`, in the mode that it is in, and read what it called. Where
+    there are modules of several inputs, a second record has what is in them in their
+    place.
 
     Raises: ValueError if `net` cannot take such an input.
     """
@@ -73,7 +77,9 @@ def traced(net: nn.Module, inputs: Inputs) -> TracedCall:
         raise ValueError(
             f"{name} cannot take an input of size {inputs}: {error}"
         ) from error
-    return _Reader(few, many).read()
+    whole, open_ = (_Reader(few, many, through=through) for through in (False, True))
+    records = [whole.read()]
+    return [*records, open_.read()] if whole.joining else records
 
 
 def _traces(net: nn.Module, inputs: Inputs) -> tuple[Trace, Trace | None]:
@@ -111,8 +117,10 @@ Call = ModuleCall | FunctionCall
 class _Reader:
     """Reads where the inputs of all calls come from."""
 
-    def __init__(self, few: Trace, many: Trace | None) -> None:
-        self._few = few
+    def __init__(self, few: Trace, many: Trace | None, *, through: bool) -> None:
+        self._few, self._through = few, through
+        #: Whether there are modules of several inputs that call others.
+        self.joining = False
         self._more: dict[Call, Call] = {}  # the same call with more images
         if many:
             self._pair(few.root, many.root)
@@ -140,14 +148,15 @@ class _Reader:
         input.
         """
         new = TracedCall(call.module, call.path, self._sources(call.given))
+        layer = is_layer(call.module)
+        joins = not layer and len({*new.sources}) > 1
+        self.joining = self.joining or joins
+        if joins and self._through:
+            self._inside(call)
+            return None
         self._open.append(new)
         self._remember(new, call.given)
-        layer = is_layer(call.module)
-        for event in _calls(call):
-            if isinstance(event, ModuleCall):
-                self._module(event)
-            elif not layer:  # what is in a layer is the layer's own business
-                self._function(event)
+        self._inside(call, layer=layer)
         given = {value.tensor for value in call.given}
         changed = any(value.tensor not in given for value in call.made)
         new.outputs = self._sources(call.made)
@@ -158,6 +167,14 @@ class _Reader:
         if layer or new.calls or changed:
             self._add(new, call, call.made)
         return None
+
+    def _inside(self, call: ModuleCall, *, layer: bool = False) -> None:
+        """What a module called; of a `layer`, functions are its own business."""
+        for event in _calls(call):
+            if isinstance(event, ModuleCall):
+                self._module(event)
+            elif not layer:
+                self._function(event)
 
     def _function(self, call: FunctionCall) -> None:
         """A function was called; each of the parts that it returns is another value."""

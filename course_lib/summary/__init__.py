@@ -26,6 +26,7 @@ from course_lib.tracing import (
     TracingError,
     inputs_of_data,
     inputs_of_size,
+    isolated,
     trace,
     unwrapped,
 )
@@ -66,21 +67,25 @@ def summarize(
     else:
         inputs = inputs_of_size(net, input_size, dtypes)
     reader = Reader()
-    evaluation = _evaluate(net, inputs)
-    one, notes = reader.evaluate(evaluation), list[str]()
+    with isolated(net):
+        notes = _read(net, inputs, reader)
+    return _summary(type(net).__name__, reader, inputs, notes)
+
+
+def _read(net: nn.Module, inputs: Inputs, reader: Reader) -> list[str]:
+    """Let `reader` read all traces. Returns why it is not known what is saved."""
+    one, two, four = reader.evaluate(_evaluate(net, inputs)), None, None
+    notes = []
     try:
-        few, many = _train(net, inputs)
+        two = reader.read(_train(net, inputs, 2))
+        four = reader.read(_train(net, inputs, 4))
+        reader.train(two, four)
     except TracingError as error:
         notes.append(f"memory: unknown, in training mode: {error}")
-        two = four = None
-    else:
-        two, four = reader.read(few), reader.read(many)
-        try:
-            reader.train(two, four)
-        except UnknownMemory as reason:
-            notes.append(f"memory: unknown, as {reason}")
+    except UnknownMemory as reason:
+        notes.append(f"memory: unknown, as {reason}")
     reader.shape(one, two, four)
-    return _summary(evaluation.root.module, reader, inputs, notes)
+    return notes
 
 
 def _evaluate(net: nn.Module, inputs: Inputs) -> Trace:
@@ -101,19 +106,16 @@ def _evaluate(net: nn.Module, inputs: Inputs) -> Trace:
         ) from error
 
 
-def _train(net: nn.Module, inputs: Inputs) -> tuple[Trace, Trace]:
-    """The traces of two and of four images in training mode; with values only if there
-    is no other way.
+def _train(net: nn.Module, inputs: Inputs, batch: int) -> Trace:
+    """The trace of some images in training mode; with values only if there is no other
+    way.
     """
     try:
-        values = False
-        few = trace(net, inputs, 2, training=True, grad=True)
+        return trace(net, inputs, batch, training=True, grad=True)
     except TracingError as error:
         if not (error.needs_values and inputs.has_values):
             raise
-        values = True
-        few = trace(net, inputs, 2, training=True, grad=True, values=True)
-    return few, trace(net, inputs, 4, training=True, grad=True, values=values)
+    return trace(net, inputs, batch, training=True, grad=True, values=True)
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -124,15 +126,15 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def _summary(
-    net: nn.Module, reader: Reader, inputs: Inputs, notes: list[str]
+    name: str, reader: Reader, inputs: Inputs, notes: list[str]
 ) -> Summary:
     """The rows of what was read, and what is missing in them. If there are `notes`
     already, what is saved is unknown.
     """
-    name, known = type(net).__name__, not notes
+    known = not notes
     layers = reader.layers | {"": reader.own[0]}
     stages = reader.stages | {"": reader.own[1]}
-    unused = _give_parameters(net, reader, layers, stages)
+    unused = _give_parameters(reader, layers, stages)
 
     def rows(table: dict[str, ModuleStats]) -> tuple[SummaryRow, ...]:
         saved = {} if known else {"saved_bytes": None}
@@ -142,14 +144,15 @@ def _summary(
             if stats.calls or stats.parameters or (stats.saved_bytes and known)
         )
 
-    frozen = sum(p.numel() for p in net.parameters() if not p.requires_grad)
+    trained = sum(n for n, trained in reader.parameters.values() if trained)
+    frozen = sum(n for n, trained in reader.parameters.values() if not trained)
     notes += _notes(name, reader, stages.values(), unused)
     return Summary(
         name=name,
         input_size=inputs.size,
         stages=rows(stages),
         layers=rows(layers),
-        parameters=count_parameters(net),
+        parameters=trained,
         frozen_parameters=frozen,
         complete=not reader.uncounted,
         notes=tuple(notes),
@@ -157,19 +160,19 @@ def _summary(
 
 
 def _give_parameters(
-    net: nn.Module, reader: Reader, *tables: dict[str, ModuleStats]
+    reader: Reader, *tables: dict[str, ModuleStats]
 ) -> dict[str, int]:
     """Count each trainable parameter for the rows that hold it. Returns the largest
-    parts of `net` that nothing used, with how many parameters they have.
+    parts of the network that nothing used, with how many parameters they have.
     """
     unused: dict[str, int] = {}
-    for name, parameter in net.named_parameters():
+    for name, (count, trained) in reader.parameters.items():
         if name not in reader.used:
             top = _unused_part(name, reader.used)
-            unused[top] = unused.get(top, 0) + parameter.numel()
-        elif parameter.requires_grad:
+            unused[top] = unused.get(top, 0) + count
+        elif trained:
             for table in tables:
-                table[_holder(name, table)].parameters += parameter.numel()
+                table[_holder(name, table)].parameters += count
     return unused
 
 

@@ -51,7 +51,7 @@ class FieldTracker:
         """
         known = self.of(view)
         if isinstance(known, UnknownReceptiveField):
-            raise known
+            raise UnknownReceptiveField(str(known))  # one that is not kept
         return None if known is None else receptive_field.field(known)
 
     def update(self, operation: Operation) -> UnknownReceptiveField | None:
@@ -97,7 +97,9 @@ def _follow(
         OperationCall(name_of(func), args, shapes, index)
         for index in range(len(shapes))
     ]
-    return [_unite(paths, call) if paths else None for call in calls]
+    return [
+        _unite(paths, call) if paths and 0 not in call.shape else None for call in calls
+    ]
 
 
 def _unite(
@@ -114,4 +116,4 @@ def _unite(
     try:
         return tuple(along(axis) for axis in range(len(paths[0][1])))
     except UnknownReceptiveField as reason:
-        return reason
+        return reason.with_traceback(None)  # which would keep all frames

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import nn
 
@@ -64,9 +64,7 @@ class Running:
     #: What the last of them made.
     last: View | None = None
 
-    def add(
-        self, what: Literal["macs", "activations", "saved_bytes"], amount: int
-    ) -> None:
+    def add(self, what: Literal["macs", "activations"], amount: int) -> None:
         """Count for the layer and for the stage."""
         for stats in (self.layer, self.stage):
             setattr(stats, what, getattr(stats, what) + amount)
@@ -77,12 +75,25 @@ class Running:
         return not any(isinstance(event, ModuleCall) for event in self.call.events)
 
 
+class SavedBy(NamedTuple):
+    """Memory that was saved for backward."""
+
+    #: Who made it, as a layer and as a stage or a part of one.
+    makers: tuple[ModuleStats, ModuleStats]
+    #: What it is called.
+    name: str
+    #: Its size, in bytes.
+    nbytes: int
+    #: Whether these are whole pages of a workspace.
+    pages: bool
+
+
 @dataclass(eq=False)
 class Reading:
     """What was found in one trace."""
 
-    #: The trace.
-    trace: Trace
+    #: The memory of the input, parameters and buffers.
+    given: set[int]
     #: The last shape that came out of a layer or a stage, with the batch; by its id.
     shapes: dict[int, Shape] = field(default_factory=dict)
     #: How many times.
@@ -91,17 +102,20 @@ class Reading:
     makers: dict[int, Running] = field(default_factory=dict)
     #: The calls of modules, with where they count.
     running: dict[ModuleCall, Running] = field(default_factory=dict)
+    #: What was saved for backward, but the input, parameters and buffers.
+    saved: list[SavedBy] = field(default_factory=list)
 
-    def saved(self) -> list[tuple[Running, int, bool]]:
-        """What was saved for backward, but the input, parameters and buffers: by the
-        module that made it, in bytes, and whether these are whole pages of a workspace.
-        """
-        found = []
-        for storage, (nbytes, call) in self.trace.saved.items():
-            if storage not in self.trace.names and storage not in self.trace.inputs:
+    def finish(self, trace: Trace) -> None:
+        """Read what was saved, and forget all that is not needed any more."""
+        for storage, (nbytes, call) in trace.saved.items():
+            if storage not in self.given:
                 maker = self.makers.get(storage, self.running[call])
-                found.append((maker, nbytes, storage in self.trace.workspaces))
-        return found
+                pages = storage in trace.workspaces
+                name = maker.call.path or maker.call.kind
+                makers = maker.layer, maker.stage
+                self.saved.append(SavedBy(makers, name, nbytes, pages))
+        self.makers.clear()
+        self.running.clear()
 
 
 class UnknownMemory(Exception):  # noqa: N818 - what is asked for is not known
@@ -115,13 +129,15 @@ class Reader:
     the others; a stage is what the network calls. `used` are the names of the
     parameters and buffers that took part. `lost` and `uncounted` are the operations
     after which a receptive field is unknown and those of unknown cost, with the first
-    layer of each; `elsewhere` is what saves other memory on a GPU.
+    layer of each; `elsewhere` is what saves other memory on a GPU. `parameters`
+    are those of the network, by name: how many numbers, and whether they are trained.
     """
 
     def __init__(self) -> None:
         self.layers: dict[str, ModuleStats] = {}
         self.stages: dict[str, ModuleStats] = {}
         self.used: set[str] = set()
+        self.parameters: dict[str, tuple[int, bool]] = {}
         self.lost: dict[str, str] = {}
         self.uncounted: dict[str, str] = {}
         self.elsewhere: dict[str, str] = {}
@@ -131,6 +147,8 @@ class Reader:
 
     def evaluate(self, trace: Trace) -> Reading:
         """Count what an evaluation of one image does."""
+        for name, parameter in trace.root.module.named_parameters():
+            self.parameters[name] = parameter.numel(), parameter.requires_grad
         self._fields = FieldTracker([value.view for value in trace.root.given])
         reading = self.read(trace)
         self._fields = None
@@ -138,10 +156,11 @@ class Reader:
 
     def read(self, trace: Trace) -> Reading:
         """Go through a trace, and add what is new."""
-        reading = Reading(trace)
+        reading = Reading({*trace.names, *trace.inputs})
         self._module(trace.root, None, reading)
         used = {view.storage for view in _used(trace)}
         self.used |= {name for key, name in trace.names.items() if key in used}
+        reading.finish(trace)
         return reading
 
     def train(self, few: Reading, many: Reading) -> None:
@@ -149,17 +168,16 @@ class Reader:
 
         Raises: UnknownMemory if that grows faster than the batch.
         """
-        two, four = few.saved(), many.saved()
-        if len(two) == len(four):
-            for (maker, less, _), (_, more, pages) in zip(two, four, strict=True):
-                if more > 2 * less and not pages:
+        if len(few.saved) == len(many.saved):
+            for two, four in zip(few.saved, many.saved, strict=True):
+                if four.nbytes > 2 * two.nbytes and not four.pages:
                     raise UnknownMemory(
-                        f"what {maker.layer.name or maker.call.kind} saves grows"
-                        " faster than the batch"
+                        f"what {two.name} saves grows faster than the batch"
                     )
-        for sign, saved in ((-1, two), (1, four)):
-            for maker, nbytes, _ in saved:
-                maker.add("saved_bytes", sign * nbytes)
+        for sign, saved in ((-1, few.saved), (1, many.saved)):
+            for makers, _, nbytes, _ in saved:
+                for stats in makers:
+                    stats.saved_bytes += sign * nbytes
         for stats in {id(s): s for s in (*self._counted(),)}.values():
             stats.saved_bytes //= 2
 
@@ -256,12 +274,10 @@ class Reader:
         self, operation: Operation, running: Running, reading: Reading
     ) -> None:
         """Count one operation."""
-        func, given = operation.func, reading.trace
-        fresh = []
+        func, fresh = operation.func, []
         for view in operation.made:
             key = view.storage
-            new = key not in reading.makers and key not in given.names
-            if view.nbytes and new and key not in given.inputs:
+            if view.nbytes and key not in reading.makers and key not in reading.given:
                 reading.makers[key], running.made[key] = running, view
                 fresh.append(view)
         if fresh:

@@ -12,6 +12,7 @@ guessed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -70,7 +71,7 @@ class ReceptiveWindow:
     start: int
     size: int
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The shape of the tensor."""
         return tuple(prod(factor.positions for factor in dim) for dim in self.dims)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -58,9 +59,10 @@ def overwrites_input(operation: Any) -> bool:
     return name in OVERWRITES_INPUT or name.startswith("new_") or name.endswith("_like")
 
 
+@cache
 def name_of(operation: Any) -> str:
     """The name of an operation, the same for that in place."""
-    return operation._overloadpacket.__name__.rstrip("_")
+    return str(operation._overloadpacket.__name__).rstrip("_")
 
 
 def _lost(_window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:

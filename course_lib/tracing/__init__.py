@@ -34,6 +34,7 @@ __all__ = [
     "View",
     "inputs_of_data",
     "inputs_of_size",
+    "isolated",
     "trace",
     "unwrapped",
 ]

@@ -7,18 +7,28 @@ attention, recurrent layers and under `torch.autocast`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from course_lib.tracing.macs import macs_of
+from course_lib.tracing.record import View, view_of
+
 CPU, META = torch.device("cpu"), torch.device("meta")
 
-#: Shapes, steps and types of the results of operations that make new tensors, by what
-#: they were given: found once, as finding them takes longer than all else.
-Results = dict[Any, tuple[bool, list[tuple[Any, ...] | None]]]
+#: Shape, steps and type of a tensor.
+Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
+
+#: What is known of the operations that make new tensors, by what they were given: found
+#: once, as finding it takes longer than all else.
+Results = dict[Any, "_Result"]
+
+#: Numbers of ghosts, which no address in memory equals.
+NUMBERS = count(-1, -1)
 
 
 class DataDependentError(ValueError):
@@ -26,41 +36,63 @@ class DataDependentError(ValueError):
 
 
 class Ghost(Tensor):
-    """A tensor without values. `meta` is the same on the meta device, with the same
-    memory.
-    """
+    """A tensor without values."""
 
-    meta: Tensor
+    #: Its own number.
+    number: int
+    #: Where its elements would be.
+    place: View
+    #: How they would be laid out.
+    form: Layout
+    #: The same on the meta device, once it was asked for.
+    _meta: Tensor | None = None
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, meta: Tensor) -> Ghost:
-        """The ghost of a tensor on the meta device."""
+    def __new__(cls, place: View, dtype: torch.dtype) -> Ghost:
+        """The ghost of a tensor at `place`."""
         ghost = Tensor._make_wrapper_subclass(
             cls,
-            meta.shape,
-            strides=meta.stride(),
-            storage_offset=meta.storage_offset(),
-            dtype=meta.dtype,
+            place.shape,
+            strides=place.stride,
+            storage_offset=place.offset,
+            dtype=dtype,
             device=CPU,
-            storage_size=meta.untyped_storage().nbytes(),
+            storage_size=place.nbytes,
         )
-        ghost.meta = meta
+        ghost.number, ghost.place = next(NUMBERS), place
+        ghost.form = place.shape, place.stride, dtype
+        return ghost
+
+    @classmethod
+    def of(cls, meta: Tensor, storage: int | None = None) -> Ghost:
+        """The ghost of a tensor on the meta device, in memory called `storage`."""
+        number = next(NUMBERS) if storage is None else storage
+        ghost = cls(view_of(meta)._replace(storage=number), meta.dtype)
+        ghost._meta = meta
         return ghost
 
     @classmethod
     def like(cls, tensor: Tensor) -> Ghost:
         """A ghost of the shape and type of `tensor`, and a parameter if that is one."""
-        ghost = _new(tensor.shape, tensor.stride(), tensor.dtype)
+        ghost = _new(tuple(tensor.shape), tensor.stride(), tensor.dtype)
         ghost._is_param = isinstance(tensor, torch.nn.Parameter)
         return ghost
+
+    @property
+    def meta(self) -> Tensor:
+        """The same on the meta device."""
+        if self._meta is None:
+            shape, stride, dtype = self.form
+            self._meta = torch.empty_strided(shape, stride, dtype=dtype, device=META)
+        return self._meta
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Run one operation; usually a `Tracer` does that."""
-        return compute(func, args, kwargs or {}, {})
+        return compute(func, args, kwargs or {}, {})[0]
 
     def tolist(self) -> Any:
         """Raises: DataDependentError."""
@@ -73,12 +105,12 @@ class Ghost(Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         del tensor_contents
-        return f"Ghost(shape={tuple(self.shape)}, dtype={self.dtype})"
+        return f"Ghost(shape={self.place.shape}, dtype={self.dtype})"
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among arguments or results of an operation, and in lists there."""
-    found = []
+    found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
@@ -87,46 +119,58 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     return found
 
 
-def compute(func: Any, args: Any, kwargs: Any, results: Results) -> Any:
-    """Run an operation of which some tensors have no values. What is written to a
-    tensor with values is lost.
+def compute(
+    func: Any, args: Any, kwargs: Any, results: Results
+) -> tuple[Any, int | None]:
+    """Run an operation of which some tensors have no values: what it returns, and its
+    multiply-accumulates. What is written to a tensor with values is lost.
 
     Raises: DataDependentError if the result depends on values, or is not known for any
         tensors without.
     """
     if func is torch.ops.prim.device.default:
-        return CPU
+        return CPU, None
     traits = _traits(func)
     if traits.in_place and _fits(args):
-        return args[0]
-    given: dict[int, Tensor] = {}
-    plain = [_meta(value, given) for value in args]
-    named = {name: _meta(value, given) for name, value in kwargs.items()}
-    if named.get("device") is not None:
-        named["device"] = META
+        return args[0], None
     if not traits.new:
-        made = _run(func, plain, named)
+        given: dict[int, Tensor] = {}
+        made = _run(func, args, kwargs, given)
         if traits.moves:
             _follow(args[0])
-        return _ghosts(made, given)
-    key = _key(func, plain, named)
-    if key not in results:
-        made = _run(func, plain, named)
+        ghosts = _ghosts(made, given)
+        return ghosts, macs_of(func, args, kwargs, ghosts)
+    key = func, _key(args), _key(kwargs.items())
+    result = results.get(key)
+    if result is None:
+        made = _run(func, args, kwargs, {})
         several = isinstance(made, list | tuple)
-        results[key] = (
-            several,
-            [
-                each if each is None else (each.shape, each.stride(), each.dtype)
-                for each in (made if several else [made])
-            ],
-        )
-    several, layouts = results[key]
-    new = [layout and _new(*layout) for layout in layouts]
-    return tuple(new) if several else new[0]
+        layouts = [
+            each if each is None else (tuple(each.shape), each.stride(), each.dtype)
+            for each in (made if several else [made])
+        ]
+        macs = macs_of(func, args, kwargs, made)
+        result = results[key] = _Result(layouts, macs, several)
+    new = [layout and _new(*layout) for layout in result.layouts]
+    return tuple(new) if result.several else new[0], result.macs
 
 
-def _new(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Ghost:
-    return Ghost(torch.empty_strided(shape, stride, dtype=dtype, device=META))
+class _Result(NamedTuple):
+    """What an operation makes."""
+
+    #: The layouts of its results; None where there is none.
+    layouts: list[Layout | None]
+    #: Its multiply-accumulates; None if they are not known.
+    macs: int | None
+    #: Whether it returns several tensors.
+    several: bool
+
+
+def _new(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> Ghost:
+    """A ghost in memory of its own."""
+    last = sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    nbytes = 0 if 0 in shape else (last + 1) * dtype.itemsize
+    return Ghost(View(next(NUMBERS), 0, shape, stride, nbytes), dtype)
 
 
 class _Traits(NamedTuple):
@@ -159,19 +203,25 @@ def _fits(args: Any) -> bool:
     """Whether a ghost can be changed by these tensors without a look at them."""
     first = args[0]
     return isinstance(first, Ghost) and all(
-        isinstance(t, Ghost) and t.shape == first.shape and t.dtype == first.dtype
+        isinstance(t, Ghost)
+        and t.form[0] == first.form[0]
+        and t.form[2] is first.form[2]
         for t in tensors_in(args)
     )
 
 
-def _run(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """The results on the meta device."""
+def _run(func: Any, args: Any, kwargs: Any, given: dict[int, Tensor]) -> Any:
+    """The results on the meta device; `given` gets the tensors that they may be."""
+    plain = [_on_meta(value, given) for value in args]
+    named = {name: _on_meta(value, given) for name, value in kwargs.items()}
+    if named.get("device") is not None:
+        named["device"] = META
     if func in BY_HAND:
-        return BY_HAND[func](*args, **kwargs)
+        return BY_HAND[func](*plain, **named)
     try:
         if func in VALUES:
             raise NotImplementedError
-        return func(*args, **kwargs)
+        return func(*plain, **named)
     except NotImplementedError as error:
         name = func._overloadpacket.__name__.strip("_")
         raise DataDependentError(
@@ -179,44 +229,59 @@ def _run(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         ) from error
 
 
-def _key(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """What the layout of a result depends on."""
+def _key(values: Iterable[Any]) -> tuple[Any, ...]:
+    """What the layout of a result depends on; a number is not the same as another of
+    its size.
+    """
+    return tuple(
+        [
+            value.form
+            if value.__class__ is Ghost
+            else (value.shape, value.stride(), value.dtype)
+            if isinstance(value, Tensor)
+            else _key(value)
+            if value.__class__ in (list, tuple)
+            else (value.__class__, value)
+            for value in values
+        ]
+    )
 
-    def part(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.shape, value.stride(), value.dtype
-        if isinstance(value, list):
-            return tuple(map(part, value))
-        return value.__class__, value if isinstance(value, Hashable) else id(value)
 
-    return func, part(args), *((name, part(kwargs[name])) for name in kwargs)
-
-
-def _meta(value: Any, given: dict[int, Tensor]) -> Any:
+def _on_meta(value: Any, given: dict[int, Tensor]) -> Any:
     """A value with all tensors on the meta device; `given` is to find them again."""
     if isinstance(value, Tensor):
         meta = value.meta if isinstance(value, Ghost) else value.to(META)
         given[id(meta)] = value
         return meta
     if isinstance(value, list | tuple):
-        return [_meta(item, given) for item in value]
+        return [_on_meta(item, given) for item in value]
     return value
 
 
 def _follow(ghost: Tensor) -> None:
     """Lay a ghost out as its other self is laid out now."""
     if isinstance(ghost, Ghost):
-        meta = ghost.meta
+        view = view_of(ghost.meta)._replace(storage=ghost.place.storage)
+        ghost.place, ghost.form = view, (view.shape, view.stride, ghost.form[2])
         with torch._C._DisableTorchDispatch():
             torch.ops.aten.as_strided_.default(
-                ghost, meta.shape, meta.stride(), meta.storage_offset()
+                ghost, view.shape, view.stride, view.offset
             )
 
 
 def _ghosts(made: Any, given: dict[int, Tensor]) -> Any:
     """Results as ghosts, and what was changed in place as what it was."""
     if isinstance(made, Tensor):
-        return given[id(made)] if id(made) in given else Ghost(made)
+        if id(made) in given:
+            return given[id(made)]
+        memory = made.untyped_storage()._cdata
+        owners = (
+            view_of(tensor).storage
+            for tensor in given.values()
+            if isinstance(tensor, Ghost)
+            and tensor.meta.untyped_storage()._cdata == memory
+        )
+        return Ghost.of(made, next(owners, None))
     if isinstance(made, list | tuple):
         return type(made)(_ghosts(item, given) for item in made)
     return made

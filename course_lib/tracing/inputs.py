@@ -50,7 +50,7 @@ class Inputs:
 
         def ghost(tensor: Tensor) -> Tensor:
             shape = self._shape(tensor, batch)
-            return Ghost(torch.empty(shape, dtype=tensor.dtype, device=META))
+            return Ghost.of(torch.empty(shape, dtype=tensor.dtype, device=META))
 
         return self._mapped(ghost)
 

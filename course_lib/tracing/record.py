@@ -129,7 +129,9 @@ class Trace:
 
 def view_of(tensor: Tensor) -> View:
     """Where the elements of `tensor` are."""
-    tensor = getattr(tensor, "meta", tensor)
+    place: View | None = getattr(tensor, "place", None)
+    if place is not None:  # of a tensor without values
+        return place
     storage = tensor.untyped_storage()
     return View(
         storage._cdata,
@@ -144,21 +146,23 @@ def tensors_of(values: Any) -> list[Tensor]:
     """All tensors in `values`, whatever they are in: sequences, mappings, dataclasses
     and objects with attributes.
     """
-    found: list[Tensor] = []
-    seen: set[int] = set()
-
-    def look(value: Any, depth: int = 0) -> None:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif id(value) not in seen and depth < 9:  # or an object refers to itself
-            seen.add(id(value))
-            for part in _parts(value):
-                look(part, depth + 1)
-
     if isinstance(values, Tensor):
         return [values]
-    look(values)
+    if values.__class__ is tuple and all(isinstance(v, Tensor) for v in values):
+        return list(values)
+    found: list[Tensor] = []
+    _look(values, found, set(), 0)
     return found
+
+
+def _look(value: Any, found: list[Tensor], seen: set[int], depth: int) -> None:
+    """Add the tensors in `value`, which may refer to itself."""
+    if isinstance(value, Tensor):
+        found.append(value)
+    elif id(value) not in seen and depth < 9:
+        seen.add(id(value))
+        for part in _parts(value):
+            _look(part, found, seen, depth + 1)
 
 
 def _parts(value: Any) -> Any:

@@ -21,6 +21,9 @@ from course_lib.tracing.ghost import Ghost
 
 #: What is the same in the copy.
 ATOMIC = {bool, int, float, complex, str, bytes, type(None), type, torch.dtype}
+#: The attributes that every module has for itself.
+OWN = frozenset(vars(nn.Module()))
+PARTS = ("_parameters", "_buffers", "_modules")
 
 
 def unwrapped(net: nn.Module) -> nn.Module:
@@ -36,10 +39,14 @@ def replica(net: nn.Module, *, values: bool = False) -> nn.Module:
     Raises: ValueError for a part that cannot be followed: one that was compiled by
         TorchScript, or quantized.
     """
-    for path, module in net.named_modules():
-        _check(path or type(net).__name__, module)
     with torch.inference_mode(mode=False):
-        return _Copier(values=values).copy(unwrapped(net))
+        copier = _Copier(values=values)
+        try:
+            return copier.copy(unwrapped(net))
+        except _UnknownCodeError as error:
+            paths = {id(module): path for path, module in net.named_modules()}
+            name = paths.get(id(error.module)) or type(error.module).__name__
+            raise ValueError(f"{name} {error}") from None
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
@@ -51,19 +58,28 @@ def _wrapped(module: nn.Module) -> nn.Module | None:
     return None
 
 
-def _check(name: str, module: nn.Module) -> None:
-    """Refuse what runs code that nothing can follow."""
+class _UnknownCodeError(Exception):
+    """A module runs code that nothing can follow."""
+
+    def __init__(self, module: nn.Module, words: str) -> None:
+        super().__init__(words)
+        self.module = module
+
+
+def _check(module: nn.Module, *, packed: bool = False) -> None:
+    """Refuse what runs code that nothing can follow, as what is `packed`."""
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule):
-        raise ValueError(
-            f"{name} is a module of TorchScript ({kind.__name__}), whose layers cannot"
-            " be followed; give the module that it was made from"
+        raise _UnknownCodeError(
+            module,
+            f"is a module of TorchScript ({kind.__name__}), whose layers cannot be"
+            " followed; give the module that it was made from",
         )
-    packed = any(isinstance(v, torch.ScriptObject) for v in vars(module).values())
     if packed or ".quantized" in kind.__module__:
-        raise ValueError(
-            f"{name} is quantized ({kind.__module__}.{kind.__name__}), and computes in"
-            " packed numbers; give the module before quantization"
+        raise _UnknownCodeError(
+            module,
+            f"is quantized ({kind.__module__}.{kind.__name__}), and computes in packed"
+            " numbers; give the module before quantization",
         )
 
 
@@ -105,7 +121,8 @@ class _Copier:
             for key, item in value.items():
                 new[self.copy(key)] = self.copy(item)
         elif kind is tuple:
-            self._put(value, tuple(self.copy(item) for item in value))
+            if not all(item.__class__ in ATOMIC for item in value):
+                self._put(value, tuple(self.copy(item) for item in value))
         elif kind is FunctionType:
             self._function(value)
         elif kind is MethodType:
@@ -129,20 +146,33 @@ class _Copier:
         if inner is not None:
             self._put(module, self.copy(inner))
             return
+        _check(module)
         new = self._put(module, object.__new__(type(module)))
-        for buffer in module._buffers.values():
-            if buffer is not None and id(buffer) not in self._memo:
-                self._kept.append(buffer)
-                self._tensor(buffer, empty=True)
         attributes = new.__dict__
         for name, value in vars(module).items():
-            if value.__class__ in ATOMIC:
+            kind = value.__class__
+            if kind in ATOMIC:
                 attributes[name] = value
-            elif value.__class__ is OrderedDict and not value:
-                attributes[name] = OrderedDict()
+            elif name in OWN and not value:  # nobody else has it
+                attributes[name] = kind()
+            elif name in PARTS:
+                parts = attributes[name] = kind()
+                for part, inner in value.items():
+                    parts[part] = self._part(inner)
             else:
+                if isinstance(value, torch.ScriptObject):
+                    _check(module, packed=True)
                 attributes[name] = self.copy(value)
         attributes["_compiled_call_impl"] = None
+
+    def _part(self, part: Tensor | nn.Module | None) -> Any:
+        """A parameter, a buffer or a module, which have no values where all else has
+        them.
+        """
+        if isinstance(part, Tensor) and id(part) not in self._memo:
+            self._kept.append(part)
+            self._tensor(part, empty=True)
+        return self.copy(part)
 
     def _tensor(self, tensor: Tensor, *, empty: bool) -> None:
         """One without values, or a copy that is no part of the original's graph."""
