@@ -273,6 +273,77 @@ FOLLOWED = {
     "in place, the same view": [lambda x: (x.view(x.shape).sigmoid_(), x)[1]],
     "values of its own": [lambda x: x + torch.arange(6.0)],
     "written to values of its own": [lambda x: torch.zeros(6).copy_(x[0, 0, 0]) + 1],
+    "uneven": [lambda x: F.avg_pool2d(F.adaptive_avg_pool2d(x, 4), 2)],
+    "unfolded": [lambda x: x.unflatten(2, (2, 3)).flatten(3)[..., ::4]],
+    **{
+        f"transposed, {sizes}": [lambda x, m: m(x), nn.ConvTranspose2d(2, 3, **sizes)]
+        for sizes in (
+            {"kernel_size": 2, "stride": 2},
+            {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+            {"kernel_size": 4, "stride": 2, "padding": 1},
+            {"kernel_size": 3},
+            {"kernel_size": 1, "stride": 2},
+            {"kernel_size": (2, 3), "stride": (3, 1), "dilation": (1, 2)},
+            {"kernel_size": 3, "stride": 2, "dilation": 2, "padding": 1},
+        )
+    },
+    **{
+        f"resized, {how}": [lambda x, how=how: F.interpolate(x, **how)]
+        for how in (
+            {"scale_factor": 2},
+            {"scale_factor": (3, 1)},
+            {"scale_factor": 0.5},
+            {"size": 6},
+            {"size": (9, 4)},
+            {"scale_factor": 1.7},
+            {"scale_factor": 2, "mode": "nearest-exact"},
+            {"size": (4, 2), "mode": "nearest-exact"},
+            {"scale_factor": 2, "mode": "bilinear"},
+            {"scale_factor": 0.5, "mode": "bilinear"},
+            {"size": (5, 8), "mode": "bilinear"},
+            {"size": (11, 1), "mode": "bilinear", "align_corners": True},
+            {"scale_factor": 2, "mode": "bicubic"},
+            {"size": (3, 9), "mode": "area"},
+        )
+    },
+    "resized twice": [
+        lambda x: F.interpolate(F.interpolate(x, scale_factor=2), size=9)
+    ],
+    "pixel shuffle": [lambda x, m: F.pixel_shuffle(m(x), 2), nn.Conv2d(2, 8, 3)],
+    "pixel unshuffle": [lambda x: F.pixel_unshuffle(x, 2)],
+    "pixel unshuffle, convolution": [
+        lambda x, m: m(F.pixel_unshuffle(x, 2)),
+        nn.Conv2d(8, 2, 2),
+    ],
+    "repeated": [lambda x: x.repeat_interleave(2, 2)],
+    "repeated, expanded": [
+        lambda x: (
+            x[..., None, :, None].expand(-1, -1, -1, 2, -1, 3).reshape(len(x), 2, 12, 18)
+        )
+    ],
+    "repeated, stacked": [lambda x: torch.stack([x, x], -1).flatten(-2)],
+    "resized, convolution": [
+        lambda x, m: m(F.interpolate(x, scale_factor=2)),
+        nn.Conv2d(2, 2, 3, padding=1),
+    ],
+    "transposed, pooled": [
+        lambda x, m: F.avg_pool2d(m(x), 3, 2),
+        nn.ConvTranspose2d(2, 2, 2, 2),
+    ],
+    "hourglass": [
+        lambda x, a, b: torch.cat([x, b(a(x))], 1),
+        nn.Conv2d(2, 2, 3, 2, 1),
+        nn.ConvTranspose2d(2, 2, 2, 2),
+    ],
+    "hourglass, convolution": [
+        lambda x, a, b: b(torch.cat([x, F.interpolate(a(x), scale_factor=2)], 1)),
+        nn.Conv2d(2, 2, 3, 2, 1),
+        nn.Conv2d(4, 2, 3, padding=1),
+    ],
+    "hourglass, of the same width": [
+        lambda x, a: x + F.interpolate(a(x), scale_factor=2, mode="bilinear"),
+        nn.AvgPool2d(2),
+    ],
     "channels last": [
         lambda x: F.adaptive_avg_pool2d(x.to(memory_format=torch.channels_last), 1)
     ],
@@ -295,7 +366,10 @@ def test_operations_by_gradient(name):
     boxes = [(s.nonzero().amin(0), s.nonzero().amax(0)) for s in reached if s.any()]
     for axis in range(2):
         assert size[axis] == max((hi - lo + 1)[axis] for lo, hi in boxes)
-        if stride[axis] is not None:
+        starts = {int(lo[axis]) for lo, _ in boxes}
+        if stride[axis] is None:
+            assert len(starts) > 1
+        elif center[axis] is not None:
             assert 2 * center[axis] == sum(edge[axis] for edge in boxes[0])
 
 
@@ -304,15 +378,13 @@ def test_operations_by_gradient(name):
 UNKNOWN = {
     "roll": (lambda x: x.roll(1, 2), "roll"),
     "index": (lambda x: x[:, :, [0, 2]], "index"),
-    "transposed": (
-        lambda x: F.conv_transpose2d(x, x.new_ones(2, 2, 2, 2)),
-        "transposed convolution",
-    ),
-    "unfolded": (lambda x: x.unflatten(2, (2, 3)).flatten(3)[..., ::4], "a window"),
-    "resized": (lambda x: F.interpolate(x, scale_factor=2), "upsample_nearest2d"),
-    "uneven": (
-        lambda x: F.avg_pool2d(F.adaptive_avg_pool2d(x, 4), 2),
+    "uneven, unknown": (
+        lambda x: torch.cat([x, x], 2).flatten(2)[..., ::4],
         "a window over unevenly spaced positions",
+    ),
+    "antialiased": (
+        lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
+        "_upsample_bilinear2d_aa",
     ),
     "uneven, reshaped": (
         lambda x: F.adaptive_avg_pool2d(x, 4).unflatten(2, (2, 2)),
@@ -351,6 +423,43 @@ def test_what_cannot_be_followed(name):
     (note,) = (note for note in summary.notes if note.startswith("receptive"))
     assert note.startswith(f"receptive field: unknown after {reason}")
     assert note.endswith(" in 1")
+
+
+PARTLY = {
+    "a row left over": (nn.Conv2d(1, 1, 3, 2), nn.Conv2d(1, 1, 3, padding=1)),
+    "every other pixel": (nn.Conv2d(1, 1, 1, 2),),
+    "every other pixel, wider": (nn.Conv2d(1, 1, 1, 2), nn.Conv2d(1, 1, 3, padding=1)),
+    "pooled, a row left over": (nn.AvgPool2d(3, 2), nn.Conv2d(1, 1, 5, padding=2)),
+    "holes": (nn.Conv2d(1, 1, 2, dilation=2, stride=4),),
+    "the first row cut off": (FunctionModule(lambda x: x[:, :, 1:]),),
+    "every third kept": (
+        FunctionModule(lambda x: F.interpolate(x, scale_factor=1 / 3)),
+    ),
+    "all": (nn.Conv2d(1, 1, 3, 2, 1),),
+    "all, by another path": (
+        FunctionModule(
+            lambda x, m: m(x)[..., :6, :6] + x[..., :12:2, :12:2], nn.Conv2d(1, 1, 4, 2)
+        ),
+    ),
+    "all, unevenly": (nn.AdaptiveAvgPool2d(5),),
+    "all, larger": (FunctionModule(lambda x: F.interpolate(x, scale_factor=2)),),
+    "the same for all": (nn.AdaptiveAvgPool2d(1), nn.ConvTranspose2d(1, 1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", PARTLY)
+@pytest.mark.parametrize("side", [15, 16, 17])
+def test_all_only_if_all_is_seen(name, side):
+    """By gradients: which rows and columns any of the output depends on."""
+    torch.manual_seed(0)
+    net = nn.Sequential(*PARTLY[name], nn.AdaptiveAvgPool2d(1)).double().eval()
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    x = torch.rand(1, 1, side, side, dtype=torch.double, requires_grad=True)
+    (gradient,) = torch.autograd.grad(net(x).sum(), x)
+    seen = (gradient[0, 0] > 0).any(0).all() and (gradient[0, 0] > 0).any(1).all()
+    summary = summarize(net, (1, side, side))
+    assert (summary.table().splitlines()[-2].split()[-1] == "all") == bool(seen)
 
 
 def test_behind_what_cannot_be_followed():

@@ -125,9 +125,7 @@ def count_parameters(net: nn.Module) -> int:
     )
 
 
-def _summary(
-    name: str, reader: Reader, inputs: Inputs, notes: list[str]
-) -> Summary:
+def _summary(name: str, reader: Reader, inputs: Inputs, notes: list[str]) -> Summary:
     """The rows of what was read, and what is missing in them. If there are `notes`
     already, what is saved is unknown.
     """
@@ -159,9 +157,7 @@ def _summary(
     )
 
 
-def _give_parameters(
-    reader: Reader, *tables: dict[str, ModuleStats]
-) -> dict[str, int]:
+def _give_parameters(reader: Reader, *tables: dict[str, ModuleStats]) -> dict[str, int]:
     """Count each trainable parameter for the rows that hold it. Returns the largest
     parts of the network that nothing used, with how many parameters they have.
     """

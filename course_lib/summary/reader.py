@@ -227,20 +227,21 @@ class Reader:
     def _end(self, running: Running, caller: Running | None, reading: Reading) -> None:
         outputs = [value.view for value in running.call.made]
         first = next(iter(outputs), None)
-        made = [*running.made.values()]
+        made, last = [*running.made.values()], running.last
+        if first and last and first.storage == last.storage:
+            last = first  # which is a view of it
         if running.leaf:
             self._list(running)
             self._describe(running.layer, first, reading)
             if caller:  # nothing else of a layer outlives it
                 kept = {view.storage for view in outputs}
                 made = [view for view in made if view.storage in kept]
-        elif running.last:
+        elif last:
             kind = ", ".join(running.operations)
-            self._describe(running.layer, running.last, reading, kind)
+            self._describe(running.layer, last, reading, kind)
         if caller is None:
-            if running.last or running.leaf:
-                last = first if running.leaf else running.last
-                self._describe(running.stage, last, reading)
+            if last or running.leaf:
+                self._describe(running.stage, first if running.leaf else last, reading)
         elif caller.stage is self.own[1]:
             self._describe(running.stage, first, reading)
         if self._fields:

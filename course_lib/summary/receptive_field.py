@@ -24,7 +24,13 @@ class UnknownReceptiveField(Exception):  # noqa: N818 - where a trace ends; noth
     """Why a receptive field cannot be traced any further."""
 
 
-class Field(NamedTuple):
+class _Sides(NamedTuple):
+    size: tuple[int, ...]
+    stride: tuple[int | None, ...]
+    center: tuple[float | None, ...]
+
+
+class Field(_Sides):
     """A receptive field, along each axis of the image: its size in pixels; how far
     apart those of neighbors are, 0 if all are the same and None if it varies; the
     center of the first, 0 being the middle of the first pixel.
@@ -33,13 +39,12 @@ class Field(NamedTuple):
     told apart: the widest window of all of them counts, also for a part of them.
     """
 
-    size: tuple[int, ...]
-    stride: tuple[int | None, ...]
-    center: tuple[float | None, ...]
+    #: Whether pixels within the image are left out.
+    gaps: bool = False
 
     def covers(self, image: Sequence[int]) -> bool:
         """Whether each element depends on all of an image of this size."""
-        return all(
+        return not self.gaps and all(
             stride == 0 and center is not None and abs(2 * center - n + 1) <= size - n
             for size, stride, center, n in zip(*self, image, strict=True)
         )
@@ -47,8 +52,8 @@ class Field(NamedTuple):
 
 class Factor(NamedTuple):
     """`positions`, each `jump` pixels after the one before. If they are `uneven`,
-    that is an object for telling them from others, and `jump` the pixels from the first
-    to the last.
+    that says how many pixels each is after the first, or is an object for telling them
+    from others, and `jump` the pixels from the first to the last.
     """
 
     positions: int
@@ -60,6 +65,19 @@ class Factor(NamedTuple):
         """The pixels from the first position to the last."""
         return self.jump if self.uneven else self.jump * (self.positions - 1)
 
+    @property
+    def places(self) -> int:
+        """Where the positions are, as bits; if unknown, the first and the last."""
+        offsets = self.offsets or (0, self.jump)
+        return sum(1 << offset for offset in {*offsets})
+
+    @property
+    def offsets(self) -> tuple[int, ...] | None:
+        """How many pixels each position is after the first; None if unknown."""
+        if self.uneven:
+            return self.uneven if isinstance(self.uneven, tuple) else None
+        return tuple(self.jump * index for index in range(self.positions))
+
 
 @dataclass(frozen=True)
 class ReceptiveWindow:
@@ -70,6 +88,12 @@ class ReceptiveWindow:
     dims: tuple[tuple[Factor, ...], ...]
     start: int
     size: int
+    #: Which pixels of the window count, as bits, the first one last.
+    bits: int
+    #: Those of the image that any element depends on are among these.
+    seen: range
+    #: The pixels of the image.
+    pixels: int
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -88,7 +112,17 @@ class ReceptiveWindow:
     def whole(self, dim: int, count: int) -> ReceptiveWindow:
         """`count` elements, each of which depends on what all along `dim` did."""
         size = self.size + self.reach(dim)
-        return replace(self._with(dim, Factor(count)), size=size)
+        bits = spread(self.bits, self.places(dim))
+        return replace(self._with(dim, Factor(count)), size=size, bits=bits)
+
+    def places(self, *dims: int) -> int:
+        """Where the windows begin, along `dims`, as bits."""
+        bits = 1
+        for dim in dims:
+            for factor in self.dims[dim]:
+                if factor.jump:
+                    bits = spread(bits, factor.places)
+        return bits
 
     def window(
         self,
@@ -102,12 +136,69 @@ class ReceptiveWindow:
         """`count` windows along `dim`."""
         if (count, kernel, stride, padding) == (self.shape[dim], 1, 1, 0):
             return self
+        if len(self.dims[dim]) > 1 or any(f.uneven for f in self.dims[dim]):
+            reach, n = (kernel - 1) * dilation, self.shape[dim]
+            firsts = [index * stride - padding for index in range(count)]
+            return self.pick(
+                dim,
+                [
+                    (min(max(at, 0), n - 1), max(min(at + reach, n - 1), 0))
+                    for at in firsts
+                ],
+            )
         jump = self._jump(dim)
+        taps = sum(1 << tap * dilation * jump for tap in range(kernel)) if jump else 1
+        last = (count - 1) * stride - padding + (kernel - 1) * dilation
         return replace(
             self._with(dim, Factor(count, jump * stride)),
             start=self.start - padding * jump,
             size=self.size + (kernel - 1) * dilation * jump,
+            bits=spread(self.bits, taps),
+            seen=self._seen_from(dim, -padding * jump, last * jump),
         )
+
+    def pick(self, dim: int, spans: Sequence[tuple[int, int]]) -> ReceptiveWindow:
+        """Elements along `dim` that depend on the positions from the first to the last
+        of each of `spans`.
+        """
+        at = self._offsets(dim)
+        if at is None:
+            raise UnknownReceptiveField("a window over unevenly spaced positions")
+        pixels = [(at[first], at[last]) for first, last in spans]
+        factors, start, more = _even(pixels, at[0])
+        taps = {
+            at[tap] - at[first]
+            for first, last in spans
+            for tap in range(first, last + 1)
+        }
+        dims = list(self.dims)
+        dims[dim] = factors
+        return replace(
+            self,
+            dims=tuple(dims),
+            start=self.start + start,
+            size=self.size + more,
+            bits=spread(self.bits, sum(1 << tap for tap in taps)),
+            seen=self._seen_from(dim, start, max(last for _, last in pixels)),
+        )
+
+    def _offsets(self, dim: int) -> list[int] | None:
+        """How many pixels the position of each element is after the first."""
+        offsets = [0]
+        for factor in self.dims[dim]:
+            if factor.offsets is None:
+                return None
+            offsets = [one + more for one in offsets for more in factor.offsets]
+        return offsets
+
+    def _seen_from(self, dim: int, first: int, last: int) -> range:
+        """The pixels that are still seen if only some positions along `dim` are, in
+        pixels from the first one.
+        """
+        others = self.reach(*range(len(self.dims))) - self.reach(dim)
+        end = self.start + min(last, self.reach(dim)) + others + self.size
+        begin = self.start + max(first, 0)
+        return range(max(self.seen.start, begin), min(self.seen.stop, end))
 
     def adapt(self, dim: int, count: int) -> ReceptiveWindow:
         """Adaptive pooling to `count` windows."""
@@ -116,13 +207,14 @@ class ReceptiveWindow:
             return self.whole(dim, 1)
         if n % count == 0:
             return self.window(dim, count, n // count, n // count)
-        widest = max(-(-(i + 1) * n // count) - i * n // count for i in range(count))
-        more = (widest - 1) * self._jump(dim)
-        return replace(self.scatter(dim, count, more), size=self.size + more)
+        return self.pick(
+            dim,
+            [(i * n // count, -(-(i + 1) * n // count) - 1) for i in range(count)],
+        )
 
-    def scatter(self, dim: int, count: int, less: int = 0) -> ReceptiveWindow:
+    def scatter(self, dim: int, count: int) -> ReceptiveWindow:
         """`count` positions between the first and the last, unevenly spaced."""
-        reach = self.reach(dim) - less
+        reach = self.reach(dim)
         return self._with(dim, Factor(count, reach, object() if reach else None))
 
     def reshape(self, shape: Sequence[int]) -> ReceptiveWindow:
@@ -162,17 +254,44 @@ class ReceptiveWindow:
 
     def join(self, other: ReceptiveWindow) -> ReceptiveWindow | None:
         """What either depends on; None if that does not have the form of a window."""
+        start = min(self.start, other.start)
+        seen = range(
+            min(self.seen.start, other.seen.start), max(self.seen.stop, other.seen.stop)
+        )
         if self.dims == other.dims:
-            start = min(self.start, other.start)
             stop = max(self.start + self.size, other.start + other.size)
-            return replace(self, start=start, size=stop - start)
+            bits = self.bits << self.start - start | other.bits << other.start - start
+            return replace(self, start=start, size=stop - start, bits=bits, seen=seen)
         for one, two in ((self, other), (other, self)):
             dims = [d for d, dim in enumerate(one.dims) if dim != two.dims[d]]
             stop = two.start + two.size + two.reach(*dims)
             inside = one.start <= two.start and stop <= one.start + one.size
             if inside and not one.reach(*dims):
-                return one
-        return None
+                more = spread(two.bits, two.places(*dims)) << two.start - one.start
+                return replace(one, bits=one.bits | more, seen=seen)
+        return self._beside(other, seen)
+
+    def _beside(self, other: ReceptiveWindow, seen: range) -> ReceptiveWindow | None:
+        """What either depends on, element by element along the one dimension in which
+        their positions differ.
+        """
+        dims = [d for d, dim in enumerate(self.dims) if dim != other.dims[d]]
+        one, two = (each._offsets(dims[0]) for each in (self, other))
+        if len(dims) > 1 or one is None or two is None:
+            return None
+        wide = max(self, other, key=lambda each: each.size)
+        spans = [
+            (
+                min(self.start + first, other.start + second),
+                max(self.start + first + self.size, other.start + second + other.size),
+            )
+            for first, second in zip(one, two, strict=True)
+        ]
+        factors, start, size = _even(spans, min(self.start, other.start))
+        together = list(self.dims)
+        together[dims[0]] = factors
+        bits = wide.bits << max(wide.start - start, 0)
+        return ReceptiveWindow(tuple(together), start, size, bits, seen, self.pixels)
 
     def _jump(self, dim: int) -> int:
         """The jump along `dim`, where that is one number."""
@@ -185,6 +304,36 @@ class ReceptiveWindow:
         dims = list(self.dims)
         dims[dim] = _tidy([factor])
         return replace(self, dims=tuple(dims))
+
+
+def _even(
+    spans: Sequence[tuple[int, int]], least: int
+) -> tuple[tuple[Factor, ...], int, int]:
+    """Windows from the first to the last pixel of each of `spans`, made equally wide:
+    their positions, the first one, and how much wider than a pixel they are.
+    """
+    more = max(last - first for first, last in spans)
+    starts = [max(min(first, last - more), least) for first, last in spans]
+    count, begin = len(starts), starts[0]
+    offsets = tuple(start - begin for start in starts)
+    times = offsets.count(0)
+    step = offsets[times] if times < count else 0
+    repeated = tuple(step * (index // times) for index in range(count))
+    if offsets == repeated and count % times == 0:
+        return _tidy([Factor(count // times, step), Factor(times)]), begin, more
+    return (Factor(count, offsets[-1], offsets),), begin, more
+
+
+def spread(bits: int, places: int) -> int:
+    """All of `bits`, from each of `places`."""
+    if bits == 1 or places == 1:
+        return bits * places
+    found = 0
+    while places:
+        lowest = places & -places
+        found |= bits * lowest
+        places ^= lowest
+    return found
 
 
 def _tidy(factors: Sequence[Factor]) -> tuple[Factor, ...]:
@@ -217,7 +366,12 @@ def image(shape: Sequence[int]) -> State:
     def along(axis: int) -> ReceptiveWindow:
         dims = enumerate(shape)
         return ReceptiveWindow(
-            tuple(_tidy([Factor(n, int(d == axis))]) for d, n in dims), 0, 1
+            tuple(_tidy([Factor(n, int(d == axis))]) for d, n in dims),
+            start=0,
+            size=1,
+            bits=1,
+            seen=range(shape[axis]),
+            pixels=shape[axis],
         )
 
     return tuple((along(axis),) for axis in range(2, len(shape)))
@@ -240,18 +394,62 @@ def field(state: State) -> Field:
     """The field of a state. Raises: UnknownReceptiveField if it has no single one."""
     if any(len(windows) > 1 for windows in state):
         raise UnknownReceptiveField("paths that diverge")
-    along = [_along(window) for (window,) in state]
-    return Field(
+    windows = [window for (window,) in state]
+    along = [_along(window, windows) for window in windows]
+    found = Field(
         tuple(size for size, _, _ in along),
         tuple(stride for _, stride, _ in along),
         tuple(center for _, _, center in along),
     )
+    found.gaps = any(map(_has_gaps, windows))
+    return found
 
 
-def _along(window: ReceptiveWindow) -> tuple[int, int | None, float | None]:
-    """Size, stride and center."""
-    moving = [factor for factor in window.factors if factor.jump]
-    if any(factor.uneven for factor in moving):
+def _has_gaps(window: ReceptiveWindow) -> bool:
+    """Whether pixels of the image are left out within the first window."""
+    whole = (1 << window.pixels) - 1
+    start = window.start
+    bits = window.bits << start if start > 0 else window.bits >> -start
+    inside = sum(1 << pixel for pixel in window.seen)
+    return bits & inside & whole != whole
+
+
+def _along(
+    window: ReceptiveWindow, windows: Sequence[ReceptiveWindow]
+) -> tuple[int, int | None, float | None]:
+    """Size, stride and center along one axis, of the windows along all."""
+    maps = [factor for dim in window.dims[2:] for factor in dim if factor.jump]
+    moving = maps or [factor for factor in window.factors if factor.jump]
+    if any(factor.uneven for factor in window.factors if factor.jump):
         return window.size, None, None
     stride = min((factor.jump for factor in moving), default=0)
-    return window.size, stride, window.start + (window.size - 1) / 2
+    center = window.start + (window.size - 1) / 2
+    if any(_repeats(window, windows, dim) for dim in range(len(window.dims))):
+        return window.size, None, center
+    return window.size, stride, center
+
+
+def _repeats(
+    window: ReceptiveWindow, windows: Sequence[ReceptiveWindow], dim: int
+) -> bool:
+    """Whether some neighbors along `dim` have the same window: between two factors that
+    move along this axis, or behind one, is one that moves along none.
+    """
+    spans = [span for each in windows for span in _spans(each.dims[dim])]
+    outermost = max((stop for _, stop in _spans(window.dims[dim])), default=1)
+    inner = 1
+    while inner < outermost:
+        inner = max((stop for start, stop in spans if start <= inner), default=inner)
+        if not any(start <= inner < stop for start, stop in spans):
+            return inner < outermost
+    return False
+
+
+def _spans(factors: Sequence[Factor]) -> list[tuple[int, int]]:
+    """The factors that move: what is inside of each, and what with it."""
+    spans, inner = [], 1
+    for factor in reversed(factors):
+        if factor.jump:
+            spans.append((inner, inner * factor.positions))
+        inner *= factor.positions
+    return spans

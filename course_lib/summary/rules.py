@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from math import floor
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -124,12 +125,103 @@ def _pad(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
 
 def _convolution(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     _, weight, _, stride, padding, dilation, transposed, _, groups = call.args
-    if transposed or (groups > 1 and window.reach(1)):
-        raise UnknownReceptiveField(
-            "transposed convolution" if transposed else call.name
-        )
+    if groups > 1 and window.reach(1):
+        raise UnknownReceptiveField(call.name)
     window = window.whole(1, call.shape[1])
-    return _windows(window, call, weight.shape[2:], stride, padding, dilation)
+    if not transposed:
+        return _windows(window, call, weight.shape[2:], stride, padding, dilation)
+    count = len(weight.shape) - 2
+    for index in range(count):
+        dim = index - count
+        sizes = [_item(each, index) for each in (stride, padding, dilation)]
+        spans = _transposed(
+            window.shape[dim], call.shape[dim], weight.shape[2 + index], *sizes
+        )
+        window = window.pick(dim, spans)
+    return window
+
+
+def _transposed(
+    given: int, count: int, kernel: int, stride: int, padding: int, dilation: int
+) -> list[tuple[int, int]]:
+    """The first and the last position that each of `count` elements is a sum of; what
+    only the bias reaches is as its neighbor.
+    """
+    spans: list[tuple[int, int]] = []
+    for place in range(padding, padding + count):
+        taps = (place - tap * dilation for tap in range(kernel))
+        found = [at // stride for at in taps if at % stride == 0]
+        found = [at for at in found if 0 <= at < given]
+        spans.append((min(found), max(found)) if found else (spans or [(0, 0)])[-1])
+    return spans
+
+
+def _nearest(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """Each element is one of those before: the one below, or the nearest."""
+    middle = 0.5 if "exact" in call.name else 0.0
+
+    def place(i: int, ratio: float, n: int) -> tuple[int, int]:
+        at = min(floor((i + middle) * ratio), n - 1)
+        return at, at
+
+    return _resized(window, call, 2, place)
+
+
+def _linear(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """Each element is a mean of two neighbors, or of four along each axis."""
+    aligned, cubic = call.args[2], "cubic" in call.name
+
+    def place(i: int, ratio: float, n: int) -> tuple[int, int]:
+        at = i * ratio if aligned else (i + 0.5) * ratio - 0.5
+        at = at if cubic else max(at, 0.0)
+        first = floor(at)
+        if at == first:
+            return (min(max(first, 0), n - 1),) * 2
+        more = int(cubic)
+        return max(min(first, n - 1) - more, 0), min(first + 1 + more, n - 1)
+
+    return _resized(window, call, 3, place)
+
+
+def _resized(
+    window: ReceptiveWindow,
+    call: OperationCall,
+    scales: int,
+    place: Callable[[int, float, int], tuple[int, int]],
+) -> ReceptiveWindow:
+    """Elements of which `place` says where they come from, along each of the last
+    dimensions. The scales are given from an argument on, or follow from the sizes.
+    """
+    count = len(call.args[1])
+    for index in range(count):
+        dim = index - count
+        n, more, scale = window.shape[dim], call.shape[dim], call.arg(scales + index)
+        ratio = 1 / scale if scale else n / more
+        if scales == 3 and call.args[2]:
+            ratio = (n - 1) / (more - 1) if more > 1 else 0.0
+        spans = [place(i, ratio, n) for i in range(more)]
+        window = window.pick(dim, [*spans])
+    return window
+
+
+def _shuffle(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """(..., C * r^2, H, W) -> (..., C, H * r, W * r)."""
+    *batch, _, height, width = window.shape
+    channels, r = call.shape[-3], call.args[1]
+    window = window.reshape((*batch, channels, r, r, height, width))
+    kept, at = range(len(batch) + 1), len(batch) + 1
+    order = (*kept, at + 2, at, at + 3, at + 1)
+    return window.permute(order).reshape(call.shape)
+
+
+def _unshuffle(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """(..., C, H * r, W * r) -> (..., C * r^2, H, W)."""
+    *batch, channels, _, _ = window.shape
+    (height, width), r = call.shape[-2:], call.args[1]
+    window = window.reshape((*batch, channels, height, r, width, r))
+    kept, at = range(len(batch) + 1), len(batch) + 1
+    order = (*kept, at + 1, at + 3, at, at + 2)
+    return window.permute(order).reshape(call.shape)
 
 
 def _max_pool(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
@@ -282,6 +374,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **_named(_pad, "constant_pad_nd reflection_pad1d reflection_pad2d"),
     **_named(_pad, "replication_pad1d replication_pad2d"),
     **_named(_convolution, "convolution"),
+    **_named(_nearest, "upsample_nearest1d upsample_nearest2d upsample_nearest3d"),
+    **_named(_nearest, "_upsample_nearest_exact1d _upsample_nearest_exact2d"),
+    **_named(_nearest, "_upsample_nearest_exact3d"),
+    **_named(_linear, "upsample_linear1d upsample_bilinear2d upsample_trilinear3d"),
+    **_named(_linear, "upsample_bicubic2d"),
+    **_named(_shuffle, "pixel_shuffle"),
+    **_named(_unshuffle, "pixel_unshuffle"),
     **_named(_max_pool, "max_pool2d_with_indices max_pool3d_with_indices"),
     **_named(_avg_pool, "avg_pool1d avg_pool2d avg_pool3d"),
     **_named(_adaptive_pool, "_adaptive_avg_pool2d adaptive_max_pool2d"),
