@@ -57,6 +57,10 @@ IMAGE = torch.zeros(1, 1, 28, 28)
 
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
+    "summary.table.Summary.training_bytes.optimizer": (
+        lambda x: course_lib.summarize(nn.ReLU(), (3,)).training_bytes(1, x),
+        "adam",
+    ),
     "initialization.weight_variance.init": (
         lambda x: weight_variance(x, 10, 10),
         "Xavier",
@@ -136,6 +140,9 @@ CHOICES = {
 
 #: Arguments that may be any text, and what they are.
 FREE = {
+    "summary.reader.Running.add.what": "one of two, in the same module",
+    "summary.tree.tree.name": "the name of a class",
+    "tracing.TracingError.words": "a message",
     "initialization.init_linear.init": "given to weight_variance, before anything else",
     "initialization.deep_mlp.init": "given to init_linear",
     "arguments.check_variant.net": "a name for the message",
@@ -161,7 +168,6 @@ FREE = {
     "plotting.plot_seeds.label": "words",
     "volumes.draw_volumes.color": "given to matplotlib, which names what it does not know",
     "pretrained.load_torchvision.source": "a path",
-    "summary.tracer.RunningModule.add.what": "the tracer's own, checked by mypy",
 }
 
 

@@ -7,6 +7,7 @@ import sys
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -133,11 +134,11 @@ def test_table():
 
 LAYERS = """\
 Sequential
-layer  type               output shape  parameters  MACs  activations  memory  receptive field  stride  center
+layer  type               output shape  parameters  MACs  activations  memory  receptive field  stride   center
 input                     1 x 5 x 7
-0      Conv2d             2 x 3 x 5             20   270        120 B   120 B                3       1       1
-1      ReLU               2 x 3 x 5              0     0          0 B     0 B                3       1       1
-2      AdaptiveAvgPool2d  2 x 2 x 2              0     0         32 B     0 B            4 x 5  varies  varies
+0      Conv2d             2 x 3 x 5             20   270        120 B   120 B                3       1        1
+1      ReLU               2 x 3 x 5              0     0          0 B     0 B                3       1        1
+2      AdaptiveAvgPool2d  2 x 2 x 2              0     0         32 B     0 B            4 x 5   1 x 2  1.5 x 2
 total                                           20   270        152 B   120 B"""  # noqa: E501
 
 
@@ -372,9 +373,8 @@ def test_several_inputs():
 
 
 def test_either_a_size_or_data():
-    for arguments in ({}, {"input_size": (3,), "input_data": torch.rand(1, 3)}):
-        with pytest.raises(ValueError, match="either input_size must be given or"):
-            summarize(nn.ReLU(), **arguments)
+    with pytest.raises(ValueError, match="either input_size must be given or"):
+        summarize(nn.ReLU(), (3,), input_data=torch.rand(1, 3))
     with pytest.raises(ValueError, match="only modules can be summarized, got 'x'"):
         summarize("x", (3,))
 
@@ -386,3 +386,92 @@ def test_a_name_with_dollars_is_no_formula():
     summarize(net, (1, 4, 4)).plot(axes, "macs", "stages")
     figure.canvas.draw()
     plt.close()
+
+
+def frozen():
+    blocks = [nn.Sequential(nn.Conv1d(2, 2, 3, padding=1), nn.ReLU()) for _ in range(3)]
+    net = nn.Sequential(nn.Conv1d(1, 2, 1), *blocks, nn.Flatten(), nn.Linear(8, 2))
+    net[0].requires_grad_(False)
+    net[1][0].bias.requires_grad_(False)
+    return net
+
+
+def test_tree():
+    """Equal modules one after the other are one line."""
+    lines = summarize(frozen(), (1, 4)).table("tree").splitlines()
+    net = frozen()
+    net[1][0].bias.requires_grad_(True)
+    same = summarize(net, (1, 4)).table("tree").splitlines()
+    assert [line.split()[0] for line in lines] == (
+        "Sequential module input Sequential 0 1 0 1 2 0 1 4 5 total".split()
+    )
+    assert [line.split("  ")[1].strip() for line in lines[4:6]] == ["0", "1"]
+    assert "  1 to 3, 3 times  Sequential  2 x 4" in same[5]
+    assert len(same) == 11
+    flat = summarize(frozen(), (1, 4)).table(depth=1).splitlines()
+    assert [line.split()[0] for line in flat[4:]] == ["0", "1", "2", "4", "5", "total"]
+    tree = summarize(frozen(), (1, 4)).modules
+    assert tree[0].macs == sum(row.macs for row in summarize(frozen(), (1, 4)).layers)
+    assert tree[2][3:5] == (12, 48)
+
+
+def test_choice_of_columns():
+    summary = summarize(frozen(), (1, 4))
+    chosen = ["kernel", "input shape", "trainable", "frozen", "percent", "calls"]
+    lines = summary.table("layers", columns=chosen).splitlines()
+    assert lines[3].split() == ["0", "1", "1", "x", "4", "no", "4", "6.2%", "1"]
+    assert lines[4].split() == ["1.0", "3", "2", "x", "4", "partly", "2", "21.9%", "1"]
+    assert lines[-1].split() == ["total", "yes", "6", "100.0%"] or "partly" in lines[-1]
+    assert "<th" in summary.html("layers", columns=["MACs"])
+    with pytest.raises(ValueError, match="columns must be one of 'type', 'kernel'"):
+        summary.table(columns=["flops"])
+
+
+def test_bytes_of_training():
+    summary = summarize(frozen().half(), (1, 4))
+    assert (summary.parameters, summary.frozen_parameters) == (58, 6)
+    assert summary.parameter_bytes == 2 * 64
+    assert summary.gradient_bytes == 2 * 58
+    weights = {"sgd": 244, "momentum": 360, "adam": 476}
+    for optimizer, expected in weights.items():
+        there = summary.training_bytes(8, optimizer=optimizer)
+        assert there == expected + 8 * summary.saved_bytes
+    unknown = summarize(nn.Bilinear(2, 2, 2), input_data=[torch.rand(1, 2)] * 2)
+    assert unknown.training_bytes(1) > 0
+    with pytest.raises(ValueError, match="optimizer must be one of 'sgd', 'momentum'"):
+        summary.training_bytes(1, "adamw8bit")
+
+
+def test_parameters_only():
+    summary = summarize(frozen())
+    assert (summary.parameters, summary.frozen_parameters) == (58, 6)
+    assert summary.notes == ("no input was given: only parameters are counted",)
+    assert not summary.complete
+    assert summary.saved_bytes is None
+    assert summary.training_bytes() is None
+    assert [row.name for row in summary.layers] == ["0", "1.0", "2.0", "3.0", "5"]
+    assert summary.table().splitlines()[1].split() == ["stage", "parameters", "percent"]
+    assert "MACs" not in summary.table("tree")
+    assert list(summary.to_pandas("tree")["name"])[:4] == [
+        "Sequential",
+        "0",
+        "1",
+        "1.0",
+    ]
+    with pytest.raises(ValueError, match=r"0\.weight has no shape yet; give the size"):
+        summarize(nn.Sequential(nn.LazyLinear(3)))
+
+
+def test_a_list_of_modules_is_in_the_tree():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+
+        def forward(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    kinds = [row.kind for row in summarize(Net(), (np.int64(2),)).modules]
+    assert kinds == ["Net", "ModuleList", "Linear", "Linear"]

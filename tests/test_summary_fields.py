@@ -318,7 +318,9 @@ FOLLOWED = {
     "repeated": [lambda x: x.repeat_interleave(2, 2)],
     "repeated, expanded": [
         lambda x: (
-            x[..., None, :, None].expand(-1, -1, -1, 2, -1, 3).reshape(len(x), 2, 12, 18)
+            x[..., None, :, None]
+            .expand(-1, -1, -1, 2, -1, 3)
+            .reshape(len(x), 2, 12, 18)
         )
     ],
     "repeated, stacked": [lambda x: torch.stack([x, x], -1).flatten(-2)],

@@ -20,6 +20,7 @@ from course_lib.blocks import Network
 from course_lib.summary.reader import ModuleStats, Reader, UnknownMemory
 from course_lib.summary.receptive_field import Field
 from course_lib.summary.table import Summary, SummaryRow
+from course_lib.summary.tree import tree
 from course_lib.tracing import (
     Inputs,
     Trace,
@@ -51,22 +52,29 @@ def summarize(
     A network of several inputs is given a sequence of sizes, and `dtypes` if they are
     not of the type that it computes with; or `input_data`, with the batch as first
     dimension: a tensor, a sequence of several, or a mapping of keyword arguments.
+    Without either, nothing is traced, and only parameters are counted.
 
-    Raises: ValueError for a size that is not one, for both a size and data or neither,
-        and if `net` cannot take such an input, or cannot be traced without values.
+    Raises: ValueError for a size that is not one, for both a size and data, and if
+        `net` cannot take such an input, or cannot be traced without values.
     """
     if not isinstance(net, nn.Module):
         raise ValueError(f"only modules can be summarized, got {net!r}")
-    if (input_size is None) == (input_data is None):
-        raise ValueError("either input_size must be given or input_data")
+    if input_size is not None and input_data is not None:
+        raise ValueError("either input_size must be given or input_data, not both")
     net = unwrapped(net)
+    inputs: Inputs | None = None
     if input_data is not None:
         inputs = inputs_of_data(input_data)
+    elif input_size is None:
+        pass
     elif isinstance(input_size, Tensor):
         inputs = inputs_of_data(input_size[None])
     else:
         inputs = inputs_of_size(net, input_size, dtypes)
     reader = Reader()
+    if inputs is None:
+        reader.hold(net)
+        return _summary(type(net).__name__, reader, None, [NO_INPUT])
     with isolated(net):
         notes = _read(net, inputs, reader)
     return _summary(type(net).__name__, reader, inputs, notes)
@@ -125,7 +133,13 @@ def count_parameters(net: nn.Module) -> int:
     )
 
 
-def _summary(name: str, reader: Reader, inputs: Inputs, notes: list[str]) -> Summary:
+#: What is said of a summary without an input.
+NO_INPUT = "no input was given: only parameters are counted"
+
+
+def _summary(
+    name: str, reader: Reader, inputs: Inputs | None, notes: list[str]
+) -> Summary:
     """The rows of what was read, and what is missing in them. If there are `notes`
     already, what is saved is unknown.
     """
@@ -139,26 +153,33 @@ def _summary(name: str, reader: Reader, inputs: Inputs, notes: list[str]) -> Sum
         return tuple(
             SummaryRow(**{**vars(stats), "name": stats.name or name, **saved})
             for stats in table.values()
-            if stats.calls or stats.parameters or (stats.saved_bytes and known)
+            if stats.calls
+            or stats.parameters + stats.frozen
+            or (stats.saved_bytes and known)
         )
 
+    nested = tree(name, reader.kinds, reader.modules, layers)
     trained = sum(n for n, trained in reader.parameters.values() if trained)
     frozen = sum(n for n, trained in reader.parameters.values() if not trained)
-    notes += _notes(name, reader, stages.values(), unused)
+    if inputs:
+        notes += _notes(name, reader, stages.values(), unused)
     return Summary(
         name=name,
-        input_size=inputs.size,
+        input_size=inputs.size if inputs else (),
+        modules=rows(nested),
+        parameter_bytes=reader.nbytes,
+        gradient_bytes=reader.gradient_bytes,
         stages=rows(stages),
         layers=rows(layers),
         parameters=trained,
         frozen_parameters=frozen,
-        complete=not reader.uncounted,
+        complete=inputs is not None and not reader.uncounted,
         notes=tuple(notes),
     )
 
 
 def _give_parameters(reader: Reader, *tables: dict[str, ModuleStats]) -> dict[str, int]:
-    """Count each trainable parameter for the rows that hold it. Returns the largest
+    """Count each parameter for the rows that hold it. Returns the largest
     parts of the network that nothing used, with how many parameters they have.
     """
     unused: dict[str, int] = {}
@@ -166,9 +187,13 @@ def _give_parameters(reader: Reader, *tables: dict[str, ModuleStats]) -> dict[st
         if name not in reader.used:
             top = _unused_part(name, reader.used)
             unused[top] = unused.get(top, 0) + count
-        elif trained:
+        else:
             for table in tables:
-                table[_holder(name, table)].parameters += count
+                stats = table[_holder(name, table)]
+                if trained:
+                    stats.parameters += count
+                else:
+                    stats.frozen += count
     return unused
 
 

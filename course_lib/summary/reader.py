@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from course_lib.summary.field_tracker import FieldTracker
 from course_lib.summary.receptive_field import Field, UnknownReceptiveField
@@ -45,6 +46,12 @@ class ModuleStats:
     activations: int = 0
     #: What autograd saves of it for backward, in bytes.
     saved_bytes: int = 0
+    #: Parameters that are not trained.
+    frozen: int = 0
+    #: Shape of its input, without the batch.
+    input_shape: Shape = ()
+    #: The kernel of a convolution or of pooling.
+    kernel: Shape = ()
 
 
 @dataclass(eq=False)
@@ -94,8 +101,9 @@ class Reading:
 
     #: The memory of the input, parameters and buffers.
     given: set[int]
-    #: The last shape that came out of a layer or a stage, with the batch; by its id.
-    shapes: dict[int, Shape] = field(default_factory=dict)
+    #: The last shapes that went into a layer or a stage and came out of it, with the
+    #: batch; by its id.
+    shapes: dict[int, tuple[Shape | None, Shape | None]] = field(default_factory=dict)
     #: How many times.
     calls: Counter[int] = field(default_factory=Counter)
     #: Which module allocated memory.
@@ -126,7 +134,8 @@ class Reader:
     """Counts for `layers` and `stages`, by name; "" is the network itself.
 
     A layer is a module that calls no other, or what a module computes itself between
-    the others; a stage is what the network calls. `used` are the names of the
+    the others; a stage is what the network calls. `modules` are those that call others,
+    with what comes out of them. `used` are the names of the
     parameters and buffers that took part. `lost` and `uncounted` are the operations
     after which a receptive field is unknown and those of unknown cost, with the first
     layer of each; `elsewhere` is what saves other memory on a GPU. `parameters`
@@ -136,8 +145,11 @@ class Reader:
     def __init__(self) -> None:
         self.layers: dict[str, ModuleStats] = {}
         self.stages: dict[str, ModuleStats] = {}
+        self.modules: dict[str, ModuleStats] = {}
         self.used: set[str] = set()
         self.parameters: dict[str, tuple[int, bool]] = {}
+        self.kinds: dict[str, str] = {}
+        self.nbytes = self.gradient_bytes = 0  # of the parameters
         self.lost: dict[str, str] = {}
         self.uncounted: dict[str, str] = {}
         self.elsewhere: dict[str, str] = {}
@@ -147,12 +159,42 @@ class Reader:
 
     def evaluate(self, trace: Trace) -> Reading:
         """Count what an evaluation of one image does."""
-        for name, parameter in trace.root.module.named_parameters():
-            self.parameters[name] = parameter.numel(), parameter.requires_grad
+        self._count(trace.root.module)
         self._fields = FieldTracker([value.view for value in trace.root.given])
         reading = self.read(trace)
         self._fields = None
         return reading
+
+    def _count(self, net: nn.Module) -> None:
+        for path, module in net.named_modules():
+            self.kinds[path] = type(module).__name__
+        for name, parameter in net.named_parameters():
+            trained = parameter.requires_grad
+            self.parameters[name] = parameter.numel(), trained
+            nbytes = parameter.numel() * parameter.dtype.itemsize
+            self.nbytes += nbytes
+            self.gradient_bytes += nbytes * trained
+
+    def hold(self, net: nn.Module) -> None:
+        """List the modules that hold parameters, without a trace."""
+        lazy = [name for name, each in net.named_parameters() if is_lazy(each)]
+        if lazy:
+            raise ValueError(
+                f"{lazy[0]} has no shape yet; give the size of an input, from which it"
+                " follows"
+            )
+        self._count(net)
+        self.used = {*self.parameters}
+        for path, module in net.named_modules():
+            if path and any(True for _ in module.parameters()):
+                kind = type(module).__name__
+                inner = any(True for _ in module.children())
+                if inner:
+                    self.modules[path] = ModuleStats(path, kind)
+                if not inner or module._parameters:
+                    self.layers[path] = ModuleStats(path, kind)
+                if "." not in path:
+                    self.stages[path] = ModuleStats(path, kind)
 
     def read(self, trace: Trace) -> Reading:
         """Go through a trace, and add what is new."""
@@ -183,18 +225,21 @@ class Reader:
 
     def shape(self, one: Reading, few: Reading | None, many: Reading | None) -> None:
         """Find the batch in all shapes, from runs with one, two and four images."""
-        for stats in self._counted():
-            key = id(stats)
-            two = few.shapes.get(key) if few else None
-            four = many.shapes.get(key) if many else None
-            first = one.shapes.get(key)
+        all_runs = one, few, many
+        for stats in {id(s): s for s in self._counted()}.values():
+            key, none = id(stats), (None, None)
+            runs = [each.shapes.get(key, none) if each else none for each in all_runs]
             alone = few is not None and few.calls[key] == 2 * one.calls[key] > 0
-            stats.shape = without_batch(first, two, four, alone=alone)
+            stats.input_shape, stats.shape = (
+                without_batch(*shapes, alone=alone)
+                for shapes in zip(*runs, strict=True)
+            )
 
     def _counted(self) -> Iterator[ModuleStats]:
         """All that things are counted for."""
         yield from self._stats.values()
         yield from self.stages.values()
+        yield from self.modules.values()
         if "" not in self.stages:
             yield self.own[1]
 
@@ -220,6 +265,8 @@ class Reader:
                 stats.kind = stats.kind or call.kind
             return Running(call, *self.own)
         layer, stage = self._stats.setdefault(call.path, new), caller.stage
+        kernel = getattr(call.module, "kernel_size", ())
+        layer.kernel = (kernel,) if isinstance(kernel, int) else tuple(kernel)
         if stage is self.own[1]:
             stage = self.stages.setdefault(call.path, ModuleStats(call.path, call.kind))
         return Running(call, layer, stage)
@@ -239,11 +286,27 @@ class Reader:
         elif last:
             kind = ", ".join(running.operations)
             self._describe(running.layer, last, reading, kind)
+        if not running.leaf:
+            name, kind = running.call.path, running.call.kind
+            whole = self.modules.setdefault(name, ModuleStats(name, kind))
+            self._describe(whole, first, reading)
         if caller is None:
             if last or running.leaf:
                 self._describe(running.stage, first if running.leaf else last, reading)
         elif caller.stage is self.own[1]:
             self._describe(running.stage, first, reading)
+        given = next((value.view.shape for value in running.call.given), None)
+        for stats in (
+            running.layer,
+            running.stage,
+            self.modules.get(running.call.path),
+        ):
+            if (
+                stats
+                and id(stats) in reading.shapes
+                and stats.name == running.call.path
+            ):
+                reading.shapes[id(stats)] = given, reading.shapes[id(stats)][1]
         if self._fields:
             varying = [view for view in made if self._fields.of(view) is not None]
             running.add("activations", sum(view.nbytes for view in varying))
@@ -254,7 +317,7 @@ class Reader:
         """Note what came out of a layer or a stage; training only adds what is new."""
         reading.calls[id(stats)] += 1
         if view:
-            reading.shapes[id(stats)] = view.shape
+            reading.shapes[id(stats)] = None, view.shape
         if self._fields:
             stats.calls += 1
             try:

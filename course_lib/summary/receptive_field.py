@@ -410,7 +410,7 @@ def _has_gaps(window: ReceptiveWindow) -> bool:
     whole = (1 << window.pixels) - 1
     start = window.start
     bits = window.bits << start if start > 0 else window.bits >> -start
-    inside = sum(1 << pixel for pixel in window.seen)
+    inside = (1 << len(window.seen)) - 1 << max(window.seen.start, 0)
     return bits & inside & whole != whole
 
 
@@ -424,7 +424,8 @@ def _along(
         return window.size, None, None
     stride = min((factor.jump for factor in moving), default=0)
     center = window.start + (window.size - 1) / 2
-    if any(_repeats(window, windows, dim) for dim in range(len(window.dims))):
+    several = [dim for dim, factors in enumerate(window.dims) if len(factors) > 1]
+    if any(_repeats(window, windows, dim) for dim in several):
         return window.size, None, center
     return window.size, stride, center
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import import_module
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from course_lib.arguments import check_one_of
 from course_lib.summary.receptive_field import Field
+from course_lib.summary.tree import lines as tree_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +39,12 @@ class SummaryRow(NamedTuple):
     field: Field | None
     #: How many times it runs.
     calls: int
+    #: Parameters that are not trained.
+    frozen: int = 0
+    #: Shape of its input, without the batch.
+    input_shape: tuple[int, ...] = ()
+    #: The kernel of a convolution or of pooling.
+    kernel: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +68,25 @@ class Summary:
     frozen_parameters: int = 0
     #: Whether all multiply-accumulates were counted; if not, there are at least these.
     complete: bool = True
+    #: All modules, each before those in it, with what is in them.
+    modules: tuple[SummaryRow, ...] = ()
+    #: The memory of all parameters, in bytes.
+    parameter_bytes: int = 0
+    #: That of their gradients: of those that are trained.
+    gradient_bytes: int = 0
+
+    def training_bytes(self, batch: int = 1, optimizer: str = "adam") -> int | None:
+        """The memory that a step of training needs for a mini-batch, in bytes:
+        parameters, gradients, the state of an `optimizer` ("sgd", "momentum" or
+        "adam"), and what is saved for backward; None if that is unknown.
+
+        Raises: ValueError for another optimizer.
+        """
+        check_one_of(tuple(STATES), optimizer=optimizer)
+        if self.saved_bytes is None:
+            return None
+        weights = self.parameter_bytes + self.gradient_bytes * (1 + STATES[optimizer])
+        return weights + batch * self.saved_bytes
 
     @property
     def macs(self) -> int:
@@ -91,12 +118,19 @@ class Summary:
     def _repr_html_(self) -> str:
         return self.html()
 
-    def table(self, rows: str = "stages") -> str:
-        """The "stages" or the "layers", aligned, and the notes.
+    def table(
+        self,
+        rows: str = "stages",
+        *,
+        columns: Sequence[str] | None = None,
+        depth: int | None = None,
+    ) -> str:
+        """The "stages", the "layers", or all modules as a "tree", down to a `depth` if
+        one is given, aligned, and the notes. `columns` are some of `CELLS`.
 
-        Raises: ValueError for other `rows`.
+        Raises: ValueError for other `rows` or `columns`.
         """
-        left, lines = self._cells(rows)
+        left, lines = self._cells(rows, columns, depth)
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = [
             "  ".join(
@@ -108,12 +142,18 @@ class Summary:
         notes = [line for note in self.notes for line in textwrap.wrap(note, 88)]
         return "\n".join([self.name, *text, *notes])
 
-    def html(self, rows: str = "stages") -> str:
+    def html(
+        self,
+        rows: str = "stages",
+        *,
+        columns: Sequence[str] | None = None,
+        depth: int | None = None,
+    ) -> str:
         """The same table for a notebook, which is plain HTML.
 
-        Raises: ValueError for other `rows`.
+        Raises: ValueError as `table`.
         """
-        left, (header, *body) = self._cells(rows)
+        left, (header, *body) = self._cells(rows, columns, depth)
 
         def line(tag: str, cells: list[str]) -> str:
             sides = ["left"] * left + ["right"] * (len(cells) - left)
@@ -176,14 +216,42 @@ class Summary:
         axes.grid(axis="y", visible=False)
 
     def _rows(self, rows: str) -> tuple[SummaryRow, ...]:
-        check_one_of(("stages", "layers"), rows=rows)
-        return self.stages if rows == "stages" else self.layers
+        check_one_of(("stages", "layers", "tree"), rows=rows)
+        return {"stages": self.stages, "layers": self.layers, "tree": self.modules}[
+            rows
+        ]
 
-    def _cells(self, rows: str) -> tuple[int, list[list[str]]]:
+    def _cells(
+        self, rows: str, columns: Sequence[str] | None, depth: int | None
+    ) -> tuple[int, list[list[str]]]:
         """How many columns are text, and the lines of a table."""
-        chosen, columns = self._rows(rows), COLUMNS[rows]
-        left = list(columns).index("parameters")
-        total = SummaryRow(
+        chosen: list[tuple[str, SummaryRow]] = [(r.name, r) for r in self._rows(rows)]
+        if rows == "tree" or depth is not None:
+            chosen = [*tree_lines(self.modules, depth)]
+            rows = "tree"
+        names = list(
+            columns or (COLUMNS[rows] if self.input_size else PARAMETERS[rows])
+        )
+        for name in names:
+            check_one_of(tuple(CELLS), columns=name)
+        header = [TITLES[rows], *names]
+        left = 1 + sum(1 for _ in takewhile(TEXTS.__contains__, names))
+        shapes = self.input_size
+        several = bool(shapes) and isinstance(shapes[0], tuple)
+        size = ", ".join(map(_times, shapes)) if several else _times(shapes)
+        inputs = [size if name == "output shape" else "" for name in names]
+        lines = [header, ["input", *inputs]] if self.input_size else [header]
+        total = self._total()
+        for name, row in [*chosen, ("total", total)]:
+            cells = [CELLS[each](row, self) for each in names]
+            lines.append([name, *cells])
+        if not self.complete and self.input_size and "MACs" in names:
+            column = names.index("MACs") + 1
+            lines[-1][column] = f"at least {lines[-1][column]}"
+        return left, lines
+
+    def _total(self) -> SummaryRow:
+        return SummaryRow(
             name="total",
             kind="",
             shape=(),
@@ -193,24 +261,8 @@ class Summary:
             saved_bytes=self.saved_bytes,
             field=NO_FIELD,
             calls=0,
+            frozen=self.frozen_parameters,
         )
-        sizes = self.input_size
-        several = bool(sizes) and isinstance(sizes[0], tuple)
-        image = sizes[0] if several else sizes
-        shapes = ", ".join(map(_times, sizes)) if several else _times(sizes)
-        first = ["input", *[""] * (left - 2), shapes]
-        lines = [
-            list(columns),
-            first + [""] * (len(columns) - left),
-            *(
-                [cell(row, image) for cell in columns.values()]
-                for row in (*chosen, total)
-            ),
-        ]
-        if not self.complete:
-            column = list(columns).index("MACs")
-            lines[-1][column] = f"at least {lines[-1][column]}"
-        return left, lines
 
 
 NO_FIELD = Field((), (), ())
@@ -247,32 +299,69 @@ def _sides(row: SummaryRow, part: str) -> str:
     return _times(values if len(set(values)) > 1 else values[:1])
 
 
-def _receptive_field(row: SummaryRow, input_size: Sequence[int]) -> str:
+def _receptive_field(row: SummaryRow, summary: Summary) -> str:
     """Its size, "all" where each element depends on the whole image."""
-    if row.field and row.field.size and row.field.covers(input_size[1:]):
+    shapes = summary.input_size
+    image = shapes[0] if shapes and isinstance(shapes[0], tuple) else shapes
+    if row.field and row.field.size and row.field.covers(image[1:]):
         return "all"
     return _sides(row, "size")
 
 
-COLUMNS: dict[str, dict[str, Callable[[SummaryRow, Sequence[int]], str]]] = {
-    "stages": {
-        "stage": lambda row, _: row.name,
-        "output shape": lambda row, _: _times(row.shape),
-        "parameters": lambda row, _: f"{row.parameters:,}",
-        "MACs": lambda row, _: f"{row.macs:,}",
-        "memory": lambda row, _: _size(row.saved_bytes),
-        "receptive field": _receptive_field,
-    },
-    "layers": {
-        "layer": lambda row, _: row.name,
-        "type": lambda row, _: row.kind,
-        "output shape": lambda row, _: _times(row.shape),
-        "parameters": lambda row, _: f"{row.parameters:,}",
-        "MACs": lambda row, _: f"{row.macs:,}",
-        "activations": lambda row, _: _size(row.activations),
-        "memory": lambda row, _: _size(row.saved_bytes),
-        "receptive field": _receptive_field,
-        "stride": lambda row, _: _sides(row, "stride"),
-        "center": lambda row, _: _sides(row, "center"),
-    },
+def _percent(row: SummaryRow, summary: Summary) -> str:
+    """Its share of all parameters."""
+    every = summary.parameters + summary.frozen_parameters
+    return f"{100 * (row.parameters + row.frozen) / every:.1f}%" if every else ""
+
+
+def _trainable(row: SummaryRow, _summary: Summary) -> str:
+    """Whether its parameters are trained, all or some of them."""
+    if row.parameters and row.frozen:
+        return "partly"
+    return "yes" if row.parameters else "no" if row.frozen else ""
+
+
+#: Title of a column -> what is in it.
+CELLS: dict[str, Callable[[SummaryRow, Summary], str]] = {
+    "type": lambda row, _: row.kind,
+    "kernel": lambda row, _: _times(row.kernel),
+    "input shape": lambda row, _: _times(row.input_shape),
+    "output shape": lambda row, _: _times(row.shape),
+    "parameters": lambda row, _: f"{row.parameters:,}",
+    "frozen": lambda row, _: f"{row.frozen:,}",
+    "trainable": _trainable,
+    "percent": _percent,
+    "MACs": lambda row, _: f"{row.macs:,}",
+    "activations": lambda row, _: _size(row.activations),
+    "memory": lambda row, _: _size(row.saved_bytes),
+    "receptive field": _receptive_field,
+    "stride": lambda row, _: _sides(row, "stride"),
+    "center": lambda row, _: _sides(row, "center"),
+    "calls": lambda row, _: f"{row.calls or ''}",
 }
+
+#: Those that are text, and stand left.
+TEXTS = ("type", "kernel", "input shape", "output shape")
+
+#: What the first column is called.
+TITLES = {"stages": "stage", "layers": "layer", "tree": "module"}
+
+#: The columns that are shown.
+COLUMNS = {
+    "stages": ("output shape", "parameters", "MACs", "memory", "receptive field"),
+    "layers": (
+        *("type", "output shape", "parameters", "MACs", "activations", "memory"),
+        *("receptive field", "stride", "center"),
+    ),
+    "tree": ("type", "output shape", "parameters", "MACs", "memory"),
+}
+
+#: And those without an input.
+PARAMETERS = {
+    "stages": ("parameters", "percent"),
+    "layers": ("type", "parameters", "percent"),
+    "tree": ("type", "parameters", "percent"),
+}
+
+#: Numbers that an optimizer keeps for each that it trains.
+STATES = {"sgd": 0, "momentum": 1, "adam": 2}
