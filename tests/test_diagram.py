@@ -715,9 +715,42 @@ def test_torchvisions_transformer():
     assert alt.startswith("Input 3x224x224. 16x16 conv, 768, /16. ")
 
 
-def test_densenet_has_boxes_for_what_is_not_known():
+def test_dense_blocks_are_drawn():
+    """Each layer is given a list of all that came before it, which it concatenates."""
     found = Counter(layers(drawn("DenseNet", "blocks").svg))
-    assert found["other", "_DenseBlock"] == 4
+    assert not found["other", "_DenseBlock"]
+    net = torchvision.models.DenseNet(4, (2, 3), 8, num_classes=2)
+    words = draw(net.features.denseblock1, (8, 8, 8)).alt
+    layer = "(BN; ReLU; 1\N{MULTIPLICATION SIGN}1 conv, 16, BN, ReLU;"
+    assert words.count(f"concat of (input), {layer}") == 2
+
+
+def test_trees_of_sums_and_modules_of_several_inputs():
+    class Up(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 4)
+
+        def forward(self, x, skip):
+            return self.layer(torch.cat([x, skip], 1))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList(nn.Linear(4, 4) for _ in range(6))
+            self.up = Up()
+
+        def forward(self, x):
+            a, b, c, d, e, f = self.parts
+            y, z = a(x), b(x)
+            y, z = c(y) + d(y), e(z) + f(z)
+            y = y + z
+            return self.up(y.relu(), y)
+
+    assert draw(Net(), (4,)).alt == (
+        "Input 4; (FC, 4; (FC, 4) + (FC, 4)) + (FC, 4; (FC, 4) + (FC, 4)); concat of"
+        " (ReLU), (input); FC, 4; output 4."
+    )
 
 
 # -- joins of any number, parts, constants, types
