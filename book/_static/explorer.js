@@ -27,13 +27,17 @@ function xray({ stages, classes, input }, size, width = 1) {
 
   // The receptive field: that of the first of the positions begins at `start` and has
   // `field` pixels, the next is `jump` after it, `reach` is from the first to the last.
+  // Of the image, only pixels from `low` to `high` are seen by any.
   const windows = (x, kernel, stride, padding, ceil) => {
     const room = x.positions + 2 * padding - kernel;
     let positions = (ceil ? Math.ceil(room / stride) : Math.floor(room / stride)) + 1;
     if (ceil && (positions - 1) * stride >= x.positions + padding) positions -= 1;
     if (positions < 1) throw new RangeError("too small");
+    const last = Math.min((positions - 1) * stride - padding + kernel, x.positions) - 1;
     return {
       positions,
+      low: Math.max(x.low, x.start + x.jump * Math.max(0, -padding)),
+      high: Math.min(x.high, x.start + x.jump * last + x.field - 1),
       start: x.start - padding * x.jump,
       field: x.field + (kernel - 1) * x.jump,
       jump: x.jump * stride,
@@ -70,7 +74,9 @@ function xray({ stages, classes, input }, size, width = 1) {
     const ends = branches.map((branch) => follow(x, branch));
     const start = Math.min(...ends.map((end) => end.start));
     const stop = Math.max(...ends.map((end) => end.start + end.field));
-    return made(ends[0], { start, field: stop - start, channels: channels(ends) });
+    const low = Math.min(...ends.map((end) => end.low));
+    const high = Math.max(...ends.map((end) => end.high));
+    return made(ends[0], { start, field: stop - start, low, high, channels: channels(ends) });
   };
 
   const STEPS = {
@@ -149,14 +155,15 @@ function xray({ stages, classes, input }, size, width = 1) {
     },
   };
 
-  let x = { channels: input[0], positions: size, start: 0, field: 1, jump: 1, reach: size - 1 };
+  let x = { channels: input[0], positions: size, start: 0, field: 1, jump: 1, reach: size - 1, low: 0, high: size - 1 };
   x.memory = { saved: true };
   return Object.entries(stages).map(([name, steps]) => {
     row = { name, parameters: 0, macs: 0, activations: 0, saved_bytes: 0 };
     x = follow(x, steps);
     const shape = x.flat ? [x.channels] : [x.channels, x.positions, x.positions];
     const [stride, center] = [x.jump, x.start + (x.field - 1) / 2];
-    const all = stride === 0 && Math.abs(2 * center - size + 1) <= x.field - size;
+    const seen = x.low <= 0 && x.high >= size - 1;
+    const all = seen && stride === 0 && Math.abs(2 * center - size + 1) <= x.field - size;
     return Object.assign(row, { shape, field: x.field, stride, center, all });
   });
 }
