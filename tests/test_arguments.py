@@ -159,7 +159,7 @@ FREE = {
     "pages.expressions.cost.kinds": "parts of names, of which there may be none",
     "pages.expressions.kernels.kind": "a part of names, of which there may be none",
     "plotting.plot_seeds.label": "words",
-    "volumes.draw_volumes.color": "given to matplotlib, which names what it does not know",
+    "volumes.draw_volumes.color": "given to matplotlib, which says what it is not",
     "pretrained.load_torchvision.source": "a path",
     "summary.tracer.RunningModule.add.what": "the tracer's own, checked by mypy",
 }

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: What a file says of how it is to be read; another one is refused.
 FORMAT = 3
 
+#: A disk with fewer free bytes than this is full.
+FULL = 100_000
+
 
 def identity(net: nn.Module, data: Data, settings: Settings) -> dict[str, Any]:
     """What makes a run this run and no other: all fields of its settings; the modules
@@ -140,7 +143,7 @@ class Checkpoint:
             "epochs": [(a, tuple(b), *rest) for a, b, *rest in history.epochs],
             "losses": history.losses,
         }
-        temporary = self.path.with_name(f"{self.path.name}.part")
+        temporary = _part(self.path)
         try:
             with temporary.open("wb") as file:
                 torch.save(content, file)
@@ -148,12 +151,19 @@ class Checkpoint:
                 os.fsync(file.fileno())  # on the disk before it gets its name
             temporary.replace(self.path)
         except (OSError, RuntimeError) as error:
+            full = shutil.disk_usage(self.path.parent).free < FULL
             temporary.unlink(missing_ok=True)
             epoch = len(history.epochs)
+            why = "the disk is full" if full else error
             raise TrainingError(
-                f"epoch {epoch}: {self.path} cannot be written: {error}."
+                f"epoch {epoch}: {self.path} cannot be written: {why}."
                 + (f" It has epoch {epoch - 1} still." if self.path.exists() else "")
             ) from error
+
+
+def _part(path: Path) -> Path:
+    """The name of the file until it is whole."""
+    return path.with_name(f"{path.name}.part")
 
 
 def _writable(path: str | PathLike[str], net: nn.Module) -> Path:
@@ -172,6 +182,8 @@ def _writable(path: str | PathLike[str], net: nn.Module) -> Path:
         with tempfile.TemporaryFile(dir=place.parent):  # each process its own
             pass
         free = shutil.disk_usage(place.parent).free
+        if _part(place).exists():  # a killed run's, which the next save overwrites
+            free += _part(place).stat().st_size
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {place} cannot be written: {error}"
