@@ -63,9 +63,12 @@ class Mutant(NamedTuple):
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
-    """All mutants of a module, but those of its annotations, which nobody evaluates."""
+    """All mutants of a module, but those of its annotations, which nobody evaluates,
+    and of the stars before keyword-only arguments, which are no products.
+    """
     source = path.read_text(encoding="utf-8")
-    nodes, spans = [*ast_nodes(get_ast(source))], [*_annotations(source)]
+    nodes = [*ast_nodes(get_ast(source))]
+    spans = [*_annotations(source), *_stars(source)]
     file = path.relative_to(ROOT).as_posix()
     for name in operator_names():
         if get_operator(name).arguments():  # wants to be told what to put there
@@ -88,6 +91,20 @@ def _annotations(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]
                     (expression.lineno, expression.col_offset),
                     (expression.end_lineno, expression.end_col_offset),
                 )
+
+
+def _stars(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where what stands before the first keyword-only argument ends, and it begins."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arguments) and node.kwonlyargs:
+            first = node.kwonlyargs[0]
+            before: list[ast.expr | ast.arg] = [*node.posonlyargs, *node.args]
+            ends = [
+                (each.end_lineno or 0, each.end_col_offset or 0)
+                for each in [*before, *node.defaults]
+            ]
+            begin = (first.lineno, first.col_offset)
+            yield max(ends, default=(begin[0] - 1, 0)), begin
 
 
 def drawn() -> list[Mutant]:

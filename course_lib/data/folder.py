@@ -37,15 +37,15 @@ SAMPLED = 16
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """The images of one split; they are read when their batch is made.
+    """The images of one split; they are read when their batch is made."""
 
-    `files` has a path and a label for each, and `normalization` the means and standard
-    deviations of the channels, which are subtracted and divided by.
-    """
-
+    #: A path and a label for each image.
     files: tuple[tuple[str, int], ...]
+    #: How many processes read them; with 0 it is this one.
     workers: int = 0
+    #: Where batches are moved to.
     device: torch.device | str = "cpu"
+    #: The means and the standard deviations of red, green and blue, from 0 to 1.
     normalization: Normalization = IMAGENET
 
     def __len__(self) -> int:
