@@ -17,6 +17,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,14 +109,28 @@ def _stars(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def drawn() -> list[Mutant]:
-    """The mutants: places drawn from all that there are, and one change of each."""
+    """The mutants: places drawn from all that there are, and one change of each that
+    leaves a program.
+    """
     places: dict[tuple[str, int, int], list[Mutant]] = {}
     for path in sorted((ROOT / "course_lib").rglob("*.py")):
         for mutant in mutants(path):
             places.setdefault(mutant[:3], []).append(mutant)
     lots = random.Random(SEED)
-    chosen = lots.sample(sorted(places), COUNT)
-    return sorted(lots.choice(sorted(places[place])) for place in chosen)
+    order = lots.sample(sorted(places), len(places))
+    chosen = (lots.choice(sorted(places[place])) for place in order)
+    return sorted(islice(filter(_is_program, chosen), COUNT))
+
+
+def _is_program(mutant: Mutant) -> bool:
+    """Whether it can be read: a number at the beginning of a line moves up behind what
+    stands there, and be it a comment.
+    """
+    try:
+        ast.parse(mutant.applied((ROOT / mutant.file).read_text(encoding="utf-8")))
+    except SyntaxError:
+        return False
+    return True
 
 
 def tests_of(file: str) -> list[str]:
