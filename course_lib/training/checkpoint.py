@@ -81,7 +81,8 @@ class Checkpoint:
     run: dict[str, Any] = field(default_factory=dict)
     #: What was in the file, if there was one.
     found: Mapping[str, Any] | None = None
-    #: What is written down: net, optimizer and schedule.
+    #: What is written down: net, optimizer, schedule, and scaler, which may be missing
+    #: or empty in a file, as that of a run in another precision.
     state: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -115,7 +116,8 @@ class Checkpoint:
         before = {name: copy.deepcopy(p.state_dict()) for name, p in state.items()}
         try:
             for name, part in state.items():
-                part.load_state_dict(self.found["state"][name])
+                if name != "scaler" or self.found["state"].get(name):
+                    part.load_state_dict(self.found["state"][name])
             epochs = [Epoch(a, Score(*b), *c) for a, b, *c in self.found["epochs"]]
             losses = [float(loss) for loss in self.found["losses"]]
         except Exception as error:  # each kind of damage has another

@@ -74,7 +74,12 @@ def fit(
     runtime.prepare(net)
     train = Loader(data.train.to(runtime.device), settings, runtime, group)
     optimizer, schedule = one_cycle(net, settings, len(train))
-    history = saved.resume(net=net, optimizer=optimizer, schedule=schedule)
+    scaler = runtime.scaler()
+    if scaler.is_enabled():
+        start_momentum(optimizer)
+    history = saved.resume(
+        net=net, optimizer=optimizer, schedule=schedule, scaler=scaler
+    )
     model = group.wrap(cast(nn.Module, torch.compile(net)) if compiled else net)
     with tqdm(
         total=settings.epochs * len(train),
@@ -93,8 +98,9 @@ def fit(
                     loss = _loss(outputs, y, data, settings) * weight
                     plain = _cross_entropy(outputs, y) * weight
                 optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
                 schedule.step()
                 # `.item()` would wait for the device
                 losses.append(torch.stack((loss.detach(), plain)))
@@ -139,6 +145,16 @@ def one_cycle(
         max_momentum=round(settings.momentum + 0.05, 6),
     )
     return optimizer, schedule
+
+
+def start_momentum(optimizer: torch.optim.SGD) -> None:
+    """Begin the momentum at zero. If a scaler leaves out the very first step, PyTorch's
+    fused SGD would go on from memory that was never written.
+    """
+    for group in optimizer.param_groups:
+        if group["momentum"]:
+            for each in group["params"]:
+                optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
 
 
 @dataclass(frozen=True)
