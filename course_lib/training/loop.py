@@ -75,11 +75,8 @@ def fit(
     train = Loader(data.train.to(runtime.device), settings, runtime, group)
     optimizer, schedule = one_cycle(net, settings, len(train))
     scaler = runtime.scaler()
-    if scaler.is_enabled():
-        start_momentum(optimizer)
-    history = saved.resume(
-        net=net, optimizer=optimizer, schedule=schedule, scaler=scaler
-    )
+    state = {"net": net, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    history = saved.resume(**state)
     model = group.wrap(cast(nn.Module, torch.compile(net)) if compiled else net)
     with tqdm(
         total=settings.epochs * len(train),
@@ -135,6 +132,11 @@ def one_cycle(
         nesterov=settings.momentum > 0,
         fused=True,
     )
+    if settings.momentum:
+        # Zero is where momentum begins anyway. But if a scaler leaves out the very
+        # first step, fused SGD would go on from memory that was never written.
+        for each in net.parameters():
+            optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
     schedule = OneCycleLR(
         optimizer,
         settings.lr,
@@ -145,16 +147,6 @@ def one_cycle(
         max_momentum=round(settings.momentum + 0.05, 6),
     )
     return optimizer, schedule
-
-
-def start_momentum(optimizer: torch.optim.SGD) -> None:
-    """Begin the momentum at zero. If a scaler leaves out the very first step, PyTorch's
-    fused SGD would go on from memory that was never written.
-    """
-    for group in optimizer.param_groups:
-        if group["momentum"]:
-            for each in group["params"]:
-                optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
 
 
 @dataclass(frozen=True)
