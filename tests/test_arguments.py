@@ -120,6 +120,14 @@ CHOICES = {
     "resnet.ResNet.variant": (course_lib.ResNet, "small-20"),
     "resnet.ResNet.shortcut": (lambda x: course_lib.ResNet(18, shortcut=x), "none"),
     "resnet.ResNet.stride_in": (lambda x: course_lib.ResNet(50, stride_in=x), "3x3"),
+    "sharing.three_layers.head": (
+        lambda x: sharing.three_layers(shared=True, head=x),
+        "max",
+    ),
+    "sharing.rearranged.condition": (
+        lambda x: sharing.rearranged(fashion_mnist(sample=True), x),
+        "anywhere",
+    ),
     "summary.table.Summary.__getitem__.name": (SUMMARY.__getitem__, "0"),
     "summary.table.Summary.html.rows": (SUMMARY.html, "layers"),
     "summary.table.Summary.table.rows": (SUMMARY.table, "stages"),
