@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import course_lib
-from course_lib import diagram, resnet
+from course_lib import FashionMNIST, Split, diagram, resnet, sharing
 from course_lib.arguments import check_one_of, check_variant, data_shape
 from course_lib.diagram import marks
 from course_lib.diagram.svg import svg
@@ -54,6 +54,8 @@ LEDGER = claims.load_claims()
 SUMMARY = course_lib.summarize(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 8, 8))
 LENET = course_lib.LeNet("small")
 IMAGE = torch.zeros(1, 1, 28, 28)
+SPLIT = Split(IMAGE.byte(), torch.zeros(1, dtype=torch.int64))
+DATA = FashionMNIST(SPLIT, SPLIT, SPLIT, source="here")
 
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
@@ -125,7 +127,7 @@ CHOICES = {
         "max",
     ),
     "sharing.rearranged.condition": (
-        lambda x: sharing.rearranged(fashion_mnist(sample=True), x),
+        lambda x: sharing.rearranged(DATA, x),
         "anywhere",
     ),
     "summary.table.Summary.__getitem__.name": (SUMMARY.__getitem__, "0"),

@@ -1,5 +1,5 @@
 /* A convolution to play with, in the chapter on convolution. What it opens with comes from
- * course_lib/pages/playground.py; tests/test_playground.py compares what it computes with
+ * course_lib/pages/playground.py; tests/test_pages_playground.py compares what it computes with
  * PyTorch. */
 "use strict";
 
