@@ -199,16 +199,16 @@ convolution.play = (container) => {
    * shown. */
   const drawProduct = (terms, count) => {
     const sums = [];
+    const sign = (value) => (value < 0 ? `(${write(value)})` : write(value));
     const lines = Array.from({ length: count }, (_, channel) => {
       const own = terms.filter((term) => term.channel === channel);
       sums.push(own.reduce((sum, { weight, value }) => sum + weight * value, 0));
-      const sign = (weight) => (weight < 0 ? `(${write(weight)})` : write(weight));
       const text = own.map(({ weight, value }) => `${sign(weight)}\u00d7${write(value)}`).join(" + ");
       const name = count > 1 ? `channel ${channel}: ` : "";
       return element("p", {}, `${name}${text} = ${write(sums[channel])}`);
     });
     const total = sums.reduce((sum, each) => sum + each, 0);
-    if (count > 1) lines.push(element("p", {}, `together: ${sums.map(write).join(" + ")} = ${write(total)}`));
+    if (count > 1) lines.push(element("p", {}, `together: ${sums.map(sign).join(" + ")} = ${write(total)}`));
     product.replaceChildren(element("p", {}, `Weight \u00d7 pixel, for output channel ${edited.output}:`), ...lines);
     return total;
   };
@@ -331,8 +331,7 @@ convolution.play = (container) => {
   container.replaceChildren(
     element("div", { class: "controls" }, imageLabel, inputsLabel, outputsLabel, paddingLabel, strideLabel, dilationLabel),
     element("div", { class: "controls" }, shownLabel, element("div", { class: "buttons" }, chosen, ...buttons)),
-    editors,
-    element("div", { class: "grids" }, window_, made),
+    element("div", { class: "grids" }, window_, editors, made),
     element("div", { class: "buttons" }, fill, clear, play),
     status,
     product,
