@@ -84,6 +84,7 @@ convolution.play = (container) => {
   const [stride, strideLabel] = select("Stride", [1, 2, 3], 1);
   const [dilation, dilationLabel] = select("Dilation", [1, 2, 3], 1);
   const [shown, shownLabel] = select("Kernels of output", [0, 1, 2], 0);
+  const [chosen, chosenLabel] = select("Kernel of input", [0, 1, 2], 0);
 
   const layer = () => {
     const weight = kernels.slice(0, outputs.value).map((each) => each.slice(0, inputs.value));
@@ -100,7 +101,7 @@ convolution.play = (container) => {
     made.addEventListener("click", action);
     return made;
   };
-  const chosen = element("span", {});
+  const what = element("span", {});
   const buttons = names.map((name) =>
     button(name, () => {
       kernels[edited.output][edited.input] = copy(classics[name]);
@@ -249,10 +250,6 @@ convolution.play = (container) => {
           const title = `Weight of input channel ${input}, row ${u}, column ${v}`;
           const rounded = Math.round(value * 100) / 100;
           const cell = element("input", { type: "number", step: "any", value: rounded, "aria-label": title });
-          cell.addEventListener("focus", () => {
-            edited.input = input;
-            name();
-          });
           cell.addEventListener("input", () => {
             kernel[u][v] = Number.isFinite(cell.valueAsNumber) ? cell.valueAsNumber : 0;
             show();
@@ -261,23 +258,31 @@ convolution.play = (container) => {
         }),
       );
       const title = element("legend", {}, "w", element("sub", {}, `${edited.output},${input}`));
-      return element("fieldset", {}, title, ...cells);
+      const field = element("fieldset", {}, title, ...cells);
+      field.addEventListener("pointerdown", () => {
+        edited.input = input;
+        name();
+      });
+      return field;
     });
     editors.replaceChildren(...fields);
     name();
   };
   const name = () => {
-    chosen.replaceChildren("Make w", element("sub", {}, `${edited.output},${edited.input}`), ":");
+    chosen.value = edited.input;
+    what.replaceChildren("Make w", element("sub", {}, `${edited.output},${edited.input}`), ":");
     editors.querySelectorAll("fieldset").forEach((each, input) => {
       each.classList.toggle("edited", input === edited.input && inputs.value > 1);
     });
   };
   const draw = () => {
-    shownLabel.hidden = outputs.value < 2;
+    for (const [list, label, { value: count }] of [[shown, shownLabel, outputs], [chosen, chosenLabel, inputs]]) {
+      label.hidden = count < 2;
+      for (const option of list.options) option.hidden = option.disabled = option.value >= Number(count);
+    }
     edited.output = Math.min(Number(shown.value), outputs.value - 1);
-    shown.value = edited.output;
-    for (const option of shown.options) option.hidden = option.disabled = option.value >= Number(outputs.value);
     edited.input = Math.min(edited.input, inputs.value - 1);
+    shown.value = edited.output;
     drawKernels();
     show();
   };
@@ -290,6 +295,10 @@ convolution.play = (container) => {
     });
   }
   shown.addEventListener("change", draw);
+  chosen.addEventListener("change", () => {
+    edited.input = Number(chosen.value);
+    name();
+  });
 
   const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [-99, -99], End: [99, 99] };
   window_.addEventListener("keydown", (event) => {
@@ -330,7 +339,7 @@ convolution.play = (container) => {
 
   container.replaceChildren(
     element("div", { class: "controls" }, imageLabel, inputsLabel, outputsLabel, paddingLabel, strideLabel, dilationLabel),
-    element("div", { class: "controls" }, shownLabel, element("div", { class: "buttons" }, chosen, ...buttons)),
+    element("div", { class: "controls" }, shownLabel, chosenLabel, element("div", { class: "buttons" }, what, ...buttons)),
     element("div", { class: "grids" }, window_, editors, made),
     element("div", { class: "buttons" }, fill, clear, play),
     status,

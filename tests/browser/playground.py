@@ -12,7 +12,6 @@ from playwright.sync_api import Browser, Locator, Page
 
 PAGE = "book/convolution.html"
 CASES = json.loads(Path(__file__).with_name("convolution.json").read_text("utf-8"))
-TABS = 80  # to get from anywhere in it to anywhere
 
 
 def play(browser: Browser, base: str, report) -> None:
@@ -38,8 +37,8 @@ def by_keys(browser: Browser, address: str, report) -> None:
             if len(case["kernels"]) > 1:
                 choose(page, "Kernels of output", str(output))
             for channel in range(case["inputs"]):
-                fields = page.locator(".kernels fieldset").nth(channel)
-                reach(page, fields.locator("input").first)
+                if case["inputs"] > 1:
+                    choose(page, "Kernel of input", str(channel))
                 press(page, kernel)
         press(page, "Fill the output")
         where = f"{PAGE} (keys, case {number})"
@@ -158,16 +157,19 @@ def center(cell: Locator) -> tuple[float, float]:
 
 
 def reach(page: Page, target: Locator) -> None:
-    """Go there with the tab key."""
-    for _ in range(TABS):
-        after = target.evaluate(
-            "(each, here = document.activeElement) =>"
-            " here === each ? 0 : here.compareDocumentPosition(each) & 4 ? 1 : -1"
-        )
-        if after == 0:
-            return
-        page.keyboard.press("Tab" if after > 0 else "Shift+Tab")
-    raise AssertionError(f"no way to {target} by keys")
+    """Go there with the tab key, from somewhere in the playground."""
+    steps = target.evaluate(
+        """each => {
+          const all = [...document.querySelectorAll(
+            ".playground :is(select, button, input, [tabindex])"
+          )].filter((one) => one.offsetParent && !one.disabled);
+          return all.indexOf(each) - all.indexOf(document.activeElement);
+        }"""
+    )
+    for _ in range(abs(steps)):
+        page.keyboard.press("Tab" if steps > 0 else "Shift+Tab")
+    if not target.evaluate("each => each === document.activeElement"):
+        raise AssertionError(f"the tab key does not lead to {target}")
 
 
 def choose(page: Page, label: str, text: str) -> None:
