@@ -17,6 +17,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,9 +64,12 @@ class Mutant(NamedTuple):
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
-    """All mutants of a module, but those of its annotations, which nobody evaluates."""
+    """All mutants of a module, but those of its annotations, which nobody evaluates,
+    and of the stars before keyword-only arguments, which are no products.
+    """
     source = path.read_text(encoding="utf-8")
-    nodes, spans = [*ast_nodes(get_ast(source))], [*_annotations(source)]
+    nodes = [*ast_nodes(get_ast(source))]
+    spans = [*_annotations(source), *_stars(source)]
     file = path.relative_to(ROOT).as_posix()
     for name in operator_names():
         if get_operator(name).arguments():  # wants to be told what to put there
@@ -90,15 +94,43 @@ def _annotations(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]
                 )
 
 
+def _stars(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where what stands before the first keyword-only argument ends, and it begins."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.arguments) and node.kwonlyargs:
+            first = node.kwonlyargs[0]
+            before: list[ast.expr | ast.arg] = [*node.posonlyargs, *node.args]
+            ends = [
+                (each.end_lineno or 0, each.end_col_offset or 0)
+                for each in [*before, *node.defaults]
+            ]
+            begin = (first.lineno, first.col_offset)
+            yield max(ends, default=(begin[0] - 1, 0)), begin
+
+
 def drawn() -> list[Mutant]:
-    """The mutants: places drawn from all that there are, and one change of each."""
+    """The mutants: places drawn from all that there are, and one change of each that
+    leaves a program.
+    """
     places: dict[tuple[str, int, int], list[Mutant]] = {}
     for path in sorted((ROOT / "course_lib").rglob("*.py")):
         for mutant in mutants(path):
             places.setdefault(mutant[:3], []).append(mutant)
     lots = random.Random(SEED)
-    chosen = lots.sample(sorted(places), COUNT)
-    return sorted(lots.choice(sorted(places[place])) for place in chosen)
+    order = lots.sample(sorted(places), len(places))
+    chosen = (lots.choice(sorted(places[place])) for place in order)
+    return sorted(islice(filter(_is_program, chosen), COUNT))
+
+
+def _is_program(mutant: Mutant) -> bool:
+    """Whether it can be read: a number at the beginning of a line moves up behind what
+    stands there, and be it a comment.
+    """
+    try:
+        ast.parse(mutant.applied((ROOT / mutant.file).read_text(encoding="utf-8")))
+    except SyntaxError:
+        return False
+    return True
 
 
 def tests_of(file: str) -> list[str]:

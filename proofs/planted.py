@@ -359,8 +359,8 @@ FAULTS = [
         "momentum dropped",
         "normalization",
         "course_lib/training/loop.py",
-        "                optimizer.step()",
-        "                optimizer.state.clear()\n                optimizer.step()",
+        "scaler.step(optimizer)",
+        "optimizer.state.clear(); scaler.step(optimizer)",
     ),
     Fault(
         "weight decay ten times too high",
@@ -473,7 +473,7 @@ FAULTS = [
         "a line deleted",
         "comparison",
         "book/comparison.ipynb",
-        "NETS = {",
+        'vgg = counted["VGG-16"]',
         "line",
     ),
     Fault(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import course_lib
-from course_lib import diagram, resnet
+from course_lib import FashionMNIST, Split, diagram, resnet, sharing
 from course_lib.arguments import check_one_of, check_variant, data_shape
 from course_lib.diagram import marks
 from course_lib.diagram.svg import svg
@@ -54,6 +54,8 @@ LEDGER = claims.load_claims()
 SUMMARY = course_lib.summarize(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 8, 8))
 LENET = course_lib.LeNet("small")
 IMAGE = torch.zeros(1, 1, 28, 28)
+SPLIT = Split(IMAGE.byte(), torch.zeros(1, dtype=torch.int64))
+DATA = FashionMNIST(SPLIT, SPLIT, SPLIT, source="here")
 
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
@@ -124,6 +126,14 @@ CHOICES = {
     "resnet.ResNet.variant": (course_lib.ResNet, "small-20"),
     "resnet.ResNet.shortcut": (lambda x: course_lib.ResNet(18, shortcut=x), "none"),
     "resnet.ResNet.stride_in": (lambda x: course_lib.ResNet(50, stride_in=x), "3x3"),
+    "sharing.three_layers.head": (
+        lambda x: sharing.three_layers(shared=True, head=x),
+        "max",
+    ),
+    "sharing.rearranged.condition": (
+        lambda x: sharing.rearranged(DATA, x),
+        "anywhere",
+    ),
     "summary.table.Summary.__getitem__.name": (SUMMARY.__getitem__, "0"),
     "summary.table.Summary.html.rows": (SUMMARY.html, "layers"),
     "summary.table.Summary.table.rows": (SUMMARY.table, "stages"),
@@ -166,7 +176,7 @@ FREE = {
     "pages.expressions.cost.kinds": "parts of names, of which there may be none",
     "pages.expressions.kernels.kind": "a part of names, of which there may be none",
     "plotting.plot_seeds.label": "words",
-    "volumes.draw_volumes.color": "given to matplotlib, which names what it does not know",
+    "volumes.draw_volumes.color": "given to matplotlib, which says what it is not",
     "pretrained.load_torchvision.source": "a path",
 }
 

@@ -12,6 +12,7 @@ import warnings
 from fractions import Fraction
 from functools import partial
 from multiprocessing import Pipe
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -455,3 +456,52 @@ def test_half_a_request_is_none():
     assert wire.receive(io.BytesIO(whole.getvalue())) == ({}, b"data")
     assert wire.receive(io.BytesIO(whole.getvalue()[:-1])) is None
     assert wire.receive(io.BytesIO(text)) is None
+
+
+class Begun:
+    """A process that is none, of which the first few do not begin."""
+
+    failing = 0
+    pid = os.getpid()
+
+    def __init__(self, **_):
+        self.alive = True
+
+    def start(self):
+        if Begun.failing:
+            Begun.failing -= 1
+            raise EOFError
+
+    def is_alive(self):
+        return self.alive
+
+    def kill(self):
+        self.alive = False
+
+    join = kill
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    context = SimpleNamespace(Pipe=Pipe, Process=Begun)
+    monkeypatch.setattr(judge.multiprocessing, "get_context", lambda _: context)
+    monkeypatch.setattr(judge, "PAUSE", 0.0)
+    return lambda: judge.Bench("any")
+
+
+def test_a_process_that_does_not_begin_is_tried_again(bench, monkeypatch):
+    monkeypatch.setattr(Begun, "failing", 2)
+    assert bench().ready[0].is_alive()
+    monkeypatch.setattr(Begun, "failing", 3)
+    with pytest.raises(EOFError):
+        bench()
+
+
+def test_a_process_that_was_ended_while_it_waited_is_replaced(bench):
+    made = bench()
+    gone = made.ready[0]
+    gone.alive = False
+    with made.one(1.0) as link:
+        assert link.process is not gone
+        assert link.process.is_alive()
+    assert made.ready[0].is_alive()

@@ -280,10 +280,13 @@ def test_it_gets_a_result_and_the_next_is_judged(check, case):
 def test_what_it_began_ends_with_it(check):
     before = {each.pid for each in psutil.process_iter()}
     check("convolution.output_size", has_children)
-    time.sleep(0.2)
-    left = [p for p in psutil.process_iter() if p.pid not in before]
-    mine = [p for p in left if p.status() != psutil.STATUS_ZOMBIE]
-    assert len(mine) <= 2, mine  # the one that is ready, and what pytest may begin
+    for _ in range(50):  # a machine that has much to do takes its time
+        left = [p for p in psutil.process_iter() if p.pid not in before]
+        mine = [p for p in left if p.status() != psutil.STATUS_ZOMBIE]
+        if len(mine) <= 2:  # the one that is ready, and what pytest may begin
+            return
+        time.sleep(0.1)
+    pytest.fail(f"still there: {mine}")
 
 
 def test_what_it_prints_is_cut_off(check, capsys):

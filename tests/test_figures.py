@@ -102,6 +102,7 @@ def test_the_median_chapter_shows_little_code():
     [
         ("import torch\n\nimport course_lib\n\ncourse_lib.style()", "the imports"),
         ("figure, axes = plt.subplots()\naxes.plot(x)", "the code of the figure"),
+        ("figure, axes = plt.subplot_mosaic([[0, 1]])", "the code of the figure"),
         (
             "rows = [[1]]\n"
             "Table(['a long title', 'another'], rows, 'what is shown in this table')",

@@ -4,8 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import DataError, ResNet, Settings, fit
+from course_lib import DataError, GoogLeNet, ResNet, Settings, fit
 from course_lib.data.folder import folder
+from course_lib.pretrained import NORMALIZATION
 
 
 @pytest.fixture
@@ -49,6 +50,45 @@ def test_as_torchvision_prepares_them(images):
     for (path, _), ours in zip(data.validation.files, x, strict=True):
         theirs = prepare(Image.open(path).convert("RGB"))
         assert (ours - theirs).abs().max() < 0.05  # in units of a standard deviation
+
+
+def test_normalized_as_the_weights_want(images):
+    """The oracle: torchvision's GoogLeNet, which changes what it is given so that it
+    is as its weights were trained.
+    """
+    from torchvision.models import GoogLeNet_Weights, googlenet
+
+    theirs = googlenet(weights=None, init_weights=False, transform_input=True)
+    data = folder(images, normalization=NORMALIZATION[GoogLeNet])
+    prepare = GoogLeNet_Weights.DEFAULT.transforms()
+    x, _ = next(data.test.batches(12))
+    for (path, _), ours in zip(data.test.files, x, strict=True):
+        image = prepare(Image.open(path).convert("RGB"))
+        wanted = theirs._transform_input(image[None])[0]
+        assert (ours - wanted).abs().max() < 0.05
+    assert data.test.fingerprint() != folder(images).test.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "normalization",
+    [
+        None,
+        0.5,
+        (0.5, 0.5),
+        "imagenet",
+        ((0.5,) * 3,),
+        ((0.5,) * 3, (0.5,) * 4),
+        ((0.5,) * 4, (0.5,) * 3),
+        ((0.5,) * 3, (0.5, 0.0, 0.5)),
+        ((0.5,) * 3, (0.5, -1, 0.5)),
+        ((0.5,) * 3, (0.5, float("nan"), 0.5)),
+        ((0.5,) * 3, (0.5, "x", 0.5)),
+    ],
+)
+def test_bad_normalization(images, normalization):
+    with pytest.raises(ValueError, match=r"three means and three .* got ") as error:
+        folder(images, normalization=normalization)
+    assert str(error.value).endswith(f"got {normalization!r}")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -302,7 +302,7 @@ def test_training_and_a_step_on_a_pretended_card(tmp_path, monkeypatch):
     assert trained["parameters"] == "61706"
     assert 0 <= float(trained["test_accuracy"]) <= 1
     assert float(timed["images_low"]) <= float(timed["images_high"])
-    assert timed["precision"] == "float32"
+    assert timed["precision"] == "float16"
 
 
 def test_a_notebook_says_which_cell_failed(tmp_path, monkeypatch):

@@ -191,7 +191,7 @@ def test_hooks_see_the_card(said):
 
 def test_the_course_takes_it(said):
     tensor = "tensor([0.], device='cuda:0')"
-    assert said[COURSE] == [f"a pretended card, float32 {tensor}"]
+    assert said[COURSE] == [f"a pretended card, float16 {tensor}"]
 
 
 def test_an_answer_is_judged_on_the_processor(said):

@@ -249,6 +249,26 @@ def test_a_copy_that_is_not_installed_has_no_version(monkeypatch):
     assert checkpoint._version() == "unknown"
 
 
+def test_a_disk_that_fills_up_is_called_full(path, monkeypatch):
+    def full(_content, file):
+        raise RuntimeError("[enforce fail at inline_container.cc:671]")
+
+    monkeypatch.setattr(torch, "save", full)
+    usage = SimpleNamespace(free=4096)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(TrainingError, match=r"cannot be written: the disk is full\.$"):
+        save(path, RUN, run(), HISTORY)
+
+
+def test_what_a_killed_run_left_counts_as_free(path, sample, monkeypatch):
+    size = 2 * sum(4 * x.numel() for x in LeNet("small").state_dict().values())
+    path.with_name("run.pt.part").write_bytes(bytes(size))
+    usage = SimpleNamespace(free=10)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
+    fit(LeNet("small"), sample, SHORT, checkpoint=path, progress=False)
+    assert [file.name for file in path.parent.iterdir()] == ["run.pt"]
+
+
 def test_a_path_may_be_text(tmp_path, sample):
     fit(LeNet("small"), sample, SHORT, checkpoint=f"{tmp_path}/a b.pt", progress=False)
     assert [file.name for file in tmp_path.iterdir()] == ["a b.pt"]

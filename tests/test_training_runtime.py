@@ -35,7 +35,7 @@ def test_asked_for_by_variables(monkeypatch):
 def test_bad_arguments():
     with pytest.raises(
         ValueError,
-        match="precision must be one of float32, bfloat16, float64, got 'float8'",
+        match="one of float32, bfloat16, float16, float64, got 'float8'",
     ):
         runtime(precision="float8")
     with pytest.raises(ValueError, match="device 'xpu' is not here"):
@@ -98,12 +98,15 @@ def test_preferences(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "T4")
-    assert str(runtime()) == "T4, float32"
+    assert str(runtime()) == "T4, float16"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     assert runtime().precision == torch.bfloat16
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert str(runtime()) == "mps, float32"
+    assert str(runtime(precision="float32")) == "cpu, float32"  # until it is asked for
+    assert str(runtime("mps")) == "mps, float32"
+    with pytest.raises(ValueError, match="'float64' is not to be had on 'mps'"):
+        runtime("mps", "float64")
 
 
 def test_in_64_bits_weights_and_images_are_too():

@@ -286,7 +286,7 @@ def _steps(
     """
     here = course_lib.runtime()
     here.prepare(net).train()
-    images = train.to(here.device)
+    images, scaler = train.to(here.device), here.scaler()
     optimizer = torch.optim.SGD(
         net.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True, fused=True
     )
@@ -295,8 +295,9 @@ def _steps(
             with here.autocast():
                 loss = _loss(net(here.to_device(x)), y)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             yield loss.detach()
 
 

@@ -111,22 +111,22 @@ class Bench:
 
         Raises: OSError or EOFError if none can be had.
         """
-        for last in (False, False, True):
+        tries = 3
+        while True:
             here, there = self.context.Pipe()
             process = self.context.Process(
                 target=sandbox.serve, args=[there], daemon=True
             )
             try:
                 process.start()
+                return process, here
             except (OSError, EOFError):
-                if last:
+                tries -= 1
+                if not tries:
                     raise
                 time.sleep(PAUSE)
-            else:
-                break
             finally:
                 there.close()
-        return process, here
 
     def close(self) -> None:
         """End the one that is ready."""

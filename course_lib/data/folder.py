@@ -7,6 +7,7 @@ so that the number of processes or workers changes nothing.
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,32 +28,40 @@ if TYPE_CHECKING:
 #: The height and width that images are cropped to, where none is given.
 SIZE = 224
 
+#: Means and standard deviations of red, green and blue, of values from 0 to 1.
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
 #: How many files of a split are read for its fingerprint, at most.
 SAMPLED = 16
 
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """The images of one split; they are read when their batch is made.
+    """The images of one split; they are read when their batch is made."""
 
-    `files` has a path and a label for each.
-    """
-
+    #: A path and a label for each image.
     files: tuple[tuple[str, int], ...]
+    #: How many processes read them; with 0 it is this one.
     workers: int = 0
+    #: Where batches are moved to.
     device: torch.device | str = "cpu"
+    #: The means and the standard deviations of red, green and blue, from 0 to 1.
+    normalization: Normalization = IMAGENET
 
     def __len__(self) -> int:
         return len(self.files)
 
     def fingerprint(self) -> str:
         """A hash of twelve digits, of the names of the files, their folders and labels,
-        and of the bytes of `SAMPLED` files, spread over all: to read every file would
-        take as long as an epoch. The folder that contains all may be another one.
+        of the bytes of `SAMPLED` files, spread over all, and of the normalization: to
+        read every file would take as long as an epoch. The folder that contains all may
+        be another one.
 
         Raises: DataError for a file that cannot be read.
         """
         digest = hashlib.sha256()
+        if self.normalization != IMAGENET:
+            digest.update(f"{self.normalization}\n".encode())
         for path, label in self.files:
             digest.update(f"{Path(path).parts[-2:]} {label}\n".encode())
         for path, _ in self.files[:: max(1, -(-len(self) // SAMPLED))]:
@@ -92,7 +101,8 @@ class FolderSplit:
             order = torch.randperm(len(self), generator=random)
         whole = order.tensor_split(-(-len(self) // batch_size)) if len(self) else ()
         mine = [batch.tensor_split(shards)[which].tolist() for batch in whole]
-        images = _Images(self.files, size, (seed or 0, epoch) if augment else None)
+        random_state = (seed or 0, epoch) if augment else None
+        images = _Images(self, size, random_state)
         loader: DataLoader[Any] = DataLoader(
             images,
             batch_sampler=mine,
@@ -115,10 +125,7 @@ class _Images(Dataset[Any]):
     """Images by index; `random` is the seed and the epoch of their augmentation."""
 
     def __init__(
-        self,
-        files: tuple[tuple[str, int], ...],
-        size: int,
-        random: tuple[int, int] | None,
+        self, split: FolderSplit, size: int, random: tuple[int, int] | None
     ) -> None:
         from torchvision.transforms import v2
 
@@ -130,10 +137,10 @@ class _Images(Dataset[Any]):
         finish = [
             v2.ToImage(),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(*IMAGENET),
+            v2.Normalize(*split.normalization),
         ]
         self.transform = v2.Compose([*crop, *finish])
-        self.files, self.random = files, random
+        self.files, self.random = split.files, random
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
@@ -160,18 +167,26 @@ class Folder:
     classes: tuple[str, ...]
 
 
-def folder(path: Path | str, *, workers: int = 0) -> Folder:
+def folder(
+    path: Path | str, *, workers: int = 0, normalization: Normalization = IMAGENET
+) -> Folder:
     """The images under ``path/train/CLASS/`` and ``path/val/CLASS/``, as ImageNet's are
     laid out; `workers` processes read them.
+
+    `normalization` has the means and the standard deviations of red, green and blue,
+    of values from 0 to 1. Trained weights want those that they were trained with:
+    `course_lib.pretrained.NORMALIZATION` has torchvision's by network.
 
     Where there is no ``path/test``, ``val`` is the test set too, as it is for ImageNet,
     whose test labels are not public. Hidden folders are no classes; files that are no
     images are left out, and a warning says how many.
 
     Raises: DataError if a folder is missing, a class has no image, there is only one
-        class, or the parts differ in their classes; ValueError for bad `workers`.
+        class, or the parts differ in their classes; ValueError for bad `workers`, or
+        for a bad `normalization`.
     """
     root, workers = Path(path), whole("workers", workers, 0)
+    normalization = _checked(normalization)
     names = ["train", "val", "test" if (root / "test").is_dir() else "val"]
     for name in names:
         if not (root / name).is_dir():
@@ -186,10 +201,26 @@ def folder(path: Path | str, *, workers: int = 0) -> Folder:
             f" {', '.join(classes) or 'none'}"
         )
     splits = {
-        name: _split(root, name, classes, workers) for name in dict.fromkeys(names)
+        name: replace(_split(root, name, classes, workers), normalization=normalization)
+        for name in dict.fromkeys(names)
     }
     train, validation, test = (splits[name] for name in names)
     return Folder(train, validation, test, tuple(classes))
+
+
+def _checked(normalization: Any) -> Normalization:
+    """Two times three finite numbers, of which no deviation is zero or below."""
+    try:
+        means, deviations = (tuple(map(float, each)) for each in normalization)
+    except (TypeError, ValueError):
+        means = deviations = ()
+    finite = all(map(math.isfinite, means + deviations))
+    if len(means) != 3 or len(deviations) != 3 or not finite or min(deviations) <= 0:
+        raise ValueError(
+            "normalization must be three means and three positive standard deviations,"
+            f" got {normalization!r}"
+        )
+    return means, deviations
 
 
 def _split(root: Path, name: str, classes: list[str], workers: int) -> FolderSplit:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: What a file says of how it is to be read; another one is refused.
 FORMAT = 3
 
+#: A disk with fewer free bytes than this is full.
+FULL = 100_000
+
 
 def identity(net: nn.Module, data: Data, settings: Settings) -> dict[str, Any]:
     """What makes a run this run and no other: all fields of its settings; the modules
@@ -78,7 +81,8 @@ class Checkpoint:
     run: dict[str, Any] = field(default_factory=dict)
     #: What was in the file, if there was one.
     found: Mapping[str, Any] | None = None
-    #: What is written down: net, optimizer and schedule.
+    #: What is written down: net, optimizer, schedule, and scaler, which may be missing
+    #: or empty in a file, as that of a run in another precision.
     state: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -112,7 +116,8 @@ class Checkpoint:
         before = {name: copy.deepcopy(p.state_dict()) for name, p in state.items()}
         try:
             for name, part in state.items():
-                part.load_state_dict(self.found["state"][name])
+                if name != "scaler" or self.found["state"].get(name):
+                    part.load_state_dict(self.found["state"][name])
             epochs = [Epoch(a, Score(*b), *c) for a, b, *c in self.found["epochs"]]
             losses = [float(loss) for loss in self.found["losses"]]
         except Exception as error:  # each kind of damage has another
@@ -140,7 +145,7 @@ class Checkpoint:
             "epochs": [(a, tuple(b), *rest) for a, b, *rest in history.epochs],
             "losses": history.losses,
         }
-        temporary = self.path.with_name(f"{self.path.name}.part")
+        temporary = _part(self.path)
         try:
             with temporary.open("wb") as file:
                 torch.save(content, file)
@@ -148,12 +153,19 @@ class Checkpoint:
                 os.fsync(file.fileno())  # on the disk before it gets its name
             temporary.replace(self.path)
         except (OSError, RuntimeError) as error:
+            full = shutil.disk_usage(self.path.parent).free < FULL
             temporary.unlink(missing_ok=True)
             epoch = len(history.epochs)
+            why = "the disk is full" if full else error
             raise TrainingError(
-                f"epoch {epoch}: {self.path} cannot be written: {error}."
+                f"epoch {epoch}: {self.path} cannot be written: {why}."
                 + (f" It has epoch {epoch - 1} still." if self.path.exists() else "")
             ) from error
+
+
+def _part(path: Path) -> Path:
+    """The name of the file until it is whole."""
+    return path.with_name(f"{path.name}.part")
 
 
 def _writable(path: str | PathLike[str], net: nn.Module) -> Path:
@@ -172,6 +184,8 @@ def _writable(path: str | PathLike[str], net: nn.Module) -> Path:
         with tempfile.TemporaryFile(dir=place.parent):  # each process its own
             pass
         free = shutil.disk_usage(place.parent).free
+        if _part(place).exists():  # a killed run's, which the next save overwrites
+            free += _part(place).stat().st_size
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {place} cannot be written: {error}"

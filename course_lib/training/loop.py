@@ -74,7 +74,9 @@ def fit(
     runtime.prepare(net)
     train = Loader(data.train.to(runtime.device), settings, runtime, group)
     optimizer, schedule = one_cycle(net, settings, len(train))
-    history = saved.resume(net=net, optimizer=optimizer, schedule=schedule)
+    scaler = runtime.scaler()
+    state = {"net": net, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
+    history = saved.resume(**state)
     model = group.wrap(cast(nn.Module, torch.compile(net)) if compiled else net)
     with tqdm(
         total=settings.epochs * len(train),
@@ -93,8 +95,9 @@ def fit(
                     loss = _loss(outputs, y, data, settings) * weight
                     plain = _cross_entropy(outputs, y) * weight
                 optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
                 schedule.step()
                 # `.item()` would wait for the device
                 losses.append(torch.stack((loss.detach(), plain)))
@@ -129,6 +132,11 @@ def one_cycle(
         nesterov=settings.momentum > 0,
         fused=True,
     )
+    if settings.momentum:
+        # Zero is where momentum begins anyway. But if a scaler leaves out the very
+        # first step, fused SGD would go on from memory that was never written.
+        for each in net.parameters():
+            optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
     schedule = OneCycleLR(
         optimizer,
         settings.lr,

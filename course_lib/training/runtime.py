@@ -18,6 +18,7 @@ from torch import nn
 PRECISIONS = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
     "float64": torch.float64,
 }
 
@@ -46,6 +47,16 @@ class Runtime:
             self.device.type,
             self.precision,
             enabled=self.precision not in (torch.float32, torch.float64),
+        )
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """What multiplies the loss before the backward pass and divides the gradients
+        after it, since small gradients are zero in float16. If a gradient is infinite,
+        it leaves out the step, and multiplies by less from then on. In other precisions
+        it does nothing.
+        """
+        return torch.amp.GradScaler(
+            self.device.type, enabled=self.precision == torch.float16
         )
 
     @property
@@ -108,9 +119,11 @@ def runtime(
 ) -> Runtime:
     """The fastest runtime of this machine, unless the arguments choose another.
 
-    `device` is ``"cuda"``, ``"mps"`` or ``"cpu"``, in this order of preference;
-    `precision` is ``"float32"``, ``"bfloat16"``, which is preferred where the processor
-    multiplies it, or ``"float64"``, for comparisons. Where an argument is not given,
+    `device` is ``"cuda"``, which is preferred where there is one, ``"cpu"``, or
+    ``"mps"``, which is taken only when asked for. `precision` is ``"float32"``;
+    ``"bfloat16"``, which is preferred where the processor multiplies it; ``"float16"``,
+    which is preferred on other NVIDIA GPUs; or ``"float64"``, for comparisons. Where an
+    argument is not given,
     the environment variables COURSE_DEVICE and COURSE_PRECISION are read. The memory
     format is channels-last, which was measured to be faster for every network of the
     course (``make bench``).
@@ -122,28 +135,35 @@ def runtime(
         chosen = torch.device(asked)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"there is no device {asked!r}: {_here()}") from error
-    if chosen.type not in ("cpu", _device()):
+    if chosen.type not in _devices():
         raise ValueError(f"device {str(chosen)!r} is not here: {_here()}")
-    name = (
-        precision
-        or os.environ.get("COURSE_PRECISION")
-        or ("bfloat16" if _has_bfloat16(chosen) else "float32")
-    )
+    name = precision or os.environ.get("COURSE_PRECISION") or _precision(chosen)
     if name not in PRECISIONS:
         raise ValueError(
             f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}"
         )
+    if name == "float64" and chosen.type == "mps":
+        raise ValueError("precision 'float64' is not to be had on 'mps'")
     return Runtime(chosen, PRECISIONS[name], torch.channels_last)
 
 
 def _here() -> str:
-    return f"this machine has 'cpu' and prefers {_device()!r}"
+    return f"this machine has {' and '.join(map(repr, _devices()))}"
 
 
 def _device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _devices() -> list[str]:
+    has = {"cuda": torch.cuda, "mps": torch.backends.mps}
+    return ["cpu", *(name for name, each in has.items() if each.is_available())]
+
+
+def _precision(device: torch.device) -> str:
+    if _has_bfloat16(device):
+        return "bfloat16"
+    return "float16" if device.type == "cuda" else "float32"
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -32,6 +32,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import yaml
+from playground import PAGE, play
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 ROOT = Path(__file__).parents[2]
@@ -401,6 +402,9 @@ def main() -> None:
         search(visit, report)
         not_there(browser, base, report, html)
         search(Visit(browser, html.as_uri() + "/", *view), report)
+        if PAGE in paths:
+            with report.timed("playground"):
+                play(browser, base, report)
         browser.close()
     if not arguments.names:
         resolve(base, pages, report, html)

@@ -365,17 +365,10 @@ def loss_with_heads(answer: Answer) -> None:
         x, y = _batch_that_tells_heads_apart(net)
         logits, aux2, aux1 = net(x)
         own, two, one = (F.cross_entropy(each, y) for each in (logits, aux2, aux1))
-        mixed = logits + 0.3 * (aux2 + aux1)
-        add = "Add losses, not logits: each classifier has its own loss."
-        soft = [F.cross_entropy(each.softmax(1), y) for each in (logits, aux2, aux1)]
-        twice = "`cross_entropy` takes logits: the softmax is inside."
         wanted = own + 0.3 * (one + two) if training else own
         mistakes = [
-            (F.cross_entropy(mixed, y), add),
-            (F.cross_entropy(mixed / 1.6, y), add),
+            *_mixed_up(logits, aux2, aux1, y),
             *_loss_mistakes(own, two, one),
-            (soft[0] + 0.3 * (soft[1] + soft[2]), twice),
-            (soft[0], twice),
             (len(y) * wanted, "The loss is a mean over the images, not a sum."),
         ]
         net.modes.clear()
@@ -411,6 +404,22 @@ def _batch_that_tells_heads_apart(net: Heads) -> tuple[Tensor, Tensor]:
         y = torch.randint(5, (6,))
         _, two, one = (F.cross_entropy(logits, y) for logits in net(x))
     return x, y
+
+
+def _mixed_up(
+    logits: Tensor, aux2: Tensor, aux1: Tensor, y: Tensor
+) -> list[tuple[Tensor, str]]:
+    """What comes of adding logits, and of a softmax too many."""
+    mixed = logits + 0.3 * (aux2 + aux1)
+    add = "Add losses, not logits: each classifier has its own loss."
+    soft = [F.cross_entropy(each.softmax(1), y) for each in (logits, aux2, aux1)]
+    twice = "`cross_entropy` takes logits: the softmax is inside."
+    return [
+        (F.cross_entropy(mixed, y), add),
+        (F.cross_entropy(mixed / 1.6, y), add),
+        (soft[0] + 0.3 * (soft[1] + soft[2]), twice),
+        (soft[0], twice),
+    ]
 
 
 def _loss_mistakes(own: Tensor, two: Tensor, one: Tensor) -> list[tuple[Tensor, str]]:
