@@ -23,6 +23,8 @@ from course_lib import (
     Settings,
     Split,
     ZFNet,
+    draw,
+    draw_side_by_side,
     evaluate,
     fit,
     runtime,
@@ -33,6 +35,7 @@ from course_lib.training.errors import CheckpointError
 NAN, INF = float("nan"), float("inf")
 CPU = runtime("cpu", "float32")
 SHORT = Settings(epochs=1, batch_size=16)
+LENET = summarize(LeNet("modern"), (1, 28, 28))
 
 
 def split(n=20, labels=None, images=None):
@@ -403,7 +406,82 @@ FAULTY = {
             lambda value=value: summarize(LeNet("modern"), value),
             "input_size|cannot take an input",
         )
-        for value in ((1, 28), (1, 0, 28), (1, 28, -1), (3, 28, 28))
+        for value in (
+            *((1, 28), (1, 0, 28), (1, 28, -1), (3, 28, 28), (1, 28.5, 28), (), "28"),
+            *(28, (1, None, 28), (1, NAN, 28), (1, 10**9, 10**9), torch.ones(28, 28)),
+            *(np.array([1.5, 28, 28]), torch.ones(1, 28, 28, dtype=torch.long)),
+        )
+    },
+    **{
+        f"summarize {kind}": (
+            lambda module=module: summarize(module, (1, 28, 28)),
+            "only modules can be summarized, got",
+        )
+        for kind, module in {
+            "a class": LeNet,
+            "nothing": None,
+            "a function": len,
+            "a tensor": torch.ones(3),
+        }.items()
+    },
+    **{
+        f"summarize with data {kind}": (
+            lambda value=value: summarize(LeNet("modern"), input_data=value),
+            "input_data must be|cannot take an input",
+        )
+        for kind, value in {
+            "that are a text": "x",
+            "that are none": [],
+            "of no batch": torch.tensor(1.0),
+            "of no image": torch.ones(0, 1, 28, 28),
+            "of three channels": torch.ones(2, 3, 28, 28),
+            "for another argument": {"y": torch.ones(1, 1, 28, 28)},
+            "for no name": {1: torch.ones(1, 1, 28, 28)},
+        }.items()
+    },
+    **{
+        f"summarize for types {value!r}": (
+            lambda value=value: summarize(LeNet("modern"), (1, 28, 28), dtypes=value),
+            "dtypes must be types of tensors|wants floating-point numbers",
+        )
+        for value in (
+            *(["float32"], [torch.float32] * 2, torch.float32, [torch.int64], 3, []),
+        )
+    },
+    "summarize for a size and data": (
+        lambda: summarize(LeNet("modern"), (1, 28, 28), input_data=torch.ones(1)),
+        "either input_size must be given or input_data",
+    ),
+    **{
+        f"a tree to the depth {value!r}": (
+            lambda value=value: LENET.table("tree", depth=value),
+            "depth must be",
+        )
+        for value in (-1, 1.5, "two", True)
+    },
+    "a table of other rows": (lambda: LENET.table("all"), "rows must be one of"),
+    "a column that is none": (
+        lambda: LENET.table(columns=["size"]),
+        "columns must be one of",
+    ),
+    "a stage that is none": (lambda: LENET["conv9"], "no row has the name 'conv9'"),
+    **{
+        f"draw {kind}": (lambda module=module: draw(module, (1, 28, 28)), "drawn, got")
+        for kind, module in {"a class": LeNet, "nothing": None}.items()
+    },
+    **{
+        f"draw for {value!r}": (
+            lambda value=value: draw(LeNet("modern"), value),
+            "input_size must be|cannot take an input",
+        )
+        for value in ("28", 28, (3, 28, 28), (1, 0, 28), None)
+    },
+    **{
+        f"draw side by side {value!r}": (
+            lambda value=value: draw_side_by_side(value, (1, 28, 28)),
+            "modules to draw|can be drawn",
+        )
+        for value in ({}, [nn.ReLU()], {"a": None}, None)
     },
     # Runtimes.
     **{

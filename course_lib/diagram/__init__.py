@@ -113,8 +113,10 @@ def draw_side_by_side(
 
     Raises: ValueError as `draw`, and if there is no module.
     """
-    if not modules:
-        raise ValueError(f"there must be modules to draw, got {modules!r}")
+    if not isinstance(modules, Mapping) or not modules:
+        raise ValueError(
+            f"there must be modules to draw, each with a title; got {modules!r}"
+        )
     beside: list[Element] = []
     below: list[Element] = []
     texts = []

@@ -10,7 +10,7 @@ from importlib import import_module
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from course_lib.arguments import check_one_of
+from course_lib.arguments import check_one_of, whole
 from course_lib.summary.receptive_field import Field
 from course_lib.summary.tree import lines as tree_lines
 
@@ -226,6 +226,8 @@ class Summary:
     ) -> tuple[int, list[list[str]]]:
         """How many columns are text, and the lines of a table."""
         chosen: list[tuple[str, SummaryRow]] = [(r.name, r) for r in self._rows(rows)]
+        if depth is not None:
+            depth = whole("depth", depth, 0)
         if rows == "tree" or depth is not None:
             chosen = [*tree_lines(self.modules, depth)]
             rows = "tree"

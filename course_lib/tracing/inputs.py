@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
@@ -91,11 +92,12 @@ def inputs_of_size(
         )
     kinds = (p.dtype for p in net.parameters() if p.is_floating_point())
     dtype = next(kinds, torch.get_default_dtype())
-    chosen = [dtype] * len(shapes) if dtypes is None else list(dtypes)
-    if len(chosen) != len(shapes):
+    chosen: Any = [dtype] * len(shapes) if dtypes is None else dtypes
+    fits = isinstance(chosen, Sequence) and len(chosen) == len(shapes)
+    if not fits or not all(isinstance(each, torch.dtype) for each in chosen):
         raise ValueError(
-            f"dtypes must be as many as input_size has sizes, {len(shapes)}; got"
-            f" {dtypes!r}"
+            f"dtypes must be types of tensors, as many as input_size has sizes,"
+            f" {len(shapes)}; got {dtypes!r}"
         )
     tensors = tuple(
         torch.empty((1, *shape), dtype=kind, device=META)
@@ -130,6 +132,8 @@ def inputs_of_data(data: object) -> Inputs:
 
 def _shapes(size: object) -> tuple[Shape, ...] | None:
     """One shape or several, None if it is none."""
+    if isinstance(size, np.ndarray):
+        size = size.tolist()
     if not isinstance(size, Sequence) or isinstance(size, str | bytes):
         return None
     if size and all(isinstance(each, Sequence) for each in size):
