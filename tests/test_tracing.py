@@ -4,7 +4,9 @@ against real runs.
 
 import copy
 import functools
+import gc
 import random
+import sys
 import threading
 import warnings
 from collections import defaultdict, deque
@@ -28,6 +30,8 @@ from course_lib.tracing import (
     trace,
 )
 from course_lib.tracing.ghost import META, DataDependentError, Ghost
+from course_lib.tracing.isolation import isolated
+from course_lib.tracing.macs import multiplies
 from course_lib.tracing.record import tensors_of
 from course_lib.tracing.replica import replica
 from course_lib.tracing.shapes import without_batch
@@ -596,7 +600,7 @@ def test_types_of_inputs():
     assert [t.dtype for t in half.ghosts(2)[0]] == [torch.half] * 2
     words = inputs_of_size(nn.Linear(3, 3), (3,), dtypes=[torch.long])
     assert words.ghosts(2)[0][0].dtype == torch.long
-    with pytest.raises(ValueError, match="dtypes must be as many"):
+    with pytest.raises(ValueError, match="dtypes must be types of tensors, as many"):
         inputs_of_size(nn.Linear(3, 3), (3,), dtypes=[])
 
 
@@ -637,3 +641,54 @@ def test_a_trace_is_public():
         trace(net, inputs_of_size(net, (4, 8, 8)))
     assert copy.deepcopy(net)(torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)
     assert parametrize.is_parametrized(net) is False
+
+
+class KeepsMore(nn.Module):
+    """It has a module that is none, and tensors in what it keeps for itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = defaultdict(list)
+        self.kept["scale"].append(torch.full((1,), 2.0))
+        self.register_module("none", None)
+
+    def forward(self, x):
+        return x * self.kept["scale"][0] + torch.zeros(1, device=x.device)
+
+
+def test_what_a_module_keeps_is_copied_and_left_alone():
+    net = KeepsMore()
+    assert summarize(net, (3, 4, 4)).stages[-1].shape == (3, 4, 4)
+    assert net.kept["scale"][0].device.type == "cpu"
+    assert net.kept.default_factory is list
+
+
+def test_packed_numbers_are_refused():
+    net = nn.Identity()
+    weight = torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)
+    net.packed = torch.ops.quantized.linear_prepack(weight, None)
+    with pytest.raises(ValueError, match="Identity is quantized"):
+        summarize(net, (2,))
+
+
+def test_operations_of_others_may_multiply():
+    assert multiplies(torch.ops.prims.add.default)
+    assert multiplies(torch.ops.aten.mm.default)
+    assert not multiplies(torch.ops.aten.relu.default)
+
+
+def test_without_a_compiler_there_is_nothing_to_follow(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    with isolated(nn.ReLU()):
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_garbage_that_nobody_collects_stays_uncollected():
+    gc.disable()
+    try:
+        with isolated(nn.ReLU()):
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

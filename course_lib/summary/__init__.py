@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from course_lib.blocks import Network
 from course_lib.summary.reader import ModuleStats, Reader, UnknownMemory
 from course_lib.summary.receptive_field import Field
-from course_lib.summary.table import Summary, SummaryRow
+from course_lib.summary.row import SummaryRow
+from course_lib.summary.table import Summary
 from course_lib.summary.tree import tree
 from course_lib.tracing import (
     Inputs,

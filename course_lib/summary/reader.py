@@ -251,7 +251,7 @@ class Reader:
         for event in call.events:
             if isinstance(event, ModuleCall):
                 self._module(event, running, reading)
-            elif isinstance(event, Operation):
+            elif isinstance(event, Operation):  # pragma: no branch, functions are not
                 self._operation(event, running, reading)
         if call.returned:
             self._end(running, caller, reading)

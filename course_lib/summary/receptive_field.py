@@ -85,8 +85,11 @@ class ReceptiveWindow:
     the outer ones first, and the window of its first element.
     """
 
+    #: For each dimension of the tensor the factors that it has of this axis.
     dims: tuple[tuple[Factor, ...], ...]
+    #: The first pixel of the window.
     start: int
+    #: How many pixels it has.
     size: int
     #: Which pixels of the window count, as bits, the first one last.
     bits: int

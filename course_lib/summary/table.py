@@ -8,43 +8,15 @@ from dataclasses import dataclass
 from html import escape
 from importlib import import_module
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from course_lib.arguments import check_one_of, whole
 from course_lib.summary.receptive_field import Field
+from course_lib.summary.row import SummaryRow
 from course_lib.summary.tree import lines as tree_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-class SummaryRow(NamedTuple):
-    """One layer or one stage, for one image."""
-
-    #: Its name in the network.
-    name: str
-    #: The name of its class, or of the operations that a module does itself.
-    kind: str
-    #: Shape of its output, without the batch.
-    shape: tuple[int, ...]
-    #: Trainable parameters; those that are shared only where they come first.
-    parameters: int
-    #: Multiply-accumulates; each is two FLOPs.
-    macs: int
-    #: Memory of its output, in bytes; 0 if that is a view or its changed input.
-    activations: int
-    #: What autograd saves of it for backward, in bytes; None if unknown.
-    saved_bytes: int | None
-    #: Receptive field of its output, in pixels; None if unknown.
-    field: Field | None
-    #: How many times it runs.
-    calls: int
-    #: Parameters that are not trained.
-    frozen: int = 0
-    #: Shape of its input, without the batch.
-    input_shape: tuple[int, ...] = ()
-    #: The kernel of a convolution or of pooling.
-    kernel: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from course_lib.summary.reader import ModuleStats
-
-if TYPE_CHECKING:
-    from course_lib.summary.table import SummaryRow
+from course_lib.summary.row import SummaryRow
 
 
 def tree(

@@ -128,8 +128,6 @@ def compute(
     Raises: DataDependentError if the result depends on values, or is not known for any
         tensors without.
     """
-    if func is torch.ops.prim.device.default:
-        return CPU, None
     traits = _traits(func)
     if traits.in_place and _fits(args):
         return args[0], None

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,8 +21,7 @@ def isolated(net: nn.Module) -> Iterator[None]:
     run.
     """
     devices = {p.device.index for p in net.parameters() if p.is_cuda}
-    numpy = sys.modules.get("numpy")
-    states = random.getstate(), numpy.random.get_state() if numpy else None
+    states = random.getstate(), np.random.get_state()
     fused = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices))
@@ -38,5 +38,4 @@ def isolated(net: nn.Module) -> Iterator[None]:
                 gc.enable()
             torch.backends.mha.set_fastpath_enabled(fused)
             random.setstate(states[0])
-            if numpy:
-                numpy.random.set_state(states[1])
+            np.random.set_state(states[1])

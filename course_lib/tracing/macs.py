@@ -55,7 +55,7 @@ def _onednn_layer(args: Any, _made: Any) -> int:
     return prod(x.shape[:-1]) * (args[1].numel() + args[2].numel())
 
 
-def _cudnn_layers(args: Any, _made: Any) -> int:
+def _cudnn_layers(args: Any, _made: Any) -> int:  # pragma: no cover, on a GPU
     """All matrices among the weights; a packed sequence has the sizes of its steps."""
     x, weights = args[0], args[1]
     return prod(x.shape[:-1]) * sum(w.numel() for w in weights if w.dim() == 2)

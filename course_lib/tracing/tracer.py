@@ -67,7 +67,7 @@ class Tracer(TorchDispatchMode):
                     stack.enter_context(saved_tensors_hooks(self._save, itemgetter(0)))
                 stack.enter_context(self)
                 if functions:
-                    stack.enter_context(_Functions(self))
+                    stack.enter_context(_FunctionCalls(self))
                 self._net(*args, **kwargs)
         finally:
             for _, module in modules:
@@ -135,11 +135,8 @@ class Tracer(TorchDispatchMode):
         del types
         if func is torch.ops.prim.device.default:
             return CPU
-        tensors = tensors_in(args)
-        if kwargs:
-            tensors += tensors_in(kwargs.values())
-        else:
-            kwargs = {}
+        kwargs = kwargs or {}
+        tensors = tensors_in(args) + (tensors_in(kwargs.values()) if kwargs else [])
         given, empty, written = [], False, self._written
         for tensor in tensors:
             if type(tensor) in LAZY:  # about to be made
@@ -192,7 +189,7 @@ LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
 VIEWS = ("T", "mT", "H", "mH", "data", "real", "imag")
 
 
-class _Functions(TorchFunctionMode):
+class _FunctionCalls(TorchFunctionMode):
     """Writes down functions as torch calls them."""
 
     def __init__(self, tracer: Tracer) -> None:
