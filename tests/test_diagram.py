@@ -1315,3 +1315,20 @@ def test_errors_of_words():
         draw(nn.ReLU(), (3,), direction="up")
     with pytest.raises(ValueError, match="there must be modules to draw"):
         draw_side_by_side({}, (3, 28, 28))
+
+
+class OneByOne(nn.Module):
+    """It goes through the images of a batch one by one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return torch.cat([self.conv(image[None]) for image in x])
+
+
+def test_what_runs_once_an_image_is_drawn():
+    drawing = draw(nn.Sequential(OneByOne(), nn.ReLU()), (3, 8, 8))
+    assert "3×3 conv, 4" in drawing.alt
+    assert drawing.alt.endswith("ReLU; output 4×6×6.")

@@ -92,12 +92,12 @@ def test_a_type_that_is_not_exported_is_named_in_full():
     assert full in ENTRIES["course_lib.Inception"].signature
     assert " -> History" in ENTRIES["course_lib.fit"].signature
     rows = ENTRIES["course_lib.Summary"].members[2]
-    assert rows.options["type"] == "tuple[course_lib.summary.table.SummaryRow, ...]"
+    assert rows.options["type"] == "tuple[course_lib.summary.row.SummaryRow, ...]"
 
 
 def test_fields_are_documented():
     entry = ENTRIES["course_lib.summary.SummaryRow"]
-    assert entry.options["canonical"] == "course_lib.summary.table.SummaryRow"
+    assert entry.options["canonical"] == "course_lib.summary.row.SummaryRow"
     fields = {member.name: member for member in entry.members}
     assert fields["saved_bytes"].kind == "attribute"
     assert fields["saved_bytes"].options["type"] == "int | None"
