@@ -35,7 +35,8 @@ c = get_config()
 c.CourseDirectory.course_id = "proof"
 c.CourseDirectory.groupshared = False
 c.ExecutePreprocessor.startup_timeout = 600
-c.ExecutePreprocessor.timeout = 60
+c.ExecutePreprocessor.timeout = 120
+c.ExecutePreprocessor.iopub_timeout = 60
 c.ExecutePreprocessor.interrupt_on_timeout = True
 """
 
