@@ -692,3 +692,19 @@ def test_garbage_that_nobody_collects_stays_uncollected():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_sizes_may_be_an_array_or_an_image():
+    image = torch.rand(3, 4, 5)
+    assert inputs_of_size(nn.ReLU(), np.array([3, 4, 5])).shapes == ((3, 4, 5),)
+    assert inputs_of_size(nn.ReLU(), image).args[0].equal(image[None])
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel"),
+    [(3, (3,)), ((3, 5), (3, 5)), ([2, 2], (2, 2)), (None, ()), ("3x3", ()), (0.5, ())],
+)
+def test_what_others_call_a_kernel_size(size, kernel):
+    layer = nn.ReLU()
+    layer.kernel_size = size
+    assert summarize(nn.Sequential(layer), (3, 4, 4)).layers[0].kernel == kernel

@@ -18,7 +18,7 @@ from course_lib.diagram.flow import lay_out
 from course_lib.diagram.marks import Element, Group, Label, bounds
 from course_lib.diagram.structure import Chain, Stage, read
 from course_lib.diagram.svg import svg
-from course_lib.tracing import inputs_of_data, inputs_of_size, unwrapped
+from course_lib.tracing import inputs_of_size, unwrapped
 from course_lib.tracing.shapes import Shape
 
 __all__ = ["Drawing", "draw", "draw_side_by_side"]
@@ -141,13 +141,10 @@ def _read(module: object, input_size: object) -> tuple[nn.Module, Chain, Shape]:
     if not isinstance(module, nn.Module):
         raise ValueError(f"only modules can be drawn, got {module!r}")
     module = unwrapped(module)
-    if isinstance(input_size, Tensor):
-        inputs = inputs_of_data(input_size[None])
-    else:
-        try:
-            inputs = inputs_of_size(module, input_size)
-        except ValueError:
-            raise _no_size(input_size) from None
+    try:
+        inputs = inputs_of_size(module, input_size)
+    except ValueError:
+        raise _no_size(input_size) from None
     shape = inputs.shapes[0]
     if not shape:
         raise _no_size(input_size)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from course_lib.blocks import Network
 from course_lib.diagram.ops import is_layer
 from course_lib.tracing import (
     FunctionCall,
@@ -19,6 +18,7 @@ from course_lib.tracing import (
     Trace,
     TracingError,
     Value,
+    refusal,
     trace,
 )
 from course_lib.tracing.shapes import Shape, without_batch
@@ -66,17 +66,7 @@ def traced(net: nn.Module, inputs: Inputs) -> list[TracedCall]:
     try:
         few, many = _traces(net, inputs)
     except TracingError as error:
-        name = type(net).__name__
-        if isinstance(net, Network) and isinstance(error.__cause__, ValueError):
-            raise ValueError(str(error.__cause__)) from error
-        if error.needs_values:
-            raise ValueError(
-                f"{name} cannot be traced without values: {error}; give an image"
-                " (C, H, W) instead of the size, to trace the path that it takes"
-            ) from error
-        raise ValueError(
-            f"{name} cannot take an input of size {inputs}: {error}"
-        ) from error
+        raise refusal(net, inputs, error) from error
     whole, open_ = (_Reader(few, many, through=through) for through in (False, True))
     records = [whole.read()]
     return [*records, open_.read()] if whole.joining else records

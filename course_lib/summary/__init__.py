@@ -16,7 +16,6 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from course_lib.blocks import Network
 from course_lib.summary.reader import ModuleStats, Reader, UnknownMemory
 from course_lib.summary.receptive_field import Field
 from course_lib.summary.row import SummaryRow
@@ -29,6 +28,7 @@ from course_lib.tracing import (
     inputs_of_data,
     inputs_of_size,
     isolated,
+    refusal,
     trace,
     unwrapped,
 )
@@ -66,11 +66,7 @@ def summarize(
     inputs: Inputs | None = None
     if input_data is not None:
         inputs = inputs_of_data(input_data)
-    elif input_size is None:
-        pass
-    elif isinstance(input_size, Tensor):
-        inputs = inputs_of_data(input_size[None])
-    else:
+    elif input_size is not None:
         inputs = inputs_of_size(net, input_size, dtypes)
     reader = Reader()
     if inputs is None:
@@ -99,20 +95,10 @@ def _read(net: nn.Module, inputs: Inputs, reader: Reader) -> list[str]:
 
 def _evaluate(net: nn.Module, inputs: Inputs) -> Trace:
     """The trace of one image in evaluation mode."""
-    name = type(net).__name__
     try:
         return trace(net, inputs, training=False, values=inputs.has_values)
     except TracingError as error:
-        if error.needs_values:
-            raise ValueError(
-                f"{name} cannot be traced without values: {error}; give an image"
-                " (C, H, W) instead of the size, to trace the path that it takes"
-            ) from error
-        if isinstance(net, Network) and isinstance(error.__cause__, ValueError):
-            raise error.__cause__ from None  # which has said it better
-        raise ValueError(
-            f"{name} cannot take an input of size {inputs}: {error}"
-        ) from error
+        raise refusal(net, inputs, error) from error
 
 
 def _train(net: nn.Module, inputs: Inputs, batch: int) -> Trace:

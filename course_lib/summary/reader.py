@@ -25,7 +25,7 @@ ATTENTION = re.compile("_scaled_dot_product|_safe_softmax")
 @dataclass
 class ModuleStats:
     """What a layer or a stage has done, for one image: the fields of
-    `course_lib.summary.table.SummaryRow`.
+    `course_lib.summary.row.SummaryRow`.
     """
 
     #: Its name in the network, "" for the network.
@@ -266,7 +266,9 @@ class Reader:
             return Running(call, *self.own)
         layer, stage = self._stats.setdefault(call.path, new), caller.stage
         kernel = getattr(call.module, "kernel_size", ())
-        layer.kernel = (kernel,) if isinstance(kernel, int) else tuple(kernel)
+        kernel = kernel if isinstance(kernel, list | tuple) else (kernel,)
+        if all(type(n) is int for n in kernel):  # else it is something of theirs
+            layer.kernel = tuple(kernel)
         if stage is self.own[1]:
             stage = self.stages.setdefault(call.path, ModuleStats(call.path, call.kind))
         return Running(call, layer, stage)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from course_lib.blocks import Network
 from course_lib.tracing.ghost import DataDependentError
 from course_lib.tracing.inputs import Inputs, inputs_of_data, inputs_of_size
 from course_lib.tracing.isolation import isolated
@@ -35,6 +36,7 @@ __all__ = [
     "inputs_of_data",
     "inputs_of_size",
     "isolated",
+    "refusal",
     "trace",
     "unwrapped",
 ]
@@ -83,6 +85,22 @@ def trace(
         except Exception as error:
             raise _in_words(error, tracer, copy) from error
     return tracer.trace
+
+
+def refusal(net: nn.Module, inputs: Inputs, error: TracingError) -> ValueError:
+    """What to say of a network that cannot be traced: what it says itself, if it is one
+    of the course's.
+    """
+    name = type(net).__name__
+    if error.needs_values:
+        return ValueError(
+            f"{name} cannot be traced without values: {error}; give an image"
+            " (C, H, W) instead of the size, to trace the path that it takes"
+        )
+    cause = error.__cause__
+    if isinstance(net, Network) and isinstance(cause, ValueError):
+        return ValueError(*cause.args)
+    return ValueError(f"{name} cannot take an input of size {inputs}: {error}")
 
 
 def _in_words(error: Exception, tracer: Tracer, net: nn.Module) -> TracingError:

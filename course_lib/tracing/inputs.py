@@ -80,10 +80,12 @@ def inputs_of_size(
     net: nn.Module, input_size: object, dtypes: Sequence[torch.dtype] | None = None
 ) -> Inputs:
     """Inputs of a size (C, H, W), or of several sizes, each without the batch, of the
-    type that the network computes with, or of `dtypes`.
+    type that the network computes with, or of `dtypes`; an image is what it is.
 
     Raises: ValueError if it is no size, or if there are other `dtypes` than sizes.
     """
+    if isinstance(input_size, Tensor):
+        return inputs_of_data(input_size[None])
     shapes = _shapes(input_size)
     if shapes is None:
         raise ValueError(

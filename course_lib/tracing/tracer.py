@@ -14,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from course_lib.tracing.ghost import CPU, Ghost, Results, compute, tensors_in
+from course_lib.tracing.ghost import Ghost, Results, compute, tensors_in
 from course_lib.tracing.macs import macs_of
 from course_lib.tracing.record import (
     FunctionCall,
@@ -133,8 +133,6 @@ class Tracer(TorchDispatchMode):
     ) -> Any:
         """Run one operation for the module that is running."""
         del types
-        if func is torch.ops.prim.device.default:
-            return CPU
         kwargs = kwargs or {}
         tensors = tensors_in(args) + (tensors_in(kwargs.values()) if kwargs else [])
         given, empty, written = [], False, self._written
