@@ -931,7 +931,7 @@ def test_an_image_instead_of_a_size():
         return torch.relu(x) if x.mean() > 0 else torch.tanh(x)
 
     net = Branches(1, function)
-    with pytest.raises(ValueError, match="Branches calls item; give an image"):
+    with pytest.raises(ValueError, match="Branches calls item; give a tensor"):
         draw(net, (3,))
     assert "ReLU" in draw(net, torch.ones(3)).alt
     assert "tanh" in draw(net, -torch.ones(3)).alt

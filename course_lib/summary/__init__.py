@@ -11,7 +11,7 @@ itself. A receptive field is the theoretical one, `Field`.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +176,7 @@ def _give_parameters(reader: Reader, *tables: dict[str, ModuleStats]) -> dict[st
             unused[top] = unused.get(top, 0) + count
         else:
             for table in tables:
-                stats = table[_holder(name, table)]
+                stats = _holder(reader.names[name], table)
                 if trained:
                     stats.parameters += count
                 else:
@@ -204,12 +204,17 @@ def _notes(
         yield f"never used: {', '.join(parts)}"
 
 
-def _holder(name: str, table: Container[str]) -> str:
-    """The innermost module around a parameter that has a row."""
-    path = name.rpartition(".")[0]
-    while path not in table:
-        path = path.rpartition(".")[0]
-    return path
+def _holder(names: Iterable[str], table: dict[str, ModuleStats]) -> ModuleStats:
+    """The row of the innermost module around a parameter, by that of its names under
+    which a module was called, if there is one.
+    """
+    rows = []
+    for name in names:
+        path = name.rpartition(".")[0]
+        while path not in table:
+            path = path.rpartition(".")[0]
+        rows.append(table[path])
+    return next((row for row in rows if row.calls), rows[0])
 
 
 def _unused_part(name: str, used: set[str]) -> str:

@@ -139,7 +139,8 @@ class Reader:
     parameters and buffers that took part. `lost` and `uncounted` are the operations
     after which a receptive field is unknown and those of unknown cost, with the first
     layer of each; `elsewhere` is what saves other memory on a GPU. `parameters`
-    are those of the network, by name: how many numbers, and whether they are trained.
+    are those of the network, by name: how many numbers, and whether they are trained;
+    `names` has all names of each.
     """
 
     def __init__(self) -> None:
@@ -148,6 +149,7 @@ class Reader:
         self.modules: dict[str, ModuleStats] = {}
         self.used: set[str] = set()
         self.parameters: dict[str, tuple[int, bool]] = {}
+        self.names: dict[str, list[str]] = {}
         self.kinds: dict[str, str] = {}
         self.nbytes = self.gradient_bytes = 0  # of the parameters
         self.lost: dict[str, str] = {}
@@ -168,7 +170,11 @@ class Reader:
     def _count(self, net: nn.Module) -> None:
         for path, module in net.named_modules():
             self.kinds[path] = type(module).__name__
+        names: dict[int, list[str]] = {}
+        for name, parameter in net.named_parameters(remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(name)
         for name, parameter in net.named_parameters():
+            self.names[name] = names[id(parameter)]
             trained = parameter.requires_grad
             self.parameters[name] = parameter.numel(), trained
             nbytes = parameter.numel() * parameter.dtype.itemsize

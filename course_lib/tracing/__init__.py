@@ -94,13 +94,14 @@ def refusal(net: nn.Module, inputs: Inputs, error: TracingError) -> ValueError:
     name = type(net).__name__
     if error.needs_values:
         return ValueError(
-            f"{name} cannot be traced without values: {error}; give an image"
-            " (C, H, W) instead of the size, to trace the path that it takes"
+            f"{name} cannot be traced without values: {error}; give a tensor"
+            " of that size in its place, to trace the path that it takes"
         )
     cause = error.__cause__
     if isinstance(net, Network) and isinstance(cause, ValueError):
         return ValueError(*cause.args)
-    return ValueError(f"{name} cannot take an input of size {inputs}: {error}")
+    taken = f" ({inputs.batch} were taken for the batch)" if inputs.batch > 1 else ""
+    return ValueError(f"{name} cannot take an input of size {inputs}{taken}: {error}")
 
 
 def _in_words(error: Exception, tracer: Tracer, net: nn.Module) -> TracingError:

@@ -44,7 +44,7 @@ class Inputs:
         return self.shapes[0] if len(self.shapes) == 1 else self.shapes
 
     def __str__(self) -> str:
-        return ", ".join(" x ".join(map(str, shape)) for shape in self.shapes)
+        return ", ".join(" x ".join(map(str, shape)) or "()" for shape in self.shapes)
 
     def ghosts(self, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments for a mini-batch, without values."""

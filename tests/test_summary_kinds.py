@@ -1,0 +1,331 @@
+"""Modules of the kinds that people have: what is counted of each, or why it is not.
+
+Parameters are compared with PyTorch's own, MACs with its counter on a real run.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune, rnn
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib import summarize
+
+Forward = Callable[..., Any]
+
+
+def module(forward: Forward, **parts: nn.Module | nn.Parameter | None) -> nn.Module:
+    """A module of `parts` whose forward pass is `forward(module, ...)`."""
+    net = type("Net", (nn.Module,), {"forward": forward})()
+    for name, part in parts.items():
+        setattr(net, name, part)
+    return net
+
+
+class Pair(NamedTuple):
+    """What a module may return, or take."""
+
+    first: Tensor
+    second: Tensor
+
+
+class Holder:
+    """An object that holds a tensor."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def chosen(net: Any, x: Tensor, layer: str) -> Tensor:
+    return net.layers[layer](x)
+
+
+def recurrent(net: Any, x: Tensor) -> Tensor:
+    state = x.new_zeros(len(x), 2), x.new_zeros(len(x), 2)
+    for _ in range(4):
+        state = net.cell(x, state)
+    return state[0]
+
+
+def packed(net: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    steps = rnn.pack_padded_sequence(x, lengths, batch_first=True)
+    return net.lstm(steps)[1][0]
+
+
+def unpooled(net: Any, x: Tensor) -> Tensor:
+    small, where = net.pool(net.conv(x))
+    return net.unpool(small, where)
+
+
+def with_none(net: Any, x: Tensor) -> Tensor:
+    for layer in net.layers:
+        x = x if layer is None else layer(x)
+    return x
+
+
+def tied() -> nn.Module:
+    net = nn.Sequential(nn.Embedding(30, 4), nn.Linear(4, 30, bias=False))
+    net[1].weight = net[0].weight
+    return net
+
+
+def one_in_two_places() -> nn.Module:
+    linear = nn.Linear(6, 6)
+    return module(
+        lambda net, x: net.body(x),
+        linear=linear,
+        body=nn.Sequential(linear, nn.ReLU(), linear, nn.ReLU()),
+    )
+
+
+def one_activation_in_all_blocks() -> nn.Module:
+    relu = nn.ReLU()
+    return nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), relu) for _ in range(3)))
+
+
+def pruned() -> nn.Module:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    for layer in (net[0], net[2]):
+        prune.l1_unstructured(layer, "weight", 0.5)
+    return net
+
+
+def partly_frozen() -> nn.Module:
+    net = nn.Sequential(nn.Conv1d(1, 2, 1), nn.Conv1d(2, 2, 1), nn.Conv1d(2, 1, 1))
+    net[1].bias.requires_grad_(False)
+    net[2].requires_grad_(False)
+    return net
+
+
+W = nn.Parameter
+
+#: A module of each kind, and the values that it takes.
+KINDS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
+    "identity": (nn.Identity, torch.rand(2, 3)),
+    "no batch norm": (lambda: nn.Linear(8, 6), torch.rand(4, 16, 8)),
+    "groups": (lambda: nn.Conv2d(8, 12, 3, groups=4), torch.rand(3, 8, 9, 9)),
+    "one layer, again": (
+        lambda: module(lambda net, x: net.c(net.c(x)), c=nn.Conv2d(4, 4, 3, 1, 1)),
+        torch.rand(1, 4, 9, 9),
+    ),
+    "a layer by two names": (one_in_two_places, torch.rand(2, 6)),
+    "one activation in all blocks": (one_activation_in_all_blocks, torch.rand(2, 4)),
+    "tied weights": (tied, torch.randint(0, 30, (2, 5))),
+    "pruned": (pruned, torch.rand(2, 1, 6, 6)),
+    "parametrized": (
+        lambda: parametrizations.weight_norm(nn.Linear(5, 4)),
+        torch.rand(2, 5),
+    ),
+    "partly frozen": (partly_frozen, torch.rand(2, 1, 7)),
+    "only a parameter": (
+        lambda: module(lambda net, x: net.w, w=W(torch.ones(4, 8))),
+        torch.rand(2, 8),
+    ),
+    "parameters beside layers": (
+        lambda: module(
+            lambda net, x: net.fc(x @ net.a + net.b),
+            a=W(torch.ones(8, 4)),
+            b=W(torch.ones(4)),
+            fc=nn.Linear(4, 3),
+        ),
+        torch.rand(2, 8),
+    ),
+    "a list of parameters": (
+        lambda: module(
+            lambda net, x: x @ net.ws[0] @ net.ws[1],
+            ws=nn.ParameterList([torch.ones(3, 5), torch.ones(5, 2)]),
+        ),
+        torch.rand(2, 3),
+    ),
+    "a list with None": (
+        lambda: module(
+            with_none, layers=nn.ModuleList([nn.Linear(5, 5), None, nn.Linear(5, 2)])
+        ),
+        torch.rand(2, 5),
+    ),
+    "a layer chosen by name": (
+        lambda: module(
+            chosen, layers=nn.ModuleDict({"a": nn.Conv2d(2, 3, 3), "b": nn.ReLU()})
+        ),
+        {"x": torch.rand(1, 2, 5, 5), "layer": "a"},
+    ),
+    "a number as argument": (
+        lambda: module(lambda net, x, times: net.fc(x) * times, fc=nn.Linear(3, 2)),
+        [torch.rand(2, 3), 5],
+    ),
+    "a tensor without dimension": (
+        lambda: module(lambda net, x, t: net.fc(x) * t, fc=nn.Linear(3, 2)),
+        [torch.rand(2, 3), torch.rand([])],
+    ),
+    "two types": (
+        lambda: module(
+            lambda net, x, i: net.fc(x) + net.table(i),
+            fc=nn.Linear(3, 4),
+            table=nn.Embedding(9, 4),
+        ),
+        [torch.rand(2, 3), torch.randint(0, 9, (2,))],
+    ),
+    "one body for two inputs": (
+        lambda: module(
+            lambda net, x, y: (net.body(x) - net.body(y)).abs(),
+            body=nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        ),
+        [torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)],
+    ),
+    "a dictionary as argument": (
+        lambda: module(lambda net, x: net.fc(x["image"]), fc=nn.Linear(3, 2)),
+        [{"image": torch.rand(2, 3), "name": "cat", "mask": None}],
+    ),
+    "a named tuple as argument": (
+        lambda: module(
+            lambda net, pair: net.fc(pair.first + pair.second), fc=nn.Linear(3, 2)
+        ),
+        [Pair(torch.rand(2, 3), torch.rand(2, 3))],
+    ),
+    "a dictionary comes out": (
+        lambda: module(
+            lambda net, x: OrderedDict(a=(y := net.one(x)), b=net.two(y)),
+            one=nn.Linear(3, 4),
+            two=nn.Linear(4, 2),
+        ),
+        torch.rand(2, 3),
+    ),
+    "objects come out": (
+        lambda: module(
+            lambda net, x: {"out": ({"in": [Holder(net.fc(x))]},)}, fc=nn.Linear(3, 2)
+        ),
+        torch.rand(2, 3),
+    ),
+    "a distribution comes out": (
+        lambda: module(
+            lambda net, x: Normal(net.mean(x), F.softplus(net.spread(x))),
+            mean=nn.Linear(3, 2),
+            spread=nn.Linear(3, 2),
+        ),
+        torch.rand(2, 3),
+    ),
+    "indices of a pooling": (
+        lambda: module(
+            unpooled,
+            conv=nn.Conv2d(1, 2, 3, padding=1),
+            pool=nn.MaxPool2d(2, return_indices=True),
+            unpool=nn.MaxUnpool2d(2),
+        ),
+        torch.rand(1, 1, 8, 8),
+    ),
+    "a cell in a loop": (
+        lambda: module(recurrent, cell=nn.LSTMCell(3, 2)),
+        torch.rand(2, 3),
+    ),
+    "a recurrent layer": (
+        lambda: module(
+            lambda net, i: net.out(net.lstm(net.table(i))[0]),
+            table=nn.Embedding(9, 4),
+            lstm=nn.LSTM(4, 5, num_layers=2, batch_first=True),
+            out=nn.Linear(5, 9),
+        ),
+        torch.randint(0, 9, (2, 6)),
+    ),
+    "a kernel size that is a tensor": (
+        lambda: module(
+            lambda net, x: net.conv(x)[..., : int(net.k)],
+            conv=nn.Conv1d(1, 1, 3, padding=1),
+            k=torch.tensor(3),
+        ),
+        torch.rand(1, 1, 16),
+    ),
+    "a lazy layer": (
+        lambda: nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2)),
+        torch.rand(2, 3),
+    ),
+}
+
+
+def run(net: nn.Module, data: Any) -> Any:
+    """What `net` makes of the data."""
+    if isinstance(data, dict):
+        return net(**data)
+    return net(*data) if isinstance(data, list) else net(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_module_of_this_kind_is_counted(kind):
+    build, data = KINDS[kind]
+    net = build().eval()
+    summary = summarize(net, input_data=data)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run(net, data)
+    tensors = data.values() if isinstance(data, dict) else data
+    first = data if isinstance(data, Tensor) else next(iter(tensors))
+    leaves = [t for t in torch.utils._pytree.tree_leaves(first) if torch.is_tensor(t)]
+    recurrent_layer = any(isinstance(m, nn.LSTM | nn.LSTMCell) for m in net.modules())
+
+    numbers = sum(p.numel() for p in net.parameters())
+    assert summary.parameters + summary.frozen_parameters == numbers
+    if not recurrent_layer:  # torch's counter knows none: tests/test_summary.py does
+        assert summary.macs * len(leaves[0]) == counter.get_total_flops() // 2
+    assert str(summary)
+    assert not any(note.endswith(": ") for note in summary.notes)
+    without = summarize(build() if "lazy" not in kind else net)
+    assert without.parameters + without.frozen_parameters == numbers
+
+
+def test_a_layer_by_two_names_belongs_to_the_stage_that_called_it():
+    summary = summarize(one_in_two_places(), (6,))
+    (stage,) = summary.stages
+    assert (stage.name, stage.parameters, stage.macs) == ("body", 42, 72)
+    assert summary.notes == ()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.parametrize(
+    ("build", "data", "words"),
+    [
+        (lambda: torch.jit.script(nn.Linear(3, 2)), torch.rand(2, 3), "TorchScript"),
+        (
+            lambda: nn.Sequential(nn.ReLU(), torch.jit.script(nn.Linear(3, 2))),
+            torch.rand(2, 3),
+            "1 is a module of TorchScript",
+        ),
+        (
+            lambda: module(lambda net, x: x["image"]),
+            [{}],
+            "must be a tensor, a sequence or a mapping of tensors",
+        ),
+        (
+            lambda: module(packed, lstm=nn.LSTM(3, 2, batch_first=True)),
+            [torch.rand(4, 5, 3), torch.tensor([5, 4])],
+            r"size 5 x 3, 2 \(4 were taken for the batch\): ",
+        ),
+        (
+            lambda: nn.Linear(10, 2),
+            torch.ones(10),
+            r"an input of size \(\) \(10 were taken for the batch\)",
+        ),
+        (
+            lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3)),
+            torch.rand(2, 1, 9, 9),
+            r"in 1 \(Conv2d\): ",
+        ),
+    ],
+)
+def test_a_module_of_this_kind_is_refused(build, data, words):
+    with pytest.raises(ValueError, match=words):
+        summarize(build(), input_data=data)
+
+
+def test_a_distribution_by_size_says_what_to_give():
+    net = module(
+        lambda net, x: Normal(net.fc(x), x.abs().sum() + 1), fc=nn.Linear(3, 2)
+    )
+    with pytest.raises(ValueError, match="give a tensor of that size in its place"):
+        summarize(net, (3,))
+    assert summarize(net, torch.rand(3)).parameters == 8
