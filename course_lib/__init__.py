@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.alexnet import AlexNet
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
+from course_lib.convnext import ConvNeXt
 from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
 from course_lib.deconvnet import deconvnet, occlusion
+from course_lib.densenet import DenseNet
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.lenet import LeNet
 from course_lib.nin import NiN, nin_block
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = [
     "VGG",
     "AlexNet",
+    "ConvNeXt",
     "DataError",
+    "DenseNet",
     "Drawing",
     "FashionMNIST",
     "GoogLeNet",

@@ -104,7 +104,12 @@ def run_on_meta(net: nn.Module, shape: tuple[int, ...]) -> None:
 
 
 def conv_bn(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    *,
+    groups: int = 1,
 ) -> nn.Sequential:
     """Convolution and batch normalization, whose shift makes a bias superfluous (Ioffe
     and Szegedy 2015, section 3.2).
@@ -114,18 +119,30 @@ def conv_bn(
     """
     padding = kernel_size // 2
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False),
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            groups=groups,
+            bias=False,
+        ),
         nn.BatchNorm2d(out_channels),
     )
 
 
 def conv_bn_relu(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    *,
+    groups: int = 1,
 ) -> nn.Sequential:
     """`conv_bn` and a ReLU. Shape: as `conv_bn`."""
-    return nn.Sequential(
-        *conv_bn(in_channels, out_channels, kernel_size, stride), nn.ReLU(inplace=True)
-    )
+    layers = conv_bn(in_channels, out_channels, kernel_size, stride, groups=groups)
+    return layers.append(nn.ReLU(inplace=True))
 
 
 def linear_relu_dropout(

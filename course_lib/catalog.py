@@ -16,6 +16,8 @@ from typing import Any
 from course_lib.alexnet import AlexNet
 from course_lib.arguments import DATA
 from course_lib.blocks import Network
+from course_lib.convnext import ConvNeXt
+from course_lib.densenet import DenseNet
 from course_lib.googlenet import GoogLeNet
 from course_lib.lenet import LeNet
 from course_lib.nin import NiN
@@ -48,11 +50,13 @@ class Family:
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
     #: Whether a table has all numbers of channels, so that they can be halved.
     scalable: bool = True
+    #: What it is called, if not as its class.
+    title: str = ""
 
     @property
     def name(self) -> str:
-        """The name of its class."""
-        return self.network.__name__
+        """What it is called: the name of its class, unless several share that."""
+        return self.title or self.network.__name__
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +171,40 @@ RESNETS = Family(
     url="https://arxiv.org/abs/1512.03385",
 )
 
+WIDE_RESNETS = Family(
+    ResNet,
+    title="Wide ResNet",
+    year=2016,
+    authors="Zagoruyko and Komodakis",
+    url="https://arxiv.org/abs/1605.07146",
+)
+DENSENETS = Family(
+    DenseNet,
+    year=2016,
+    authors="Huang, Liu, van der Maaten and Weinberger",
+    url="https://arxiv.org/abs/1608.06993",
+)
+RESNEXTS = Family(
+    ResNet,
+    title="ResNeXt",
+    year=2016,
+    authors="Xie, Girshick, Doll\N{LATIN SMALL LETTER A WITH ACUTE}r, Tu and He",
+    url="https://arxiv.org/abs/1611.05431",
+)
+SENETS = Family(
+    ResNet,
+    title="SENet",
+    year=2017,
+    authors="Hu, Shen, Albanie, Sun and Wu",
+    url="https://arxiv.org/abs/1709.01507",
+)
+CONVNEXTS = Family(
+    ConvNeXt,
+    year=2022,
+    authors="Liu, Mao, Wu, Feichtenhofer, Darrell and Xie",
+    url="https://arxiv.org/abs/2201.03545",
+)
+
 #: The families by name, in the order of the chapters.
 FAMILIES = {
     family.name: family
@@ -179,6 +217,12 @@ FAMILIES = {
         GOOGLENETS,
         RESNETS,
     )
+}
+
+#: Families that came after ResNet, which the charts of all networks leave out.
+LATER = {
+    family.name: family
+    for family in (WIDE_RESNETS, DENSENETS, RESNEXTS, SENETS, CONVNEXTS)
 }
 
 #: The networks by the names that tables, readers and recorded rows call them.
@@ -398,4 +442,20 @@ NETWORKS = {
             "laptop": Settings(epochs=1, lr=0.1),
         },
     ),
+    **{
+        name: CatalogEntry(
+            family, variant, "imagenet", torchvision=torchvision, explored=False
+        )
+        for name, family, variant, torchvision in (
+            ("Wide ResNet-50-2", WIDE_RESNETS, "wide_resnet50_2", "wide_resnet50_2"),
+            ("ResNeXt-50", RESNEXTS, "resnext50_32x4d", "resnext50_32x4d"),
+            ("ResNeXt-101", RESNEXTS, "resnext101_32x8d", "resnext101_32x8d"),
+            ("SE-ResNet-50", SENETS, "se_resnet50", None),
+            ("DenseNet-121", DENSENETS, 121, "densenet121"),
+            ("DenseNet-161", DENSENETS, 161, "densenet161"),
+            ("DenseNet-169", DENSENETS, 169, "densenet169"),
+            ("DenseNet-201", DENSENETS, 201, "densenet201"),
+            ("ConvNeXt-T", CONVNEXTS, "tiny", "convnext_tiny"),
+        )
+    },
 }

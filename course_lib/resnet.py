@@ -4,6 +4,11 @@ He, Zhang, Ren and Sun (2015), "Deep residual learning for image recognition",
 arXiv:1512.03385. Table 1 has the five ImageNet networks, section 4.2 the family
 for CIFAR-10, section 4.1 the plain networks and the shortcuts A, B and C. Chapter:
 ResNet.
+
+Three later papers changed one thing in its bottleneck: ResNeXt divides the 3x3
+convolution into groups (Xie et al. 2017, arXiv:1611.05431), Wide ResNet makes it wider
+(Zagoruyko and Komodakis 2016, arXiv:1605.07146), and SENet weights the channels that it
+adds (Hu et al. 2018, arXiv:1709.01507).
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.arguments import check_one_of, check_variant, data_shape
+from course_lib.arguments import check_one_of, check_variant, data_shape, whole
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 
 #: Section 3.3 and 4.1: the kinds of shortcut (skip) connection. "none" makes the
@@ -37,23 +42,72 @@ def basic_block(in_channels: int, channels: int, stride: int) -> nn.Sequential:
 
 
 def bottleneck(
-    in_channels: int, channels: int, stride: int, stride_in: str = "3x3"
+    in_channels: int,
+    channels: int,
+    stride: int,
+    stride_in: str = "3x3",
+    *,
+    groups: int = 1,
+    width_per_group: int = 64,
+    reduction: int | None = None,
 ) -> nn.Sequential:
     """1x1 to reduce, 3x3, and 1x1 to restore: figure 5, right.
 
     The stride is in the first 1x1 in the paper, and in the 3x3 in torchvision, which
-    is a little more accurate: `stride_in`.
+    is a little more accurate: `stride_in`. The 3x3 convolution has `channels`, divided
+    into `groups` that have `width_per_group` channels each where `channels` are 64, as
+    ResNeXt and Wide ResNet count. With a `reduction`, `SqueezeExcitation` comes last.
 
     Shape: (N, in_channels, H, W) -> (N, 4 * channels, ceil(H/stride), ceil(W/stride)).
-    Raises: ValueError for an unknown `stride_in`.
+    Raises: ValueError for an unknown `stride_in`, and for less than one group or
+        channel in it.
     """
     check_one_of(STRIDES_IN, stride_in=stride_in)
+    groups = whole("groups", groups, 1)
+    width = channels * whole("width_per_group", width_per_group, 1) // 64 * groups
     first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
-    return nn.Sequential(
-        conv_bn_relu(in_channels, channels, 1, first),
-        conv_bn_relu(channels, channels, 3, second),
-        conv_bn(channels, 4 * channels, 1),
+    body = nn.Sequential(
+        conv_bn_relu(in_channels, width, 1, first),
+        conv_bn_relu(width, width, 3, second, groups=groups),
+        conv_bn(width, 4 * channels, 1),
     )
+    if reduction is not None:
+        body.append(SqueezeExcitation(4 * channels, reduction))
+    return body
+
+
+class SqueezeExcitation(nn.Module):
+    """Each channel is multiplied by a number between 0 and 1 that is computed from the
+    means of all channels: Hu et al. (2018), equations 2 to 4.
+
+    A fully connected layer reduces the C means to C / `reduction`, and another restores
+    them.
+
+    Shape: (N, channels, H, W) -> the same.
+    Raises: ValueError if less than one channel would be left.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        if not 1 <= reduction <= channels:
+            raise ValueError(
+                f"reduction must be from 1 to the number of channels, {channels}; got"
+                f" {reduction}"
+            )
+        squeezed = channels // reduction
+        self.scales = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(channels, squeezed),
+            nn.ReLU(inplace=True),
+            nn.Linear(squeezed, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the channels of `x`."""
+        scales: Tensor = self.scales(x)
+        return x * scales[:, :, None, None]
 
 
 class ResNetVariant(NamedTuple):
@@ -70,6 +124,25 @@ class ResNetVariant(NamedTuple):
     shortcut: str
     #: What it was made for, a key of `course_lib.arguments.DATA`.
     data: str
+    #: ResNeXt's cardinality: groups of the 3x3 convolution of a bottleneck.
+    groups: int = 1
+    #: Channels of a group where a block has 64; Wide ResNet has one group of 128.
+    width_per_group: int = 64
+    #: SENet's reduction ratio, where it weights channels.
+    reduction: int | None = None
+
+    def branch(self, stride_in: str) -> tuple[Callable[..., nn.Sequential], int]:
+        """What builds a residual branch, and how many times its channels come out."""
+        if self.block is not bottleneck:
+            return self.block, 1
+        build = partial(
+            bottleneck,
+            stride_in=stride_in,
+            groups=self.groups,
+            width_per_group=self.width_per_group,
+            reduction=self.reduction,
+        )
+        return build, 4
 
 
 def _six_n_plus_two(depth: int, data: str) -> ResNetVariant:
@@ -80,8 +153,8 @@ def _six_n_plus_two(depth: int, data: str) -> ResNetVariant:
     return ResNetVariant(basic_block, blocks, 16, shortcut="A", data=data)
 
 
-#: Table 1 by depth; the networks of section 4.2; and networks for 28x28 pixels on a
-#: laptop, with a stride in the stem.
+#: Table 1 by depth; the networks of section 4.2; networks for 28x28 pixels on a laptop,
+#: with a stride in the stem; and later networks, by torchvision's names.
 VARIANTS: dict[int | str, ResNetVariant] = {
     18: ResNetVariant(basic_block, (2, 2, 2, 2), 64, shortcut="B", data="imagenet"),
     34: ResNetVariant(basic_block, (3, 4, 6, 3), 64, shortcut="B", data="imagenet"),
@@ -97,6 +170,12 @@ VARIANTS: dict[int | str, ResNetVariant] = {
         f"small-{depth}": _six_n_plus_two(depth, "fashion")
         for depth in (20, 32, 44, 56)
     },
+}
+VARIANTS |= {
+    "resnext50_32x4d": VARIANTS[50]._replace(groups=32, width_per_group=4),
+    "resnext101_32x8d": VARIANTS[101]._replace(groups=32, width_per_group=8),
+    "wide_resnet50_2": VARIANTS[50]._replace(width_per_group=128),
+    "se_resnet50": VARIANTS[50]._replace(reduction=16),
 }
 
 #: Data set -> kernel size and stride of the first convolution.
@@ -241,9 +320,7 @@ class ResNet(Network):
         check_one_of(STRIDES_IN, stride_in=stride_in)
         super().__init__()
         self.stem = conv_bn_relu(in_channels, row.channels, *STEMS[row.data])
-        block, expansion = row.block, 1
-        if block is bottleneck:
-            block, expansion = partial(bottleneck, stride_in=stride_in), 4
+        block, expansion = row.branch(stride_in)
         width = row.channels
         for number, blocks in enumerate(row.blocks):
             channels = row.channels * 2**number

@@ -28,8 +28,8 @@ FAULTS = [
         "a ReLU removed",
         "resnet",
         "course_lib/blocks.py",
-        "kernel_size, stride), nn.ReLU(inplace=True)",
-        "kernel_size, stride)",
+        "return layers.append(nn.ReLU(inplace=True))",
+        "return layers",
     ),
     Fault(
         "no ReLU after the addition",

@@ -123,7 +123,13 @@ CHOICES = {
         lambda x: resnet.residual_stage(resnet.basic_block, 0, 1, 1, 1, x),
         "none",
     ),
+    "convnext.ConvNeXt.variant": (course_lib.ConvNeXt, "tiny"),
+    "densenet.DenseNet.variant": (course_lib.DenseNet, "small"),
     "resnet.ResNet.variant": (course_lib.ResNet, "small-20"),
+    "resnet.ResNetVariant.branch.stride_in": (
+        lambda x: resnet.VARIANTS[50].branch(x)[0](64, 64, 1),
+        "1x1",
+    ),
     "resnet.ResNet.shortcut": (lambda x: course_lib.ResNet(18, shortcut=x), "none"),
     "resnet.ResNet.stride_in": (lambda x: course_lib.ResNet(50, stride_in=x), "3x3"),
     "sharing.three_layers.head": (

@@ -722,7 +722,7 @@ def test_dense_blocks_are_drawn():
     net = torchvision.models.DenseNet(4, (2, 3), 8, num_classes=2)
     words = draw(net.features.denseblock1, (8, 8, 8)).alt
     layer = "(BN; ReLU; 1\N{MULTIPLICATION SIGN}1 conv, 16, BN, ReLU;"
-    assert words.count(f"concat of (input), {layer}") == 2
+    assert words.count(f"2 times (concat of (input), {layer}") == 1
 
 
 def test_trees_of_sums_and_modules_of_several_inputs():
@@ -803,8 +803,8 @@ def dense_by_hand(x, one, two, three):
         (
             3,
             dense_by_hand,
-            "concat of (input), (C); concat of (input), (getitem; C);"
-            " concat of (input), (getitem; C)",
+            "concat of (input), (C); 2 times (concat of (input), (getitem; C)),"
+            " each with 8 channels more",
         ),
     ],
 )
@@ -1332,3 +1332,49 @@ def test_what_runs_once_an_image_is_drawn():
     drawing = draw(nn.Sequential(OneByOne(), nn.ReLU()), (3, 8, 8))
     assert "conv, 4" in drawing.alt
     assert "; ReLU; output 4" in drawing.alt
+
+
+class Appending(nn.Module):
+    """A layer whose output is appended to its input."""
+
+    def __init__(self, channels: int, growth: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        self.conv = nn.Conv2d(channels, growth, kernel_size, padding=padding)
+
+    def forward(self, x):
+        return torch.cat((x, self.conv(x)), 1)
+
+
+def test_layers_that_append_are_folded():
+    net = nn.Sequential(*(Appending(channels, 4) for channels in (3, 7, 11)))
+    (node,) = read(net, inputs_of_size(net, (3, 8, 8)))
+    assert (node.count, node.growth, node.shape) == (3, 4, (15, 8, 8))
+    drawing = draw(net, (3, 8, 8))
+    assert drawing.alt.count("conv") == 1
+    assert "3 times (concat of (input), (3\u00d73 conv, 4)), each with 4" in drawing.alt
+    assert "15\u00d78\u00d78" in drawing.svg
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Appending(3, 4), Appending(7, 5), Appending(12, 6)],
+        [Appending(3, 4), Appending(7, 4, kernel_size=5)],
+        [Appending(4, 4), Appending(8, 8)],
+    ],
+)
+def test_layers_that_append_otherwise_are_not(layers):
+    net = nn.Sequential(*layers)
+    nodes = read(net, inputs_of_size(net, (layers[0].conv.in_channels, 8, 8)))
+    assert len(nodes) == len(layers)
+
+
+def test_dense_blocks_of_others_are_folded():
+    """torchvision's, which keeps a list and joins it anew for each layer."""
+    with torch.device("meta"):
+        net = torchvision.models.DenseNet(8, (3, 2), 16)
+    drawing = draw(net, (3, 64, 64))
+    assert "3 times" in drawing.alt
+    assert "2 times" in drawing.alt
+    assert drawing.alt.count("each with 8 channels more") == 2

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,22 +15,22 @@ from course_lib import (
     summarize,
 )
 from course_lib.convolution import receptive_field
-from course_lib.resnet import VARIANTS, ZeroPad, make_shortcut
+from course_lib.resnet import VARIANTS, SqueezeExcitation, ZeroPad, make_shortcut
+from tests.parity import same_weights
 
 DEPTHS = (18, 34, 50, 101, 152)
+#: Later networks that torchvision has, and their parameters there.
+LATER = {
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "wide_resnet50_2": 68_883_240,
+}
 
 
-def theirs_with_weights_of(ours, depth):
-    """On the same memory, but for the statistics."""
-    with torch.device("meta"):
-        theirs = getattr(torchvision.models, f"resnet{depth}")()
-    theirs.load_state_dict(
-        dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)),
-        assign=True,
-    )
-    for buffer in theirs.buffers():
-        buffer.data = buffer.clone()
-    return theirs
+def torchvisions(variant):
+    """torchvision's network of that name or depth."""
+    name = f"resnet{variant}" if isinstance(variant, int) else variant
+    return getattr(torchvision.models, name)()
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,8 @@ def theirs_with_weights_of(ours, depth):
         (50, 25_557_032),
         (101, 44_549_160),
         (152, 60_192_808),
+        *LATER.items(),
+        ("se_resnet50", 28_088_024),
     ],
 )
 def test_parameters_of_table_1(variant, count):
@@ -70,20 +74,79 @@ def test_stage_sizes_of_table_1(depth):
     }
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-def test_equals_torchvision(depth):
-    torch.manual_seed(depth)
-    ours = ResNet(depth).eval()
-    theirs = theirs_with_weights_of(ours, depth).eval()
+@pytest.mark.parametrize("variant", [*DEPTHS, *LATER])
+def test_equals_torchvision(variant):
+    ours, theirs = same_weights(ResNet(variant), torchvisions(variant))
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+        a, b = ours(x), theirs(x)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
+
+
+class _SEBottleneck(torchvision.models.resnet.Bottleneck):
+    """torchvision's block, with its own squeeze-and-excitation before the sum."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        channels = self.bn3.num_features
+        gate = torchvision.ops.SqueezeExcitation(channels, channels // 16)
+        self.bn3 = nn.Sequential(self.bn3, gate)
+
+
+def test_se_resnet_equals_torchvision_with_gates():
+    theirs = torchvision.models.ResNet(_SEBottleneck, [3, 4, 6, 3])
+    nets = same_weights(ResNet("se_resnet50"), theirs)
+    ours, theirs = (net.double() for net in nets)  # 50 gates add up their rounding
+    x = torch.randn(2, 3, 64, 64).double()
+    with torch.inference_mode():
+        a, b = ours(x), theirs(x)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
+
+
+def test_what_resnext_and_senet_change_in_a_block():
+    """Table 1 of ResNeXt: a block has as many weights with 32 groups of 4 as without
+    groups, to 1%; SENet adds 2 C^2 / r weights and the biases.
+    """
+
+    def weights(**kwargs):
+        layers = bottleneck(256, 64, 1, **kwargs).modules()
+        return sum(
+            layer.weight.numel()
+            for layer in layers
+            if isinstance(layer, nn.Conv2d | nn.Linear)
+        )
+
+    assert weights() == 69_632
+    assert weights(groups=32, width_per_group=4) == 70_144
+    assert weights(reduction=16) == 69_632 + 2 * 256**2 // 16
+
+
+def test_squeeze_excitation_multiplies_each_channel_by_one_number():
+    torch.manual_seed(0)
+    gate, x = SqueezeExcitation(32, 4), torch.randn(3, 32, 5, 5)
+    scales = gate(x) / x
+    torch.testing.assert_close(scales, scales[:, :, :1, :1].expand_as(x))
+    assert 0 < scales.min() < scales.max() < 1
+    with torch.no_grad():
+        gate.scales[4].weight.zero_()
+        gate.scales[4].bias.fill_(50.0)
+    torch.testing.assert_close(gate(x), x)
+
+
+@pytest.mark.parametrize("reduction", [0, 33, -2])
+def test_a_reduction_that_leaves_nothing(reduction):
+    with pytest.raises(ValueError, match=f"from 1 to .* 32; got {reduction}"):
+        SqueezeExcitation(32, reduction)
+
+
+@pytest.mark.parametrize("name", ["groups", "width_per_group"])
+def test_no_group_and_no_width(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        bottleneck(64, 64, 1, **{name: 0})
 
 
 def test_gradients_and_statistics_equal_torchvision():
-    torch.manual_seed(0)
-    ours = ResNet(18)
-    theirs = theirs_with_weights_of(ours, 18)
+    ours, theirs = (net.train() for net in same_weights(ResNet(18), torchvisions(18)))
     x, y = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
     for net in (ours, theirs):
         F.cross_entropy(net(x), y).backward()
@@ -101,7 +164,9 @@ def test_depth_counts_layers(variant):
     with torch.device("meta"):
         net = ResNet(variant, shortcut="none")
     layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in net.modules())
-    assert layers == (8 if variant == "small" else int(str(variant).split("-")[-1]))
+    gates = sum(isinstance(layer, SqueezeExcitation) for layer in net.modules())
+    depth = re.search(r"\d+$|\d+(?=_)", str(variant))
+    assert layers - 2 * gates == (int(depth.group()) if depth else 8)
 
 
 def test_stride_of_the_original():

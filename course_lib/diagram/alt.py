@@ -24,7 +24,8 @@ def _node(node: Node) -> str:
         case SideBranch():
             return f"side branch: {_chain(node.body)}"
         case Repeat():
-            return f"{node.count} times ({_chain(node.body)})"
+            grown = f", each with {node.growth} channels more" * bool(node.growth)
+            return f"{node.count} times ({_chain(node.body)}){grown}"
     branches = [f"({_chain(branch) or 'input'})" for branch in node.branches]
     if len(node.join.name) == 1:
         return f" {node.join.name} ".join(branches)

@@ -16,7 +16,7 @@ GAP = 3  # around tags and between rows
 ROW = 20  # the height of a row
 STRIPE = 6  # what a tag takes in a row
 ARC, ARC_TOP = 13, 4  # left of rows with a shortcut, and above them
-BRACKET = 32  # right of rows that are repeated
+BRACKET = 32  # right of rows that are repeated, at least
 INSET, TITLE = 7, 25  # inside a card: at the sides, at the top
 
 
@@ -113,7 +113,10 @@ def _branches(node: Parallel, tags: tuple[Tag, ...]) -> list[CardRow]:
     sign = node.join.name
     if len(sign) > 1 or len(node.branches) > 2:
         rows = [row for branch in node.branches for row in _inner(branch)]
-        join = Op("join", sign, node.shape, node.shape[0], tags=tags)
+        size, more = None if node.join.more else node.shape[0], node.join.more
+        if not all(node.branches):
+            sign = f"{sign} with input"
+        join = Op("join", sign, node.shape, size, more=more, tags=tags)
         return [*rows, _cells([join])]
     residual, shortcut = sorted(node.branches, key=len, reverse=True)
     if shortcut:
@@ -211,14 +214,15 @@ def _indented(row: CardRow) -> CardRow:
 
 def _bracketed(row: CardRow, count: int) -> CardRow:
     """Rows in a bracket that says how often they come."""
+    text = f"{TIMES} {count}"
+    right = max(BRACKET, text_width(text, CELL, bold=True) + 14)
 
     def draw(width: float) -> tuple[Element, ...]:
-        x, top, bottom = width - BRACKET + 4, 1, row.height - 1
+        x, top, bottom = width - right + 4, 1, row.height - 1
         points = ((x, top), (x + 4, top), (x + 4, bottom), (x, bottom))
         bracket = Line(points, head=False, radius=3)
-        y, text = row.height / 2, f"{TIMES} {count}"
-        label = Label(x + 9, y, text, CELL, anchor="start", bold=True)
-        marks = *row.draw(width - BRACKET), bracket, label
+        label = Label(x + 9, row.height / 2, text, CELL, anchor="start", bold=True)
+        marks = *row.draw(width - right), bracket, label
         return (Group(marks, "repeat", text),)
 
-    return CardRow(row.width + BRACKET, row.height, draw)
+    return CardRow(row.width + right, row.height, draw)

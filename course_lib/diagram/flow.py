@@ -113,7 +113,9 @@ class Flow(Layout):
                 return fork(self, node, shape)
             case Repeat():
                 inner = self.inside(node.body, shape)
-                return self._framed(inner, "repeat", f"{TIMES} {node.count}", (0, 0))
+                words = f"{TIMES} {node.count}"
+                framed = self._framed(inner, "repeat", words, (0, 0))
+                return replace(framed, shape=node.shape)
         stage = cast("Stage", node)
         if self.cards:
             return self._centered((card(stage, sides[1] - sides[0]),), stage.shape)

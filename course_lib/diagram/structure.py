@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -39,15 +38,19 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Repeat:
-    """`count` equal blocks, one after the other."""
+    """`count` equal blocks, one after the other; or blocks that are equal but for the
+    `growth`, the channels that each adds to its input.
+    """
 
     count: int
     body: Chain
+    growth: int = 0
 
     @property
     def shape(self) -> Shape:
         """The shape of its output."""
-        return self.body[-1].shape
+        channels, *pixels = self.body[-1].shape
+        return channels + (self.count - 1) * self.growth, *pixels
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ Node = Op | Parallel | Repeat | Stage | SideBranch
 #: Functions that add.
 SUMS = ("add", "iadd")
 Chain = tuple[Node, ...]
+#: A chain, after the shape that it reads.
+Step = tuple[Shape, Chain]
 
 
 def read(net: nn.Module, inputs: Inputs) -> Chain:
@@ -205,7 +210,7 @@ class _Plan:
         self, at: TracedCall, end: TracedCall | None
     ) -> tuple[Chain, TracedCall]:
         """What follows `at`, up to the join `end`, and the last call of it."""
-        steps: list[tuple[Shape, Chain]] = []
+        steps: list[Step] = []
         while (readers := self.readers.get(at, [])) and readers != [end]:
             if len(readers) == 1:
                 step, named = readers[0], self.top and end is None
@@ -213,7 +218,8 @@ class _Plan:
             else:
                 step = next(iter(self._meeting(readers)), self.call)
                 nodes = (self._fork(at, readers, step),)
-            steps.append((at.shape, nodes))
+            given = at.given if at is self.call else at.shape
+            steps.append((given, nodes))
             steps += [
                 (step.shape, (SideBranch(chain, step.shape),))
                 for chain in self.side_branches.pop(step, [])
@@ -304,14 +310,73 @@ def _simplify(call: TracedCall) -> None:
                 step.sources = [earlier[-1], *rest]
 
 
-def _folded(steps: Iterable[tuple[Shape, Chain]]) -> Chain:
+def _folded(steps: Iterable[Step]) -> Chain:
     """Chains in a row, with equal ones of several boxes folded into one."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        if groups and _goes_on(groups[-1][-1], step):
+            groups[-1].append(step)
+        else:
+            groups.append([step])
     nodes: list[Node] = []
-    for (_, chain), group in groupby(steps):
-        count = len([*group])
+    for group in groups:
+        _, chain = group[0]
         block = len(chain) > 1 or isinstance(chain[0], Parallel)
-        nodes += [Repeat(count, chain)] if block and count > 1 else chain * count
+        if block and len(group) > 1:
+            nodes.append(_repeat(len(group), *group[0]))
+        else:
+            nodes += [node for _, chain in group for node in chain]
     return tuple(nodes)
+
+
+def _repeat(count: int, given: Shape, chain: Chain) -> Repeat:
+    """`count` times `chain`; if it adds channels, its last box says how many."""
+    last = chain[-1]
+    growth = last.shape[0] - given[0] if given and last.shape else 0
+    if not growth or not isinstance(last, Parallel):
+        return Repeat(count, chain)
+    join = replace(last.join, size=None, more=(f"+{growth}",))
+    return Repeat(count, (*chain[:-1], replace(last, join=join)), growth)
+
+
+def _goes_on(first: Step, then: Step) -> bool:
+    """Whether `then` is `first` once more, for as many more channels as it adds."""
+    if first == then:
+        return True
+    (given, chain), (after, other) = first, then
+    sizes = [(given, after), (chain[-1].shape, other[-1].shape)]
+    if any(not shape for pair in sizes for shape in pair):
+        return False
+    channels = [(a[0], b[0]) for a, b in sizes]
+    added = {there - here for here, there in channels}
+    grown = chain[-1].shape[0] - given[0]
+    joined = isinstance(chain[-1], Parallel) and grown > 0 and added == {grown}
+    return joined and _alike(chain, other, channels)
+
+
+def _alike(one: Chain, other: Chain, channels: list[tuple[int, int]]) -> bool:
+    """Whether two chains are equal, but for `channels` where one has the first number
+    and the other the second.
+    """
+    return len(one) == len(other) and all(
+        _alike_node(a, b, channels) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _alike_node(a: Node, b: Node, channels: list[tuple[int, int]]) -> bool:
+    if isinstance(a, Op) and isinstance(b, Op):
+        same = a.shape == b.shape or (
+            a.shape[1:] == b.shape[1:] and (a.shape[0], b.shape[0]) in channels
+        )
+        return same and replace(a, shape=()) == replace(b, shape=())
+    if isinstance(a, Parallel) and isinstance(b, Parallel):
+        pairs = zip(a.branches, b.branches, strict=False)
+        return (
+            len(a.branches) == len(b.branches)
+            and _alike_node(a.join, b.join, channels)
+            and all(_alike(one, other, channels) for one, other in pairs)
+        )
+    return a == b
 
 
 def _merged(chain: Chain) -> Chain:

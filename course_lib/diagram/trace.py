@@ -24,7 +24,7 @@ from course_lib.tracing import (
 from course_lib.tracing.shapes import Shape, without_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 #: Functions that return the parts of a tensor.
 PARTS = ("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_chunk")
@@ -41,6 +41,8 @@ class TracedCall:
     #: The calls by the same caller that made its inputs, or the caller itself for what
     #: that was given.
     sources: list[TracedCall] = field(default_factory=list)
+    #: What a module was given first, without the batch.
+    given: Shape = ()
     #: What it returned, without the batch.
     shape: Shape = ()
     #: What a module called.
@@ -144,6 +146,8 @@ class _Reader:
         if joins and self._through:
             self._inside(call)
             return None
+        more = self._more.get(call)
+        new.given = _shape(call.given, more.given if more else (), 0)
         self._open.append(new)
         self._remember(new, call.given)
         self._inside(call, layer=layer)
@@ -195,11 +199,8 @@ class _Reader:
 
     def _shape(self, call: Call, index: int) -> Shape:
         """The shape of one of the values that a call returned, without the batch."""
-        if index >= len(call.made):
-            return ()
         more = self._more.get(call)
-        four = more.made[index].shape if more and index < len(more.made) else None
-        return without_batch(None, call.made[index].shape, four)
+        return _shape(call.made, more.made if more else (), index)
 
     def _remember(self, maker: TracedCall, values: Iterable[Value]) -> None:
         for value in values:
@@ -225,6 +226,14 @@ class _Reader:
             call.followed = False
             if value.tensor in call.made:
                 break
+
+
+def _shape(few: Sequence[Value], many: Sequence[Value], index: int) -> Shape:
+    """The shape of one of some values, without the batch, of which `many` have more."""
+    if index >= len(few):
+        return ()
+    more = many[index].shape if index < len(many) else None
+    return without_batch(None, few[index].shape, more)
 
 
 def _calls(call: ModuleCall) -> list[Call]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from course_lib.catalog import FAMILIES
+from course_lib.catalog import FAMILIES, LATER
 from course_lib.data import DataError, fashion_mnist
 from course_lib.training import Data, Settings, TrainingError, fit
 from course_lib.training.processes import processes
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: The families by name.
-NETS: dict[str, Any] = {name: family.network for name, family in FAMILIES.items()}
+NETS: dict[str, Any] = {
+    family.network.__name__: family.network for family in (FAMILIES | LATER).values()
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,30 @@
+"""Two networks with the same random weights and statistics."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def same_weights(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Both in evaluation mode, with random numbers, where `theirs` has its tensors in
+    the order of `ours`.
+    """
+    torch.manual_seed(0)
+    pairs = zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True)
+    for (name, mine), other in pairs:
+        with torch.no_grad():
+            if mine.is_floating_point():
+                mine.copy_(_random(name, mine))
+            other.copy_(mine.view_as(other))
+    return ours.eval(), theirs.eval()
+
+
+def _random(name: str, tensor: Tensor) -> Tensor:
+    """Weights with which the outputs of a deep network stay of about the same size."""
+    if name.endswith("running_var"):
+        return torch.empty_like(tensor).uniform_(0.5, 1.5)
+    noise = torch.randn_like(tensor)
+    if tensor.dim() > 1 and tensor[0].numel() > 1:
+        return noise * (2 / tensor[0].numel()) ** 0.5
+    return tensor + 0.1 * noise
