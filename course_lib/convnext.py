@@ -32,7 +32,7 @@ class ConvNeXtVariant(NamedTuple):
 #: The networks of section 3 by name, and one for 28x28 pixels on a laptop.
 VARIANTS: dict[str, ConvNeXtVariant] = {
     "tiny": ConvNeXtVariant((3, 3, 9, 3), 96),
-    "small": ConvNeXtVariant((1, 1, 1), 32, patch=2, data="fashion"),
+    "small": ConvNeXtVariant((2, 2, 2), 32, patch=2, data="fashion"),
 }
 
 

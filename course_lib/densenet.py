@@ -35,7 +35,7 @@ VARIANTS: dict[int | str, DenseNetVariant] = {
     161: DenseNetVariant((6, 12, 36, 24), growth=48, channels=96),
     169: DenseNetVariant((6, 12, 32, 32), growth=32, channels=64),
     201: DenseNetVariant((6, 12, 48, 32), growth=32, channels=64),
-    "small": DenseNetVariant((4, 4, 4), growth=16, channels=32, data="fashion"),
+    "small": DenseNetVariant((3, 6, 6), growth=14, channels=28, data="fashion"),
 }
 
 #: Data set -> kernel size and stride of the first convolution.

@@ -176,6 +176,13 @@ VARIANTS |= {
     "resnext101_32x8d": VARIANTS[101]._replace(groups=32, width_per_group=8),
     "wide_resnet50_2": VARIANTS[50]._replace(width_per_group=128),
     "se_resnet50": VARIANTS[50]._replace(reduction=16),
+    "small-bottleneck": VARIANTS["small"]._replace(block=bottleneck, channels=24),
+}
+VARIANTS |= {
+    "small-resnext": VARIANTS["small-bottleneck"]._replace(
+        groups=16, width_per_group=8
+    ),
+    "small-se": VARIANTS["small-bottleneck"]._replace(reduction=16),
 }
 
 #: Data set -> kernel size and stride of the first convolution.

@@ -166,7 +166,8 @@ def test_depth_counts_layers(variant):
     layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in net.modules())
     gates = sum(isinstance(layer, SqueezeExcitation) for layer in net.modules())
     depth = re.search(r"\d+$|\d+(?=_)", str(variant))
-    assert layers - 2 * gates == (int(depth.group()) if depth else 8)
+    small = 8 if variant == "small" else 11  # of basic blocks, or of bottlenecks
+    assert layers - 2 * gates == (int(depth.group()) if depth else small)
 
 
 def test_stride_of_the_original():
