@@ -72,9 +72,9 @@ def _outcome(
     got: nn.Module, want: nn.Module, x: Tensor, tolerance: float
 ) -> str | None:
     """What differs; None if nothing does with the parameters in some order."""
-    first = None
+    first, trial = None, _Trial(got, want, x, tolerance)
     for order in _orders(got, want):
-        found = _try(got, order, want, x, tolerance)
+        found = trial.difference(order, gradients=True)
         if found is None or found.startswith((RIGHT, *WHATEVER)):
             return found
         first = first or found
@@ -87,10 +87,9 @@ WHATEVER = ("it cannot take", "expected shape", "its output is a")
 
 def _computes(got: nn.Module, other: nn.Module, x: Tensor, tolerance: float) -> bool:
     """Whether `got` computes what `other` does, with its parameters in some order."""
-    return any(
-        _try(got, order, other, x, tolerance, gradients=False) is None
-        for order in _orders(got, other)
-    )
+    trial = _Trial(got, other, x, tolerance)
+    orders = _orders(got, other)
+    return any(trial.difference(order, gradients=False) is None for order in orders)
 
 
 def _shape(parameter: Tensor) -> tuple[int, ...]:
@@ -104,9 +103,15 @@ def _shapes(module: nn.Module) -> list[tuple[int, ...]]:
 
 def _orders(got: nn.Module, want: nn.Module) -> list[list[int]]:
     """Ways to pair the parameters of both: in their order if the shapes agree, else
-    each shape's in every order, as far as there are few.
+    each shape's in every order, as far as there are few. Of orders that differ only in
+    parameters of equal values, one is enough.
     """
-    ours = [_shape(each) for each in want.parameters()]
+    values = [each.detach() for each in want.parameters()]
+    ours = [_shape(each) for each in values]
+    alike = [
+        next(i for i, other in enumerate(values) if _equal(each, other))
+        for each in values
+    ]
     theirs = [_shape(each) for each in got.parameters()]
     groups = {
         shape: [i for i, each in enumerate(ours) if each == shape]
@@ -121,52 +126,78 @@ def _orders(got: nn.Module, want: nn.Module) -> list[list[int]]:
     for chosen in itertools.islice(itertools.product(*choices), 1, ORDERS):
         left = {shape: list(order) for shape, order in zip(groups, chosen, strict=True)}
         orders.append([left[shape].pop(0) for shape in theirs])
-    return orders
+    different: dict[tuple[int, ...], list[int]] = {}
+    for order in orders:
+        different.setdefault(tuple(alike[index] for index in order), order)
+    return [*different.values()]
 
 
-def _try(
-    got: nn.Module,
-    order: list[int],
-    want: nn.Module,
-    x: Tensor,
-    tolerance: float,
-    *,
-    gradients: bool = True,
-) -> str | None:
-    """What differs if `got` has the parameters of `want` in this order; None if nothing
-    does.
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return _shape(one) == _shape(other) and torch.equal(one.flatten(), other.flatten())
+
+
+class _Trial:
+    """A module beside a wanted one, for one input: what the wanted one computes, once,
+    and what the module makes of the same parameters in some order.
     """
-    theirs = copy.deepcopy(got)
-    ours = copy.deepcopy(want)
-    source = [each.detach() for each in ours.parameters()]
-    for each, index in zip(theirs.parameters(), order, strict=True):
-        each.data = source[index].reshape(each.shape).clone()
-    theirs.float()
-    for training in (True, False):
-        theirs.train(training)
-        ours.train(training)
+
+    def __init__(
+        self, got: nn.Module, want: nn.Module, x: Tensor, tolerance: float
+    ) -> None:
+        self._got, self._x, self._tolerance = got, x, tolerance
+        self._want = copy.deepcopy(want)
+        self._values = [each.detach().clone() for each in want.parameters()]
+        self._graphs = {mode: self._graph(mode) for mode in (True, False)}
+        self._right: list[Tensor] | None = None
+
+    def _graph(self, training: bool) -> Graph:
+        self._want.train(training)
+        x = self._input()
+        torch.manual_seed(0)
+        return self._want(x.clone()), [x, *self._want.parameters()]
+
+    def _input(self) -> Tensor:
+        return self._x.clone().requires_grad_(self._x.is_floating_point())
+
+    def difference(self, order: list[int], *, gradients: bool) -> str | None:
+        """What differs if the module has the wanted one's parameters in this order;
+        None if nothing does.
+        """
+        theirs = copy.deepcopy(self._got)
+        for each, index in zip(theirs.parameters(), order, strict=True):
+            each.data = self._values[index].reshape(each.shape).clone()
+        theirs.float()
+        for training in (True, False):
+            theirs.train(training)
+            x = self._input()
+            torch.manual_seed(0)
+            try:
+                output = theirs(x.clone())
+            except (RuntimeError, AnswerRaised) as error:
+                return f"it cannot take an input of shape {self._shape}: {_said(error)}"
+            came = output, [x, *theirs.parameters()]
+            other = self._other(came, training, order if gradients else [])
+            if other is not None:
+                return other
+        return None
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return tuple(self._x.shape)
+
+    def _other(self, came: Graph, training: bool, order: list[int]) -> str | None:
+        """What differs in one mode: the output, or in training the gradients."""
+        wanted, leaves = self._graphs[training]
         mode = "training" if training else "evaluation"
-        on = f"for an input of shape {tuple(x.shape)}, in {mode} mode"
-        here = x.clone().requires_grad_(x.is_floating_point())
-        there = x.clone().requires_grad_(x.is_floating_point())
-        torch.manual_seed(0)
-        wanted = ours(here.clone())
-        torch.manual_seed(0)
-        try:
-            came = theirs(there.clone())
-        except (RuntimeError, AnswerRaised) as error:
-            return f"it cannot take an input of shape {tuple(x.shape)}: {_said(error)}"
-        other = difference(came, wanted, on, tolerance)
-        if other is None and training and gradients:
-            leaves = [list(theirs.parameters()), list(ours.parameters())]
-            other = _other_gradients(
-                (came, [there, *leaves[0]]),
-                (wanted, [here, *(leaves[1][index] for index in order)]),
-                tolerance,
-            )
-        if other is not None:
+        where = f"for an input of shape {self._shape}, in {mode} mode"
+        other = difference(came[0], wanted, where, self._tolerance)
+        if other is not None or not training or not order or not wanted.requires_grad:
             return other
-    return None
+        if self._right is None:
+            self._right = _gradients((wanted, leaves))
+        places = [0, *(index + 1 for index in order)]
+        pairs = [(leaves[place], self._right[place]) for place in places]
+        return _other_gradients(came, pairs, self._tolerance)
 
 
 def _said(error: Exception) -> str:
@@ -179,29 +210,30 @@ def _said(error: Exception) -> str:
 Graph = tuple[Tensor, list[Tensor]]
 
 
-def _other_gradients(came: Graph, wanted: Graph, tolerance: float) -> str | None:
-    """How the gradients of two equal outputs differ; None if they do not."""
-    output, leaves = wanted
-    if not output.requires_grad:
-        return None
-    right = _gradients(wanted)
+def _other_gradients(
+    came: Graph, wanted: list[tuple[Tensor, Tensor]], tolerance: float
+) -> str | None:
+    """How the gradients of an output differ from those that are wanted for each of its
+    leaves; None if they do not.
+    """
     if not came[0].requires_grad:
-        return "its output is right, and has no gradient: something is detached"
+        return f"{RIGHT}, and has no gradient: something is detached"
     frozen = [
         theirs.requires_grad < ours.requires_grad
-        for theirs, ours in zip(came[1], leaves, strict=True)
+        for theirs, (ours, _) in zip(came[1], wanted, strict=True)
     ]
     if any(frozen):
-        return f"{sum(frozen)} of its parameters cannot be trained: they are frozen"
+        many = f"{sum(frozen)} of its parameters"
+        return f"{RIGHT}, but {many} cannot be trained: they are frozen"
     found = _gradients(came)
-    for number, want in enumerate(right):
+    for number, (_, want) in enumerate(wanted):
         # Parameters of the same shape and values may stand for one another.
         several = found[1:] if number else found[:1]
         same = [i for i, got in enumerate(several) if _close(got, want, tolerance)]
         if not same:
             what = "a parameter" if number else "its input"
             return (
-                f"its output is right, but the gradient with respect to {what} is not:"
+                f"{RIGHT}, but the gradient with respect to {what} is not:"
                 " is something detached?"
             )
         if number:
