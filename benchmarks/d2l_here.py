@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from course_lib.data import find_files
 
 Batch = tuple[Tensor, Tensor]
+CPU = torch.device("cpu")
 
 
 class NoAnimator:
@@ -88,14 +89,17 @@ class Stretch:
         self.seconds = time.perf_counter() - start
 
 
-def train(net: nn.Module, stretch: Stretch, lr: float) -> float:
-    """Seconds that d2l's `train_ch6` takes for the steps of `stretch`.
+def train(
+    net: nn.Module, stretch: Stretch, lr: float, device: torch.device = CPU
+) -> float:
+    """Seconds that d2l's `train_ch6` takes for the steps of `stretch`; it waits for the
+    loss of each step, on a GPU, too.
 
     It scores the network at the end, here on one image, and not within the seconds.
     """
     one = [(torch.zeros(1, *shape(stretch)), torch.zeros(1, dtype=torch.long))]
     with contextlib.redirect_stdout(io.StringIO()):
-        d2l.train_ch6(net, stretch, one, 1, lr, torch.device("cpu"))
+        d2l.train_ch6(net, stretch, one, 1, lr, device)
     return stretch.seconds
 
 

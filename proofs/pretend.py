@@ -33,6 +33,9 @@ CARD = torch.device("cuda", 0)
 #: processor, which waits as well.
 WAITS: list[str] = []
 
+#: What `torch.cuda.set_sync_debug_mode` was told.
+_debug = ["default"]
+
 _aten = torch.ops.aten
 _MOVES = (Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type_as)
 _PLAIN = (torch.device, torch._C._nn._parse_to)
@@ -161,6 +164,8 @@ def _check(func: Any, args: Any, tensors: list[Tensor]) -> None:
 
 
 def _wait(name: str) -> None:
+    if _debug == ["error"]:
+        raise RuntimeError(f"called a synchronizing CUDA operation, {name}")
     if Graph.recording:
         raise RuntimeError(
             "CUDA error: operation not permitted when stream is capturing, in " + name
@@ -356,6 +361,7 @@ def pretend() -> None:
     cuda.get_device_capability = _always((7, 5))
     cuda.synchronize = lambda *_: _wait("synchronize")
     cuda.manual_seed_all = _always(None)
+    cuda.set_sync_debug_mode = lambda mode: _debug.__setitem__(0, mode)
     for name, stand_in in GRAPHS.items():
         setattr(cuda, name, stand_in)
     grouped: Any = staticmethod(_grouped)
