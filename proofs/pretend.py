@@ -106,7 +106,7 @@ class Asked(TorchFunctionMode):
         if card:
             _check_generator(kwargs.values())
             if func in (torch.tensor, torch.as_tensor, torch.asarray):
-                WAITS.append(func.__name__)
+                _wait(func.__name__)
         return _settled(_computed(func, args, kwargs), (*args, *kwargs.values()), card)
 
 
