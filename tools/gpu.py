@@ -71,6 +71,7 @@ COLUMNS = (
     *("loss_gap", "rounds", "d2l_per_second", "peak_share"),
     *("seconds_to_accuracy", "d2l_seconds_to_accuracy"),
     *("parameters", "test_accuracy", "validation", "train_loss", "training_seconds"),
+    "d2l_accuracy",
     *("peak_gib", *ABOUT),
 )
 
