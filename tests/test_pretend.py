@@ -4,11 +4,15 @@ In a process of its own: once there is a GPU, it stays until Python ends.
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from proofs.common import NBVAL, copy_tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -219,3 +223,28 @@ def test_the_course_takes_it(said):
 def test_an_answer_is_judged_on_the_processor(said):
     """With a copy of what it uses of the card."""
     assert said[CHECK] == ["convolution.output_size: passed."]
+
+
+@pytest.mark.slow
+def test_cells_that_plot_what_a_hook_has_noted_are_found(tmp_path):
+    """As in `test_hooks_see_the_card`: two cells of degradation failed on a real GPU,
+    while `watch_gradients` left the norms there. On the sample, other numbers differ.
+    """
+    tree = copy_tree(tmp_path)
+    library = tree / "course_lib/degradation.py"
+    mended = "seen.append((weight.grad.norm() * size).cpu())"
+    assert mended in library.read_text()
+    before = "seen.append(weight.grad.norm() * size)"
+    library.write_text(library.read_text().replace(mended, before))
+    env = os.environ | {
+        "FASHION_MNIST": "sample",
+        "PYTHONPATH": str(tree),
+        "PYTHONSTARTUP": str(tree / "proofs/pretend.py"),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", *NBVAL, "book/degradation.ipynb"]
+    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True)
+    raised = re.findall(r"code cell (\d+): .*\n  it raised (\w+): (.{20})", done.stdout)
+    assert raised == [
+        ("15", "TypeError", "can't convert cuda:0"),
+        ("17", "TypeError", "can't convert cuda:0"),
+    ], done.stdout
