@@ -345,6 +345,7 @@ class Stream:
 GRAPHS: dict[str, Any] = {
     "CUDAGraph": Graph,
     "graph": capture,
+    "graph_pool_handle": _always((0, 0)),
     "Stream": Stream,
     "current_stream": _always(Stream()),
     "stream": lambda _: contextlib.nullcontext(),

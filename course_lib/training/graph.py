@@ -1,13 +1,12 @@
-"""A step of training as a CUDA graph: recorded once, and replayed without Python, which
-asks for the operations of a small network more slowly than a GPU does them. A replay
-uses the recording's memory: for images and labels, learning rate and momentum, too.
+"""A step of training as a CUDA graph: recorded once, then replayed without Python, on
+the same memory: images, labels, learning rate and momentum are copied there.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,9 @@ class Captured(Step):
     #: Shape -> how many batches of it there were.
     seen: dict[torch.Size, int] = field(default_factory=dict)
     #: Shape -> the step for it, once it is recorded.
-    graphs: dict[torch.Size, Callable[..., Tensor]] = field(default_factory=dict)
+    graphs: dict[torch.Size, Any] = field(default_factory=dict)
+    #: The memory that all graphs use in turn.
+    pool: Any = field(default_factory=lambda: torch.cuda.graph_pool_handle())
 
     def __call__(self, x: Tensor, y: Tensor, weight: float) -> Tensor:
         """As a plain step."""
@@ -41,17 +42,16 @@ class Captured(Step):
         here.wait_stream(aside)
         return losses
 
-    def _record(self, x: Tensor, y: Tensor, weight: float) -> Callable[..., Tensor]:
+    def _record(self, x: Tensor, y: Tensor, weight: float) -> Any:
         graph, x, y = torch.cuda.CUDAGraph(), x.clone(), y.clone()
         lr, momentum = torch.zeros(2, device=x.device)
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self.pool):
             losses = self.gradients(x, y, weight)
             self._update(lr, momentum)
 
         def replay(new_x: Tensor, new_y: Tensor, _: float) -> Tensor:
-            group = self.optimizer.param_groups[0]
-            lr.fill_(group["lr"])
-            momentum.fill_(group["momentum"])
+            lr.fill_(self.optimizer.param_groups[0]["lr"])
+            momentum.fill_(self.optimizer.param_groups[0]["momentum"])
             torch._foreach_copy_([x, y], [new_x, new_y])
             graph.replay()
             return losses.clone()
