@@ -163,9 +163,11 @@ def vgg() -> nn.Sequential:
 def nin() -> nn.Sequential:
     """NiN, as wide as the one for ImageNet."""
 
-    def block(channels: int, out: int, *geometry: int) -> tuple[nn.Module, ...]:
+    def block(
+        channels: int, out: int, size: int, stride: int, padding: int
+    ) -> tuple[nn.Module, ...]:
         pointwise = nn.Conv2d(out, out, 1), nn.ReLU(), nn.Conv2d(out, out, 1), nn.ReLU()
-        return nn.Conv2d(channels, out, *geometry), nn.ReLU(), *pointwise
+        return nn.Conv2d(channels, out, size, stride, padding), nn.ReLU(), *pointwise
 
     return nn.Sequential(
         *(*block(1, 96, 11, 4, 0), nn.MaxPool2d(3, 2)),
@@ -186,8 +188,8 @@ class Inception(nn.Module):
             nn.Sequential(*layers)
             for layers in (
                 conv_relu(channels, one, 1),
-                [*conv_relu(channels, three[0], 1), *conv_relu(*three, 3)],
-                [*conv_relu(channels, five[0], 1), *conv_relu(*five, 5)],
+                [*conv_relu(channels, three[0], 1), *conv_relu(three[0], three[1], 3)],
+                [*conv_relu(channels, five[0], 1), *conv_relu(five[0], five[1], 5)],
                 [nn.MaxPool2d(3, 1, padding=1), *conv_relu(channels, pool, 1)],
             )
         )

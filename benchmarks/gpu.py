@@ -57,8 +57,14 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
     best = peak(64 if quick else PRODUCT)
     for name, seconds in zip(ours, mine, strict=True):
         note = f"{name}, {family.size} pixels, {runtime()}"
-        rates = {"unit": "images/s", "amount": amount, "note": note}
-        yield side_by_side(seconds, theirs, against=f"d2l, by {name}", **rates)
+        yield side_by_side(
+            seconds,
+            theirs,
+            against=f"d2l, by {name}",
+            unit="images/s",
+            amount=amount,
+            note=note,
+        )
         yield side_by_side(
             [each / work for each in seconds],
             [1 / best] * effort.rounds,
