@@ -39,7 +39,7 @@ GOOD = {
         "captured_per_second": "5000",
         "loss_gap": "1e-06",
     },
-    "row": {"test_accuracy": "0.9", "training_seconds": "60"},
+    "row": {"test_accuracy": "0.9", "training_seconds": "60", "peak_gib": "3.1"},
 }
 
 
@@ -267,6 +267,7 @@ def test_recorded_rows_are_done(tool, tmp_path, capsys):
         ({"result": "perhaps"}, "its result is 'perhaps'"),
         ({"test_accuracy": "90.1"}, "test_accuracy must be from 0 to 1, got '90.1'"),
         ({"test_accuracy": ""}, "test_accuracy must be from 0 to 1, got ''"),
+        ({"peak_gib": "15.2"}, "peak_gib must be from 0 to 14, got '15.2'"),
     ],
 )
 def test_what_is_wrong_is_not_recorded(tool, tmp_path, capsys, change, why):

@@ -85,7 +85,11 @@ NUMBERS: dict[str, dict[str, tuple[float, float]]] = {
         "captured_per_second": (1e-9, math.inf),
         "loss_gap": (0, 0.01),
     },
-    "row": {"test_accuracy": (0, 1), "training_seconds": (0, math.inf)},
+    "row": {
+        "test_accuracy": (0, 1),
+        "training_seconds": (0, math.inf),
+        "peak_gib": (0, 14),  # what a T4 has
+    },
     "d2l": {
         "images_per_second": (1e-9, math.inf),
         "d2l_per_second": (1e-9, math.inf),
