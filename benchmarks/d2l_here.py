@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from course_lib.data import find_files
 
 Batch = tuple[Tensor, Tensor]
+CPU = torch.device("cpu")
 
 
 class NoAnimator:
@@ -88,14 +89,17 @@ class Stretch:
         self.seconds = time.perf_counter() - start
 
 
-def train(net: nn.Module, stretch: Stretch, lr: float) -> float:
-    """Seconds that d2l's `train_ch6` takes for the steps of `stretch`.
+def train(
+    net: nn.Module, stretch: Stretch, lr: float, device: torch.device = CPU
+) -> float:
+    """Seconds that d2l's `train_ch6` takes for the steps of `stretch`; it waits for the
+    loss of each step, on a GPU, too.
 
     It scores the network at the end, here on one image, and not within the seconds.
     """
     one = [(torch.zeros(1, *shape(stretch)), torch.zeros(1, dtype=torch.long))]
     with contextlib.redirect_stdout(io.StringIO()):
-        d2l.train_ch6(net, stretch, one, 1, lr, torch.device("cpu"))
+        d2l.train_ch6(net, stretch, one, 1, lr, device)
     return stretch.seconds
 
 
@@ -159,9 +163,11 @@ def vgg() -> nn.Sequential:
 def nin() -> nn.Sequential:
     """NiN, as wide as the one for ImageNet."""
 
-    def block(channels: int, out: int, *geometry: int) -> tuple[nn.Module, ...]:
+    def block(
+        channels: int, out: int, size: int, stride: int, padding: int
+    ) -> tuple[nn.Module, ...]:
         pointwise = nn.Conv2d(out, out, 1), nn.ReLU(), nn.Conv2d(out, out, 1), nn.ReLU()
-        return nn.Conv2d(channels, out, *geometry), nn.ReLU(), *pointwise
+        return nn.Conv2d(channels, out, size, stride, padding), nn.ReLU(), *pointwise
 
     return nn.Sequential(
         *(*block(1, 96, 11, 4, 0), nn.MaxPool2d(3, 2)),
@@ -182,8 +188,8 @@ class Inception(nn.Module):
             nn.Sequential(*layers)
             for layers in (
                 conv_relu(channels, one, 1),
-                [*conv_relu(channels, three[0], 1), *conv_relu(*three, 3)],
-                [*conv_relu(channels, five[0], 1), *conv_relu(*five, 5)],
+                [*conv_relu(channels, three[0], 1), *conv_relu(three[0], three[1], 3)],
+                [*conv_relu(channels, five[0], 1), *conv_relu(five[0], five[1], 5)],
                 [nn.MaxPool2d(3, 1, padding=1), *conv_relu(channels, pool, 1)],
             )
         )

@@ -6,6 +6,8 @@ of a step, measured, times the steps of ten epochs. Ours is measured as a whole,
 few epochs as reach that accuracy on the test set with every seed.
 
     python -m benchmarks.time_to_accuracy
+
+On a GPU as on a CPU; the recorded rows are of a CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from benchmarks import d2l_here
 from benchmarks.d2l_here import EPOCHS, FAMILIES, IMAGES, Stretch
 from benchmarks.measure import Result, main, side_by_side, take_turns
 from benchmarks.training import EFFORTS, Effort
-from course_lib import fashion_mnist, fit
+from course_lib import fashion_mnist, fit, runtime
 from course_lib.catalog import NETWORKS
 
 #: For each of d2l's families, our network by its name in the catalog, and the epochs
@@ -50,7 +52,8 @@ def measure(case: str, quick: bool) -> Iterator[Result]:
 
     def theirs() -> float:
         stretch = Stretch(loader, effort.warm_up, effort.steps)
-        step = d2l_here.train(net, stretch, family.lr) / effort.steps
+        device = runtime().device
+        step = d2l_here.train(net, stretch, family.lr, device) / effort.steps
         return step * EPOCHS * math.ceil(IMAGES / family.batch_size)
 
     def ours() -> float:

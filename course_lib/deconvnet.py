@@ -164,7 +164,7 @@ def occlusion(
     corner is pixel (i * stride, j * stride). `net` is in evaluation mode meanwhile.
 
     Shape: (C, H, W) or (1, C, H, W) -> ((H - size) // stride + 1, (W - size) // stride
-        + 1).
+        + 1), on the CPU, wherever `x` is.
     Raises: ValueError if `x` is not one image, the square is larger than it or empty,
         `stride` or `batch_size` is less than 1, or `net` has no class `label`.
     """
@@ -185,7 +185,7 @@ def occlusion(
                     f"label must be from 0 to {logits.shape[1] - 1}, got {label}"
                 )
             probabilities.append(logits.softmax(dim=1)[:, label])
-    return torch.cat(probabilities).view(len(rows), len(columns))
+    return torch.cat(probabilities).view(len(rows), len(columns)).cpu()
 
 
 def _check_occlusion(x: Tensor, size: int, **least_one: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ def watch_gradients(net: nn.Module, relative: bool = False) -> dict[str, list[Te
     compare where batch normalization follows: the loss is invariant to the scale of the
     weight, so that a weight twice as large has half the gradient.
 
-    Shape: scalars, on the device of `net`.
+    Shape: scalars, on the CPU, wherever `net` is.
     """
     norms: dict[str, list[Tensor]] = {}
     for name, layer in net.named_modules():
@@ -34,7 +34,7 @@ def watch_gradients(net: nn.Module, relative: bool = False) -> dict[str, list[Te
             def note(weight: Tensor, seen: list[Tensor] = seen) -> None:
                 assert weight.grad is not None  # it has just been computed
                 size = weight.detach().norm() if relative else 1
-                seen.append(weight.grad.norm() * size)
+                seen.append((weight.grad.norm() * size).cpu())
 
             layer.weight.register_post_accumulate_grad_hook(note)
     return norms

@@ -260,8 +260,8 @@ FAULTS = [
         "gradients squared",
         "degradation",
         "course_lib/degradation.py",
-        "seen.append(weight.grad.norm() * size)",
-        "seen.append(weight.grad.norm() ** 2 * size)",
+        "seen.append((weight.grad.norm() * size).cpu())",
+        "seen.append((weight.grad.norm() ** 2 * size).cpu())",
     ),
     Fault(
         "an occlusion map transposed",
@@ -296,8 +296,8 @@ FAULTS = [
         "labels shifted",
         "normalization",
         "course_lib/data/fashion.py",
-        "yield normalize(x, size), self.labels[chosen]",
-        "yield normalize(x, size), self.labels[chosen - 1]",
+        "yield normalize(x, size), self.labels[index]",
+        "yield normalize(x, size), self.labels[index - 1]",
     ),
     Fault(
         "two names of classes swapped",
@@ -358,9 +358,9 @@ FAULTS = [
     Fault(
         "momentum dropped",
         "normalization",
-        "course_lib/training/loop.py",
-        "scaler.step(optimizer)",
-        "optimizer.state.clear(); scaler.step(optimizer)",
+        "course_lib/training/step.py",
+        "self.scaler.step(self.optimizer)",
+        "self.optimizer.state.clear(); self.scaler.step(self.optimizer)",
     ),
     Fault(
         "weight decay ten times too high",
@@ -372,15 +372,15 @@ FAULTS = [
     Fault(
         "labels not smoothed",
         "normalization",
-        "course_lib/training/loop.py",
+        "course_lib/training/step.py",
         "cross_entropy(outputs, y, label_smoothing=settings.label_smoothing)",
         "cross_entropy(outputs, y)",
     ),
     Fault(
         "gradients that add up",
         "normalization",
-        "course_lib/training/loop.py",
-        "                optimizer.zero_grad()\n",
+        "course_lib/training/step.py",
+        "        self.optimizer.zero_grad()\n",
         "",
     ),
     # Pages.

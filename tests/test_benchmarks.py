@@ -154,6 +154,7 @@ def test_a_row_says_where_it_was_measured(written):
 QUICK = {
     "compiled.py": "LeNet modern",
     "fullscale.py": "ResNet-18",
+    "gpu.py": "LeNet",
     "peak.py": "LeNet modern",
     "pipeline.py": "28 pixels",
     "time_to_accuracy.py": "LeNet",

@@ -395,7 +395,7 @@ FAULTY = {
     ),
     "score labels that are no classes": (
         lambda: evaluate(linear(), split(3, labels(0, 1, 12)), runtime=CPU),
-        r"labels of a batch\[2\] is 12, and there are 10 classes",
+        r"the labels\[2\] is 12, and there are 10 classes",
     ),
     "score on meta": (
         lambda: evaluate(meta(linear), split(), runtime=CPU),

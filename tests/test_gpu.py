@@ -3,6 +3,7 @@ GPU that is pretended, or with work that is none.
 """
 
 import csv
+import json
 import multiprocessing
 import os
 import signal
@@ -32,8 +33,13 @@ ABOUT = dict.fromkeys(gpu.ABOUT, "1") | {"card": "a card"}
 
 GOOD = {
     "notebook": {"cells": "3"},
-    "step": {"images_per_second": "1000", "host_share": "0.5"},
-    "row": {"test_accuracy": "0.9", "training_seconds": "60"},
+    "step": {
+        "images_per_second": "1000",
+        "images_host_share": "0.5",
+        "captured_per_second": "5000",
+        "loss_gap": "1e-06",
+    },
+    "row": {"test_accuracy": "0.9", "training_seconds": "60", "peak_gib": "3.1"},
 }
 
 
@@ -261,6 +267,7 @@ def test_recorded_rows_are_done(tool, tmp_path, capsys):
         ({"result": "perhaps"}, "its result is 'perhaps'"),
         ({"test_accuracy": "90.1"}, "test_accuracy must be from 0 to 1, got '90.1'"),
         ({"test_accuracy": ""}, "test_accuracy must be from 0 to 1, got ''"),
+        ({"peak_gib": "15.2"}, "peak_gib must be from 0 to 14, got '15.2'"),
     ],
 )
 def test_what_is_wrong_is_not_recorded(tool, tmp_path, capsys, change, why):
@@ -293,16 +300,65 @@ def test_training_and_a_step_on_a_pretended_card(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
     monkeypatch.setattr(gpu, "CHECKPOINTS", tmp_path)
-    parts = ("row:LeNet modern", "step:LeNet modern")
+    parts = ("row:LeNet modern seed 1", "step:LeNet modern")
     assert gpu.main(["--pretend", "--out", str(tmp_path), *parts]) == 0
     made = rows(tmp_path / "gpu.csv")
     assert {row["result"] for row in made.values()} == {"ok"}
     assert {row["card"] for row in made.values()} == {gpu.PRETENDED}
     trained, timed = (made[part] for part in parts)
     assert trained["parameters"] == "61706"
+    assert trained["seed"] == "1" == str(json.loads(trained["settings"])["seed"])
     assert 0 <= float(trained["test_accuracy"]) <= 1
     assert float(timed["images_low"]) <= float(timed["images_high"])
+    assert float(timed["captured_low"]) <= float(timed["captured_high"])
+    assert float(timed["loss_gap"]) < 1e-3
     assert timed["precision"] == "float16"
+
+
+@pytest.mark.slow
+def test_d2l_and_the_tests_on_a_pretended_card(tmp_path, monkeypatch):
+    """As in `test_training_and_a_step_on_a_pretended_card`."""
+    monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
+    parts = ("test:training_gpu", "d2l:LeNet")
+    assert gpu.main(["--pretend", "--out", str(tmp_path), *parts]) == 0
+    tested, beside = (rows(tmp_path / "gpu.csv")[part] for part in parts)
+    assert int(tested["cells"]) > 10
+    assert tested["failed_cells"] == "0"
+    for column in ("images_per_second", "captured_per_second", "d2l_per_second"):
+        assert float(beside[column]) > 0
+    assert len(beside["peak_share"].split()) == 2
+
+
+def test_a_test_says_what_failed():
+    output = "FAILED tests/test_training_gpu.py::test_one[a] - AssertionError: 1\n"
+    row = gpu_parts.compared(1, f"{output}1 failed, 17 passed in 8s")
+    assert row["message"] == "test_one[a] - AssertionError: 1"
+    assert (row["cells"], row["failed_cells"]) == ("18", "1")
+
+
+def test_tests_that_are_skipped_are_not_passed():
+    assert gpu_parts.compared(0, "18 skipped in 2s")["result"] == "failed"
+
+
+def test_the_order_is_that_of_the_value():
+    """Each network with one seed before any has a second."""
+    names = gpu_parts.names()
+    assert [*names] == ["notebook", "test", "step", "row", "d2l"]
+    nets = {name.partition(" seed ")[0] for name in names["row"]}
+    assert len(names["row"]) == 3 * len(nets)
+    assert all(name.endswith("seed 0") for name in names["row"][: len(nets)])
+    assert names["row"][0].startswith("NiN")
+    for name in names["test"]:
+        assert (ROOT / f"tests/test_{name}.py").exists()
+
+
+def test_ours_for_each_of_d2ls_is_what_is_timed():
+    from benchmarks.d2l_here import FAMILIES as THEIRS
+    from benchmarks.time_to_accuracy import RECIPES
+
+    for family, (ours, accuracy) in gpu_parts.D2L.items():
+        assert RECIPES[family][0] == ours
+        assert THEIRS[family].accuracy == accuracy
 
 
 def test_a_notebook_says_which_cell_failed(tmp_path, monkeypatch):
@@ -375,7 +431,9 @@ def test_the_networks_are_those_of_the_catalog():
 
 def test_a_row_rests_on_its_network_and_its_settings(monkeypatch):
     names = ("VGG-11 batch norm", "VGG small")
-    assert len({gpu_parts.code("row", name) for name in names}) == 2
+    assert len({gpu_parts.code("row", f"{name} seed 0") for name in names}) == 2
+    seeds = {gpu_parts.code("row", f"{names[0]} seed {seed}") for seed in range(3)}
+    assert len(seeds) == 1  # which is in a column, not in the code
     code = gpu_parts._repository()
     reached = code.reached("tools.gpu_parts", "row", ["VGG small"])
     assert {"fit", "NETWORKS['VGG small']", "VGG", "Settings"} <= reached.keys()

@@ -4,11 +4,15 @@ In a process of its own: once there is a GPU, it stays until Python ends.
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from proofs.common import NBVAL, copy_tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +45,10 @@ ON_THE_CARD = [
     "nn.Parameter(there)",
     "there.double()",
     "here.to(there)",
+    "here.type_as(there)",
+    "torch.as_tensor(here, device='cuda')",
+    "here.pin_memory().to('cuda', non_blocking=True)",
+    "nn.Linear(4, 4, device='cuda').weight",
     "net(there)",
     "net[0].weight",
     "net[1].running_mean",
@@ -61,6 +69,10 @@ NOT_THERE = [
     "torch.zeros_like(there, device='cpu')",
     "there.to('meta')",
     "here.double()",
+    "there.to(here)",
+    "here.pin_memory()",
+    "torch.from_numpy(there.numpy(force=True))",
+    "torch.tensor(there.tolist())",
     "here.copy_(there)",
     "nn.Linear(4, 4).weight",
     "copy.deepcopy(net).cpu()[0].weight",
@@ -75,6 +87,14 @@ ERRORS = {
     "torch.testing.assert_close(here, there)": "AssertionError",
     "there.numpy()": "TypeError: can't convert cuda:0 device type tensor to numpy",
     "__import__('numpy').asarray(there)": "TypeError: can't convert cuda:0",
+    "__import__('numpy').from_dlpack(there)": "TypeError: can't convert cuda:0",
+    "here.add_(there)": "RuntimeError: Expected all tensors",
+    "torch.zeros(()).add_(there.sum())": "RuntimeError: Expected all tensors",
+    "torch.stack([there[0, 0], here[0, 0]])": "RuntimeError: Expected all tensors",
+    "torch.rand(3, device='cuda', generator=torch.Generator())": (
+        "RuntimeError: Expected a 'cuda' device type for generator"
+    ),
+    "there.pin_memory()": "RuntimeError: cannot pin 'torch.cuda.FloatTensor'",
 }
 
 
@@ -110,20 +130,19 @@ for fused in (False, True):
 HOOKS = """\
 from course_lib.degradation import watch_gradients
 import numpy
-norms, gradients = watch_gradients(net), []
-net[0].weight.register_hook(gradients.append)
+norms, gradients, weight = watch_gradients(net), [], net[0].weight
+weight.register_hook(gradients.append)
+weight.register_post_accumulate_grad_hook(lambda x: gradients.append(x.grad.norm()))
+net[0].register_full_backward_hook(lambda *three: gradients.append(three[2][0]))
 net(there).square().sum().backward()
-print({x.device.type for x in (*norms["0"], *gradients)})
-try:
-    numpy.asarray(torch.stack(norms["0"]))
-except TypeError as error:
-    print(error)
-torch.autograd.grad(net(there).sum(), net[0].weight)
-print(len(gradients), gradients[1].is_cuda)
-other = nn.Linear(4, 4)
-norms = watch_gradients(other)
-other(here).sum().backward()
-print(norms[""][0].device.type)
+print({x.device.type for x in gradients}, norms["0"][0].device.type)
+for each in gradients:
+    try:
+        numpy.asarray(each)
+    except TypeError as error:
+        print(error)
+torch.autograd.grad(net(there).sum(), weight)
+print(len(gradients), gradients[-1].is_cuda)
 """
 
 COURSE = "import course_lib\nprint(course_lib.runtime(), repr(there[0, :1]))"
@@ -160,7 +179,9 @@ print(json.dumps(found))
 def said():
     """What each program prints. There is one process, as it takes long to start."""
     command = [sys.executable, "-"]
-    done = subprocess.run(command, input=ALL, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        command, input=ALL, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert not done.returncode, done.stderr
     return dict(zip(PROGRAMS, json.loads(done.stdout), strict=True))
 
@@ -181,12 +202,17 @@ def test_a_step_is_the_same_as_on_the_processor(said):
 
 
 def test_hooks_see_the_card(said):
-    """What they note is on the GPU, and no one may plot it there."""
-    places, error, gradients, without = said[HOOKS]
-    assert places == "{'cuda'}"
-    assert error.startswith("can't convert cuda:0 device type tensor to numpy")
-    assert gradients == "2 True"
-    assert without == "cpu"
+    """What they note is on the GPU, and no one may plot it there; what the library's
+    notes is not.
+    """
+    places, *errors, after = said[HOOKS]
+    assert places == "{'cuda'} cpu"
+    assert len(errors) == 3
+    assert all(
+        each.startswith("can't convert cuda:0 device type tensor to numpy")
+        for each in errors
+    )
+    assert after == "5 True"
 
 
 def test_the_course_takes_it(said):
@@ -197,3 +223,28 @@ def test_the_course_takes_it(said):
 def test_an_answer_is_judged_on_the_processor(said):
     """With a copy of what it uses of the card."""
     assert said[CHECK] == ["convolution.output_size: passed."]
+
+
+@pytest.mark.slow
+def test_cells_that_plot_what_a_hook_has_noted_are_found(tmp_path):
+    """As in `test_hooks_see_the_card`: two cells of degradation failed on a real GPU,
+    while `watch_gradients` left the norms there. On the sample, other numbers differ.
+    """
+    tree = copy_tree(tmp_path)
+    library = tree / "course_lib/degradation.py"
+    mended = "seen.append((weight.grad.norm() * size).cpu())"
+    assert mended in library.read_text()
+    before = "seen.append(weight.grad.norm() * size)"
+    library.write_text(library.read_text().replace(mended, before))
+    env = os.environ | {
+        "FASHION_MNIST": "sample",
+        "PYTHONPATH": str(tree),
+        "PYTHONSTARTUP": str(tree / "proofs/pretend.py"),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", *NBVAL, "book/degradation.ipynb"]
+    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True)
+    raised = re.findall(r"code cell (\d+): .*\n  it raised (\w+): (.{20})", done.stdout)
+    assert raised == [
+        ("15", "TypeError", "can't convert cuda:0"),
+        ("17", "TypeError", "can't convert cuda:0"),
+    ], done.stdout

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools import gpu_parts
+
 GITHUB = Path(__file__).parents[1] / ".github"
 WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
 FILES = [*WORKFLOWS, *sorted(GITHUB.glob("actions/*/action.yml"))]
@@ -71,6 +73,14 @@ def test_the_gpu_comes_first():
     first, *_ = workflow["jobs"]["notebooks"]["steps"]
     assert "nvidia-smi" in first["run"]
     assert "exit 1" in first["run"]
+
+
+def test_the_parts_for_the_gpu_are_there():
+    """All but the notebooks, which have a step of their own."""
+    workflow = (GITHUB / "workflows/gpu.yml").read_text()
+    *_, after_limit = re.search(r'make gpu PARTS="(.+)"', workflow)[1].split("--limit ")
+    assert after_limit.split()[1:] == [*gpu_parts.names()][1:]
+    assert "make nbval" in workflow
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -1,5 +1,6 @@
-"""What the course does on a GPU, a part at a time: compare the notebooks,
-time a step of training, train the networks with their settings for a GPU.
+"""What the course does on a GPU, a part at a time: compare the notebooks, run the tests
+of training, time its steps, train the networks with their settings for a GPU, with
+three seeds, and time d2l's loop beside ours.
 
     python -m tools.gpu --list                   what is done, and what is missing
     python -m tools.gpu --out FOLDER             what is missing
@@ -49,7 +50,7 @@ from tools.gpu_parts import CHECKPOINTS, ROOT, WORK, Task
 TABLE = CsvTable(ROOT / "book/results/gpu.csv", ("part", "card"), ordered=True)
 
 #: Seconds that a part is given credit for until it has been measured.
-GUESS = {"notebook": 40.0, "step": 20.0, "row": 60.0}
+GUESS = {"notebook": 40.0, "test": 40.0, "step": 30.0, "row": 60.0, "d2l": 90.0}
 
 #: How many notebooks go at a time: they are compared, not timed. Other parts are alone.
 TOGETHER = max(1, min(10, (os.cpu_count() or 1) * 5 // 8))
@@ -64,17 +65,36 @@ ABOUT = (
 
 #: All columns; each kind of part fills its own.
 COLUMNS = (
-    *("part", "result", "message", "cells", "failed_cells", "settings"),
-    *("images_per_second", "images_low", "images_high", "host_share", "rounds"),
+    *("part", "result", "message", "cells", "failed_cells", "settings", "seed"),
+    *("images_per_second", "images_low", "images_high", "images_host_share"),
+    *("captured_per_second", "captured_low", "captured_high", "captured_host_share"),
+    *("loss_gap", "rounds", "d2l_per_second", "peak_share"),
+    *("seconds_to_accuracy", "d2l_seconds_to_accuracy"),
     *("parameters", "test_accuracy", "validation", "train_loss", "training_seconds"),
+    "d2l_accuracy",
     *("peak_gib", *ABOUT),
 )
 
 #: Kind of part -> columns of numbers, and the least and most that they may be.
 NUMBERS: dict[str, dict[str, tuple[float, float]]] = {
     "notebook": {"cells": (1, math.inf)},
-    "step": {"images_per_second": (1e-9, math.inf), "host_share": (0, 1)},
-    "row": {"test_accuracy": (0, 1), "training_seconds": (0, math.inf)},
+    "test": {"cells": (1, math.inf)},
+    "step": {
+        "images_per_second": (1e-9, math.inf),
+        "images_host_share": (0, 1),
+        "captured_per_second": (1e-9, math.inf),
+        "loss_gap": (0, 0.01),
+    },
+    "row": {
+        "test_accuracy": (0, 1),
+        "training_seconds": (0, math.inf),
+        "peak_gib": (0, 14),  # what a T4 has
+    },
+    "d2l": {
+        "images_per_second": (1e-9, math.inf),
+        "d2l_per_second": (1e-9, math.inf),
+        "seconds_to_accuracy": (0, math.inf),
+    },
 }
 
 _FORK = multiprocessing.get_context("fork")  # what is imported here need not be again

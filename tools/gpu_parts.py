@@ -1,6 +1,6 @@
-"""What `tools.gpu` does on a GPU, a part at a time: a notebook compared with
-its stored outputs, a network trained with its settings for a GPU, a step of training
-timed.
+"""What `tools.gpu` does on a GPU, a part at a time: a notebook compared with its stored
+outputs, a file of tests, a step of training timed, plain and as a CUDA graph, a network
+trained with its settings for a GPU, d2l's loop beside `fit`.
 
 Each of these runs in a process of its own, and returns the columns of a row. What they
 know of the course's networks is `recipes`.
@@ -22,20 +22,36 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import course_lib
 from course_lib import FashionMNIST, Settings, Split, fit
 from course_lib.catalog import NETWORKS, CatalogEntry
+from course_lib.training.graph import Captured
+from course_lib.training.loop import Loader, one_cycle
+from course_lib.training.processes import processes
+from course_lib.training.step import Step
 from experiments.reach import Code
 from experiments.rows import Row
 from proofs.common import NBVAL, fingerprint
 
 ROOT = Path(__file__).parents[1]
+
+#: Whose networks are trained first, for each of these seeds.
+FAMILIES = ("NiN", "VGG", "AlexNet", "ZFNet", "LeNet", "GoogLeNet", "ResNet")
+SEEDS = 3
+
+#: The tests that are there for a GPU, or see one: tests/test_NAME.py.
+TESTS = (
+    *("training_gpu", "training_graph", "training", "training_runtime"),
+    *("training_float16", "training_checkpoint"),
+)
+
+#: How many steps a plain and a captured run are compared over.
+COMPARED = 20
 
 #: Where a run of training that was stopped goes on from; nothing else is kept there.
 CHECKPOINTS = ROOT / "_build/gpu"
@@ -50,10 +66,9 @@ CARD = {
 
 #: nbval on a machine that was made for something else, with its versions and plug-ins.
 PYTEST = (
-    *(sys.executable, "-m", "pytest", "-q", "--color=no", "--nbval-cell-timeout=300"),
+    *(sys.executable, "-m", "pytest", "-q", "--color=no"),
     *(f"-pno:{name}" for name in ("cacheprovider", "benchmark", "xdist", "anyio")),
-    "-pno:hypothesispytest",
-    *("-W", "ignore::DeprecationWarning", *NBVAL),
+    *("-pno:hypothesispytest", "-W", "ignore::DeprecationWarning"),
 )
 
 
@@ -71,6 +86,18 @@ class Recipe:
     def build(self) -> nn.Module:
         """The network, for Fashion-MNIST."""
         return self.entry.build(num_classes=10, in_channels=1)
+
+
+#: d2l's families: the network of ours that is trained to the accuracy of each, and the
+#: accuracy that d2l publishes, as in benchmarks/d2l_here.py, which needs d2l.
+D2L = {
+    "LeNet": ("LeNet modern", 0.800),
+    "AlexNet": ("AlexNet small", 0.882),
+    "VGG": ("VGG small", 0.921),
+    "NiN": ("NiN small", 0.867),
+    "GoogLeNet": ("GoogLeNet small", 0.887),
+    "ResNet": ("ResNet small", 0.903),
+}
 
 
 class Rounds(NamedTuple):
@@ -114,21 +141,34 @@ def names() -> dict[str, list[str]]:
     book = ROOT / "book"
     notebooks = [*sorted(book.glob("*.ipynb")), *sorted(book.glob("solutions/*.ipynb"))]
     large = [name for name, recipe in recipes().items() if recipe.large]
+    large.sort(key=lambda name: FAMILIES.index(NETWORKS[name].family.name))
     return {
         "notebook": [
             path.relative_to(book).with_suffix("").as_posix() for path in notebooks
         ],
-        "step": [*large, *(name for name in recipes() if name not in large)],
-        "row": large,
+        "test": [*TESTS],
+        "step": [*(name for name in recipes() if name not in large), *large],
+        "row": [f"{name} seed {seed}" for seed in range(SEEDS) for name in large],
+        "d2l": [*D2L],
     }
 
 
 def code(kind: str, name: str) -> str:
     """The fingerprint of what a part rests on: a row with another one is stale."""
+    library = ROOT / "course_lib"
     if kind == "notebook":
-        library = ROOT / "course_lib"
         return fingerprint(library, ROOT / "tests/notebooks", _notebook(name))
-    return _repository().fingerprint(__name__, kind, (name,))
+    if kind == "test":
+        return fingerprint(library, ROOT / "proofs/pretend.py", _tests(name))
+    if kind == "d2l":
+        return _repository().fingerprint(__name__, kind, (name, D2L[name][0]))
+    return _repository().fingerprint(__name__, kind, (_seeded(name)[0],))
+
+
+def _seeded(name: str) -> tuple[str, int]:
+    """The network and the seed that the name of a row says."""
+    net, _, seed = name.partition(" seed ")
+    return net, int(seed or 0)
 
 
 @functools.cache
@@ -138,6 +178,10 @@ def _repository() -> Code:
 
 def _notebook(name: str) -> Path:
     return ROOT / f"book/{name}.ipynb"
+
+
+def _tests(name: str) -> Path:
+    return ROOT / f"tests/test_{name}.py"
 
 
 def card() -> Row | None:
@@ -168,7 +212,8 @@ def notebook(task: Task) -> Row:
         env["PYTHONSTARTUP"] = str(ROOT / "proofs/pretend.py")
     places = (str(ROOT), os.environ.get("PYTHONPATH"))
     env["PYTHONPATH"] = os.pathsep.join(filter(None, places))
-    command = (*PYTEST, str(_notebook(task.name)))
+    options = "--nbval-cell-timeout=300", *NBVAL
+    command = (*PYTEST, *options, str(_notebook(task.name)))
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     return compared(done.returncode, done.stdout + done.stderr)
 
@@ -183,9 +228,21 @@ def compared(code: int, output: str) -> Row:
         return {"result": "ok", **row}
     cells = re.findall(r"^\S+, (code cell \d+): .*\n +(.+)", output, re.MULTILINE)
     said = [f"{cell}: {why}" for cell, why in cells]
+    said += re.findall(r"^(?:FAILED|ERROR) \S+::(test_.*)", output, re.MULTILINE)
     last = output.strip().splitlines()[-1:] or ["no output"]
     message = "; ".join(said[:5]) or f"pytest ended with {code}: {last[0]}"
     return {"result": "failed", **row, "message": message}
+
+
+def test(task: Task) -> Row:
+    """Run a file of tests."""
+    command = [*PYTEST, "-pno:nbval", str(_tests(task.name))]
+    if task.pretend:
+        begin = "from proofs.pretend import pretend; pretend()\n"
+        end = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+        command[1:3] = ["-c", begin + end]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return compared(done.returncode, done.stdout + done.stderr)
 
 
 def row(task: Task) -> Row:
@@ -193,49 +250,90 @@ def row(task: Task) -> Row:
 
     `fit` reads its clock when the losses of an epoch have come from the card.
     """
-    recipe, data = recipes()[task.name], _data(task)
-    settings = recipe.settings
+    name, seed = _seeded(task.name)
+    recipe, data = recipes()[name], _data(task)
+    settings = replace(recipe.settings, seed=seed)
     if task.pretend:
         settings = replace(settings, epochs=1, batch_size=2)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = recipe.build()
     history = fit(net, data, settings, progress=False, checkpoint=task.checkpoint)
     assert history.test is not None  # it has come to its end
+    images = settings.epochs * len(data.train)
+    _, published = D2L.get(recipe.entry.family.name, ("", None))
     return {
         "result": "ok",
+        "seed": str(seed),
+        "d2l_accuracy": "" if published is None else f"{published:.3f}",
         "settings": json.dumps(asdict(settings)),
         "parameters": str(course_lib.count_parameters(net)),
         "test_accuracy": f"{history.test.accuracy:.4f}",
         "validation": " ".join(f"{e.validation.accuracy:.4f}" for e in history.epochs),
         "train_loss": f"{history.epochs[-1].minimized_loss:.4f}",
         "training_seconds": f"{history.seconds:.1f}",
+        "images_per_second": f"{images / history.seconds:.5g}",
         "peak_gib": _peak(),
     }
 
 
 def step(task: Task) -> Row:
-    """Time a step of training, as `fit` does it, in the runtime's precision."""
+    """Time a step of training as `fit` does it, in the runtime's precision: plain, and
+    as a CUDA graph. They go by turns, and their losses are compared.
+    """
     recipe, data = recipes()[task.name], _data(task)
-    rounds = Rounds(1, 2, 0) if task.pretend else Rounds()
+    rounds = Rounds(6, 2, 0) if task.pretend else Rounds()
     batch = 2 if task.pretend else recipe.settings.batch_size
-    size = recipe.settings.size
-    torch.manual_seed(0)
-    steps = _steps(recipe.build(), data.train, batch, size)
-    measured = timed(lambda: next(steps), torch.cuda.synchronize, rounds)
+    settings = replace(recipe.settings, batch_size=batch, epochs=100_000)
+    plain, captured = (steps(recipe, data, settings, k) for k in (Step, Captured))
+    gap = max(
+        abs(float(a) / float(b) - 1)
+        for a, b in itertools.islice(zip(captured, plain, strict=True), COMPARED)
+    )
+    if not math.isfinite(gap):
+        raise ValueError("the loss is not finite: what was timed was not training")
+    columns = {"result": "ok", "loss_gap": f"{gap:.1g}"}
+    for name, each in (("images", plain), ("captured", captured)):
+        measured = timed(functools.partial(next, each), torch.cuda.synchronize, rounds)
+        speeds = [batch / seconds for seconds in measured.seconds]
+        low, middle, high = _quartiles(speeds)
+        columns |= {
+            f"{name}_per_second": f"{middle:.5g}",
+            f"{name}_low": f"{low:.5g}",
+            f"{name}_high": f"{high:.5g}",
+            f"{name}_host_share": f"{measured.host_share:.2f}",
+        }
     layout = str(course_lib.runtime().memory_format).removeprefix("torch.")
-    if not math.isfinite(loss := float(next(steps))):
-        raise ValueError(f"the loss is {loss}: what was timed was not training")
-    speeds = [batch / seconds for seconds in measured.seconds]
-    low, middle, high = _quartiles(speeds)
+    about = {"batch_size": batch, "size": settings.size, "format": layout}
+    return {
+        **columns,
+        "settings": json.dumps(about),
+        "rounds": str(rounds.number),
+        "peak_gib": _peak(),
+    }
+
+
+def d2l(task: Task) -> Row:
+    """d2l's loop and loader beside `fit`: images a second of d2l's network, and the
+    seconds until the accuracy that d2l publishes, of a network of ours.
+    """
+    from benchmarks import gpu, time_to_accuracy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of d2l's workers, and of the sample
+        results = {each.against: each for each in gpu.measure(task.name, task.pretend)}
+        (soon,) = time_to_accuracy.measure(task.name, task.pretend)
+    plain, captured = (results[f"d2l, by {way}"] for way in ("fit", "a CUDA graph"))
+    shares = (results[f"the peak, by {way}"].ratio for way in ("fit", "a CUDA graph"))
     return {
         "result": "ok",
-        "settings": json.dumps({"batch_size": batch, "size": size, "format": layout}),
-        "images_per_second": f"{middle:.5g}",
-        "images_low": f"{low:.5g}",
-        "images_high": f"{high:.5g}",
-        "host_share": f"{measured.host_share:.2f}",
-        "rounds": str(len(speeds)),
-        "peak_gib": _peak(),
+        "images_per_second": f"{plain.ours:.5g}",
+        "captured_per_second": f"{captured.ours:.5g}",
+        "d2l_per_second": f"{plain.theirs:.5g}",
+        "peak_share": " ".join(f"{share:.3f}" for share in shares),
+        "seconds_to_accuracy": f"{soon.ours:.4g}",
+        "d2l_seconds_to_accuracy": f"{soon.theirs:.4g}",
+        "settings": soon.note,
+        "rounds": str(plain.rounds),
     }
 
 
@@ -278,34 +376,23 @@ def timed(
     return Times(seconds, min(share, 1.0))
 
 
-def _steps(
-    net: nn.Module, train: Split, batch_size: int, size: int | None
+def steps(
+    recipe: Recipe, data: FashionMNIST, settings: Settings, kind: type[Step]
 ) -> Iterator[Tensor]:
     """Steps of training without end, as those of `fit`; each gives its loss, which is
     still on the device.
     """
     here = course_lib.runtime()
-    here.prepare(net).train()
-    images, scaler = train.to(here.device), here.scaler()
-    optimizer = torch.optim.SGD(
-        net.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True, fused=True
-    )
+    torch.manual_seed(0)
+    net = here.prepare(recipe.build()).train()
+    train = Loader(data.train.to(here.device), settings, here, processes())
+    optimizer, schedule = one_cycle(net, settings, len(train))
+    take = kind(net, data, settings, here, optimizer, here.scaler())
     for epoch in itertools.count():
-        for x, y in images.batches(batch_size, seed=0, epoch=epoch, size=size):
-            with here.autocast():
-                loss = _loss(net(here.to_device(x)), y)
-            optimizer.zero_grad()
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            yield loss.detach()
-
-
-def _loss(outputs: Any, y: Tensor) -> Tensor:
-    """As in `fit`; GoogLeNet weighs the losses of its auxiliary classifiers itself."""
-    if hasattr(outputs, "loss"):
-        return outputs.loss(y, 0.1)
-    return F.cross_entropy(outputs, y, label_smoothing=0.1)
+        for x, y, weight in train.batches(epoch):
+            loss = take(x, y, weight)[0]
+            schedule.step()
+            yield loss
 
 
 def _data(task: Task) -> FashionMNIST:
@@ -331,6 +418,8 @@ def _quartiles(values: list[float]) -> list[float]:
 #: Kind of part -> what does it.
 WORK: dict[str, Callable[[Task], Row]] = {
     "notebook": notebook,
+    "test": test,
     "step": step,
     "row": row,
+    "d2l": d2l,
 }

@@ -21,10 +21,13 @@ CARD = ROOT / ".card"
 #: The Python over there, and the most that may travel.
 PYTHON, LIMIT = "3.12", 60 * 2**20
 
-#: What nbval, a kernel and the notebooks need and a machine for PyTorch does not have.
+#: What nbval, a kernel, the notebooks and d2l need and a machine for PyTorch does not
+#: have.
 PACKAGES = [
     "asttokens",
+    "cloudpickle",
     "comm",
+    "d2l",
     "executing",
     "fastjsonschema",
     "ipykernel",
@@ -40,6 +43,7 @@ PACKAGES = [
     "nbformat",
     "nbval",
     "nest-asyncio2",
+    "pandas",
     "parso",
     "pexpect",
     "platformdirs",

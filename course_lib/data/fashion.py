@@ -104,14 +104,15 @@ class Split:
         batch_size, size, seed, epoch, (which, shards) = check_batches(
             batch_size, size, seed, epoch, shard
         )
-        n = len(self)
+        n, place = len(self), self.labels.device
         order, flip, shift = torch.arange(n), None, None
         if seed is not None:  # on the CPU, the same for all devices
             random = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
             order = torch.randperm(n, generator=random)
             if augment:
-                flip = torch.rand(n, generator=random) < 0.5
-                shift = torch.randint(-1, 2, (n, 2), generator=random)
+                flip = (torch.rand(n, generator=random) < 0.5).to(place)
+                shift = torch.randint(-1, 2, (n, 2), generator=random).to(place)
+        order = order.to(place)  # at once: a copy for each batch would wait each time
         batches = order.tensor_split(-(-n // batch_size)) if n else ()
         mine = [batch.tensor_split(shards)[which] for batch in batches]
         return self._yield_batches(mine, flip, shift, size)
@@ -124,11 +125,10 @@ class Split:
         size: int | None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for index in batches:
-            chosen = index.to(self.labels.device)
-            x = self.images.index_select(0, chosen)
+            x = self.images.index_select(0, index)
             if flip is not None and shift is not None:
-                x = move(x, flip[index].to(x.device), shift[index].to(x.device))
-            yield normalize(x, size), self.labels[chosen]
+                x = move(x, flip[index], shift[index])
+            yield normalize(x, size), self.labels[index]
 
 
 def move(x: Tensor, flip: Tensor, shift: Tensor) -> Tensor:

@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=int, help="height and width that images are resized to")
     add("--seed", type=int, default=Settings.seed)
     add("--compiled", action="store_true", help="use torch.compile")
+    add("--captured", action="store_true", help="steps as a CUDA graph; GPUs only")
     add("--checkpoint", type=Path, help="written each epoch; a run resumes from it")
     add("--sync-batch-norm", action="store_true", help="over all processes; GPUs only")
     add("--device", choices=["cpu", "cuda", "mps"])

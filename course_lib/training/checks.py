@@ -7,6 +7,7 @@ changed: a first look at two images is taken with copies of all weights.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,12 @@ PARTS = {
     "test": "those looked at once",
     "classes": "the names of the classes",
 }
+
+#: What Python calls in a step, of modules and of parameters.
+HOOKS = (
+    *("forward_pre_hooks", "forward_hooks", "backward_pre_hooks", "backward_hooks"),
+    "post_accumulate_grad_hooks",
+)
 
 
 def check_run(net: nn.Module, data: Data, settings: Settings, group: Processes) -> None:
@@ -172,6 +179,27 @@ def _outputs(net: nn.Module, x: Tensor, runtime: Runtime, name: str) -> Any:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def can_capture(net: nn.Module, runtime: Runtime, group: Processes) -> bool:
+    """Whether the steps of `net` may be recorded as a CUDA graph; if not, a warning
+    says why.
+    """
+    reason = ""
+    if runtime.device.type != "cuda":
+        reason = f"the device is {runtime.device.type}"
+    elif group.world_size > 1:
+        reason = "several processes exchange gradients"
+    elif any(_hooks(each) for each in (*net.modules(), *net.parameters())):
+        reason = "it would not call the hooks of the network"
+    if reason:
+        warnings.warn(f"there is no CUDA graph: {reason}", stacklevel=4)
+    return not reason
+
+
+def _hooks(each: object) -> bool:
+    """Whether something is called whenever `each` is used, or has its gradient."""
+    return any(getattr(each, f"_{name}", None) for name in HOOKS)
 
 
 def check_outputs(outputs: Any, classes: int) -> None:

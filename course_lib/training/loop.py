@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,18 +21,20 @@ from tqdm import tqdm
 
 from course_lib.training.checkpoint import Checkpoint
 from course_lib.training.checks import (
+    can_capture,
     check_labels,
-    check_outputs,
     check_run,
     check_scorable,
     first_look,
 )
 from course_lib.training.errors import TrainingError
+from course_lib.training.graph import Captured
 from course_lib.training.history import Epoch, History, Score
 from course_lib.training.processes import Processes, processes
 from course_lib.training.runtime import Runtime
 from course_lib.training.runtime import runtime as default_runtime
 from course_lib.training.settings import Settings, takes_settings
+from course_lib.training.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +51,7 @@ def fit(
     *,
     runtime: Runtime | None = None,
     compiled: bool = False,
+    captured: bool = False,
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> History:
@@ -58,6 +61,8 @@ def fit(
     Training starts from the weights that `net` has, and leaves it on the runtime's
     device, in evaluation mode. With `compiled`, torch.compile is used: it takes some
     ten seconds, and on a CPU few small networks become faster (benchmarks/compiled.py).
+    With `captured`, the steps on an NVIDIA GPU are recorded as a CUDA graph and
+    replayed, or not, with a warning that says why (`course_lib.training.graph`).
     With a `checkpoint`, that file is written after each epoch, and an interrupted run
     resumes from it. In a process group (`course_lib.training.__main__`), every process
     takes its shard of each batch.
@@ -78,6 +83,8 @@ def fit(
     state = {"net": net, "optimizer": optimizer, "schedule": schedule, "scaler": scaler}
     history = saved.resume(**state)
     model = group.wrap(cast(nn.Module, torch.compile(net)) if compiled else net)
+    kind = Captured if captured and can_capture(net, runtime, group) else Step
+    step = kind(model, data, settings, runtime, optimizer, scaler)
     with tqdm(
         total=settings.epochs * len(train),
         initial=len(history.losses),
@@ -90,17 +97,8 @@ def fit(
             net.train()
             group.seed(settings.seed, epoch)  # for dropout
             for x, y, weight in train.batches(epoch):
-                with runtime.autocast():
-                    outputs = model(x)
-                    loss = _loss(outputs, y, data, settings) * weight
-                    plain = _cross_entropy(outputs, y) * weight
-                optimizer.zero_grad()
-                scaler.scale(loss).backward()
-                scaler.step(optimizer)
-                scaler.update()
+                losses.append(step(x, y, weight))  # `.item()` would wait for the device
                 schedule.step()
-                # `.item()` would wait for the device
-                losses.append(torch.stack((loss.detach(), plain)))
                 sizes.append(len(y))
                 bar.update()
             means = group.all_reduce_sum(torch.stack(losses)) / group.world_size
@@ -206,7 +204,8 @@ def evaluate(
     runtime, group = runtime or default_runtime(), processes()
     modes = {module: module.training for module in net.modules()}
     sums = torch.zeros(2, device=runtime.device)  # the loss, and the right answers
-    images = split.to(runtime.device)
+    first = True
+    images, labels = split.to(runtime.device), getattr(split, "labels", None)
     try:
         net.eval()
         model = net if runtime.holds(net) else runtime.copied(net)
@@ -214,7 +213,11 @@ def evaluate(
             for x, y in images.batches(batch_size, size=size, shard=group.shard):
                 with runtime.autocast():
                     logits = model(runtime.to_device(x))
-                check_labels(y, "the labels of a batch", logits.shape[1])
+                if not isinstance(labels, Tensor):
+                    check_labels(y, "the labels of a batch", logits.shape[1])
+                elif first:  # all of them, where they are: no batch waits for that
+                    check_labels(labels, "the labels", logits.shape[1])
+                    first = False
                 logits = logits.to(runtime.param_dtype)
                 sums[0] += F.cross_entropy(logits, y, reduction="sum")
                 sums[1] += (logits.argmax(dim=1) == y).sum()
@@ -223,20 +226,6 @@ def evaluate(
             module.training = training
     loss, right = (group.all_reduce_sum(sums) / len(split)).tolist()
     return Score(loss, right)
-
-
-def _loss(outputs: Any, y: Tensor, data: Data, settings: Settings) -> Any:
-    """Cross-entropy; a net with auxiliary classifiers weighs theirs itself."""
-    check_outputs(outputs, len(data.classes))
-    if not isinstance(outputs, Tensor):
-        return outputs.loss(y, settings.label_smoothing)
-    return F.cross_entropy(outputs, y, label_smoothing=settings.label_smoothing)
-
-
-def _cross_entropy(outputs: Any, y: Tensor) -> Tensor:
-    """That of the logits, without label smoothing: for the record, not for training."""
-    logits = outputs if isinstance(outputs, Tensor) else outputs[0]
-    return F.cross_entropy(logits.detach(), y)
 
 
 def _means(
