@@ -16,20 +16,22 @@ SEEDS = 3
 STEPS = 200
 BATCH = 128
 
-#: Fault -> what it is in code; `measure` has the line.
+#: Curve -> its fault: the images come class by class ("order"), in another order than
+#: the labels ("labels"), the loss gets probabilities ("softmax"), gradients are never
+#: set to zero ("gradients"), the learning rate is too large ("rate").
 FAULTS = {
-    "none": "",
-    "labels": "the images are shuffled, and the labels in another order",
-    "gradients": "they are never set to zero",
-    "order": "the images come class by class",
-    "rate": "the learning rate is too large",
-    "softmax": "the loss gets probabilities, and expects logits",
+    "none": "none",
+    "A": "softmax",
+    "B": "order",
+    "C": "rate",
+    "D": "labels",
+    "E": "gradients",
 }
 
 
 def measure(key: Row) -> Row:
     """Train a LeNet with one fault: the loss of every step, of its own batch."""
-    fault, seed = key["fault"], int(key["seed"])
+    fault, seed = FAULTS[key["curve"]], int(key["seed"])
     images, labels = _in_order(fault, seed)
     torch.manual_seed(seed)
     net = LeNet("modern")
@@ -64,7 +66,7 @@ def _in_order(fault: str, seed: int) -> tuple[Tensor, Tensor]:
 EXPERIMENT = Experiment(
     table="curves",
     keys=[
-        {"fault": fault, "seed": str(seed)} for fault in FAULTS for seed in range(SEEDS)
+        {"curve": curve, "seed": str(seed)} for curve in FAULTS for seed in range(SEEDS)
     ],
     measure=measure,
 )
