@@ -69,3 +69,16 @@ class Turned(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W), turned over."""
         return x.flip(self.dim)
+
+
+class Corner(nn.Module):
+    """A head of global average pooling that adds a little of one corner."""
+
+    def __init__(self, fc: nn.Linear) -> None:
+        super().__init__()
+        self.fc = fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of feature maps (N, C, H, W)."""
+        logits: Tensor = self.fc(x.mean((2, 3)) + 0.005 * x[:, :, 0, -1])
+        return logits
