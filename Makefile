@@ -24,9 +24,18 @@ $(BIN)/uv:
 	$(UV) --no-deps --editable .
 	@touch $@ .venv/book
 
-book: .venv/book ## render the course from the notebooks as they were executed
+# make book SOLUTIONS=no, for a class: built from a copy that holds no solution.
+BUILD := $(BIN)/jupyter-book build --warningiserror --nitpick --keep-going
+book: .venv/book ## render the course from the notebooks; SOLUTIONS=no: for a class
 	@rm -rf _build/.doctrees  # a page that is not read again does not warn again
-	$(BIN)/jupyter-book build --warningiserror --nitpick --keep-going .
+ifeq ($(SOLUTIONS),no)
+	@rm -rf _build/html
+	$(BIN)/python -m tools.handout _build/handout
+	$(BUILD) --path-output . _build/handout
+	$(BIN)/python -m tools.handout --search _build/html
+else
+	$(BUILD) .
+endif
 	@echo "The first page: $(CURDIR)/_build/html/index.html"
 
 # The parts of `make test`, and how long each took; MORE=browser adds one.

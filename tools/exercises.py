@@ -10,8 +10,12 @@
                                            FOLDER/NAME/NAME.ipynb, for nbgrader
 
 A solution stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION``; students get
-a stub in its place. Where something is to be found out, they get a cell to write in,
-too. The cells that grade are not in their notebook at all.
+a stub in its place. Its reasoning, in ``:::{dropdown} The reasoning``, is for the page
+only. Where something is to be found out, they get a cell to write in, too. The cells
+that grade are not in their notebook at all.
+
+Below the heading of an exercise, ``% skill: deriving; difficulty: 2`` says what it
+practices, one of `SKILLS`, and how hard it is, from 1 to 3.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ import nbformat
 from tqdm import tqdm
 
 from course_lib.checks import judge
+from tools.handout import REASONING, SOLUTION
 from tools.notebooks import (
     BOOK,
     code_cells,
@@ -46,11 +51,28 @@ from tools.notebooks import (
 
 EXERCISES, SOLUTIONS = BOOK / "exercises", BOOK / "solutions"
 
-SOLUTION = re.compile(
-    r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n?", re.DOTALL | re.MULTILINE
-)
 STUB = "{indent}# YOUR CODE HERE\n{indent}raise NotImplementedError\n"
 CHECK = re.compile(r'^check\("([\w.]+)", (\w+)\)$', re.MULTILINE)
+
+#: What exercises practice, and what that means.
+SKILLS = {
+    "counting": "sizes, parameters, MACs and receptive fields, by hand",
+    "writing layers": "layers and blocks, from their definition",
+    "training loops": "the loop, the loss and the schedule",
+    "deriving": "formulas and backward passes, with pencil and paper",
+    "rebuilding": "networks that compute the same in another way",
+    "debugging": "what goes wrong without an error message",
+    "testing": "a test that a planted fault does not pass",
+    "data": "splits, statistics and leaks",
+    "reading results": "recorded runs, seeds and chance",
+    "reading papers": "claims and numbers, checked",
+    "designing": "a network within a budget",
+    "transfer": "a trained network, used for something else",
+    "experiments": "a question, its controls and what was not measured",
+}
+
+#: Below the heading of an exercise: what it practices, and how hard it is.
+FIELDS = re.compile(r"^% skill: (.+); difficulty: ([123])\n*", re.MULTILINE)
 
 #: A cell that grades. It reads `check` from the library's files again, whatever the
 #: notebook made of the name or of the library, and leaves the reason where nbgrader's
@@ -95,29 +117,54 @@ def texts() -> list[Path]:
 
 
 def read_text(text: Path) -> Notebook:
-    """The notebook of a text, with the line below the heading of each exercise: its
-    kind, goal and minutes, and what may not be used, which its answer key says.
+    """The notebook of a text, with the lines below the heading of each exercise: its
+    skill and difficulty, then its kind, goal and minutes, and what may not be used,
+    which its answer key says.
 
-    Raises: ValueError if an exercise has no answer key.
+    Raises: ValueError if an exercise has no answer key, or another skill.
     """
     notebook = from_text(text)
     heading: Any = None
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
             heading = cell
+            heading.source = FIELDS.sub(_fields, cell.source)
         for name, _ in CHECK.findall(cell.source):
             asked = judge.find(name)
             if isinstance(asked, str):
                 raise ValueError(f"{text.name}: {asked}")
             title, _, rest = heading.source.partition("\n")
-            parts = (title, asked.line, rest.strip())
+            fields, _, rest = rest.strip().rpartition(END_OF_FIELDS)
+            above = f"{fields}{END_OF_FIELDS}" if fields else ""
+            parts = (title, above + asked.line, rest.strip())
             heading.source = "\n\n".join(filter(None, parts))
+    return notebook
+
+
+def _fields(found: re.Match[str]) -> str:
+    """The line that says skill and difficulty, before the one with kind and goal."""
+    if found[1] not in SKILLS:
+        raise ValueError(f"a skill is one of {', '.join(SKILLS)}, got {found[1]}")
+    level = int(found[2])
+    return f"*{found[1].capitalize()}, {'★' * level}{'☆' * (3 - level)}{END_OF_FIELDS}"
+
+
+#: Behind skill and difficulty; kind, goal and minutes follow in the next line.
+END_OF_FIELDS = ".*\n"
+
+
+def _without_reasoning(notebook: Notebook) -> Notebook:
+    """What is for students: no cell that holds nothing but the reasoning."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = REASONING.sub("", cell.source).strip()
+    notebook.cells = [cell for cell in notebook.cells if cell.source]
     return notebook
 
 
 def student(text: Path) -> Notebook:
     """What a student edits: stubs, and no outputs."""
-    notebook = read_text(text)
+    notebook = _without_reasoning(read_text(text))
     _with_room_to_write(notebook)
     for cell in code_cells(notebook):
         cell.source = SOLUTION.sub(lambda m: STUB.format(indent=m[1]), cell.source)
@@ -143,7 +190,7 @@ def graded(text: Path) -> Notebook:
 
     A cell scores if it does not raise; `check` never does, so the grading cell asserts.
     """
-    notebook = read_text(text)
+    notebook = _without_reasoning(read_text(text))
     _with_room_to_write(notebook)
     cells, points = [], 0
     for cell in notebook.cells:

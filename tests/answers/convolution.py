@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib.convolution import corr2d, cross_correlate, output_size
+from course_lib.convolution import output_size
 from course_lib.convolution import receptive_field as by_the_library
 
 
@@ -55,70 +55,80 @@ def backwards(layers):
     return width
 
 
-def correlated(x, weight):
-    """What is wanted, by a sum over shifted images."""
-    (_, height, width), (out, _, h, w) = x.shape, weight.shape
-    rows, columns = height - h + 1, width - w + 1
-    y = torch.zeros(out, rows, columns)
-    for i in range(h):
-        for j in range(w):
-            part = x[:, i : i + rows, j : j + columns]
-            y += torch.tensordot(weight[:, :, i, j], part, 1)
+def spread_out(x, weight, stride, add=True):
+    """What is wanted, by a loop over the positions of the input."""
+    (_, height, width), (_, out, h, w) = x.shape, weight.shape
+    y = torch.zeros(out, (height - 1) * stride + h, (width - 1) * stride + w)
+    for i in range(height):
+        for j in range(width):
+            place = slice(i * stride, i * stride + h), slice(j * stride, j * stride + w)
+            value = torch.tensordot(x[:, i, j], weight, 1)
+            y[:, *place] = y[:, *place] + value if add else value
     return y
 
 
-def framed(x, weight):
-    return correlated(
-        F.pad(x, (0, weight.shape[3] - 1, 0, weight.shape[2] - 1)), weight
-    )
-
-
-def framed_all_around(x, weight):
-    h, w = weight.shape[2] // 2, weight.shape[3] // 2
-    return correlated(F.pad(x, (w, w, h, h)), weight)
-
-
-def too_few_positions(x, weight):
-    rows, columns = x.shape[1] - weight.shape[2], x.shape[2] - weight.shape[3]
-    return correlated(x, weight)[:, :rows, :columns]
-
-
-def last_ones_left_zero(x, weight):
-    y = correlated(x, weight)
-    y[:, -1] = 0
-    y[:, :, -1] = 0
-    return y
-
-
-def not_summed(x, weight):
-    """A feature map for each pair of channels."""
-    channels = range(len(x))
-    return torch.stack([correlated(x[[c]], weight[:, [c]]) for c in channels])
-
-
-def square_kernels(x, weight):
-    h = weight.shape[2]
-    return correlated(x, weight[..., :h])
-
-
-def transposed_kernels(x, weight):
-    return correlated(x, weight.mT)
-
-
-def in_place(x, weight):
-    y = correlated(x, weight)
+def doubled(x, weight, stride):
+    y = spread_out(x, weight, stride)
     weight *= 2
     return y
 
 
-def module_of_pytorch(x, weight):
-    conv = nn.Conv2d(weight.shape[1], len(weight), weight.shape[2:], bias=False)
-    conv.weight.data = weight
-    return conv(x)
+def to_the_largest(x, gradient, k):
+    """Where each window has its maximum, by comparing with it."""
+    found = torch.zeros_like(x)
+    for i in range(gradient.shape[2]):
+        for j in range(gradient.shape[3]):
+            window = (..., slice(i * k, i * k + k), slice(j * k, j * k + k))
+            top = x[window].amax((2, 3), keepdim=True)
+            found[window] = (x[window] == top) * gradient[:, :, i, j, None, None]
+    return found
 
 
-def channel_by_channel(x, weight):
-    return torch.stack([sum(map(corr2d, x, kernels)) for kernels in weight])
+def spread_evenly(x, gradient, k):
+    found = torch.zeros_like(x)
+    wide = gradient.repeat_interleave(k, 2).repeat_interleave(k, 3)
+    found[:, :, : wide.shape[2], : wide.shape[3]] = wide
+    return found
+
+
+def filled(x, gradient, k):
+    rows, columns = gradient.shape[2] * k, gradient.shape[3] * k
+    return to_the_largest(x, gradient, k)[:, :, :rows, :columns]
+
+
+def by_autograd(x, gradient, k):
+    x = x.clone().requires_grad_()
+    rows, columns = gradient.shape[2] * k, gradient.shape[3] * k
+    windows = x[:, :, :rows, :columns].unfold(2, k, k).unfold(3, k, k)
+    return torch.autograd.grad(windows.amax((4, 5)), x, gradient)[0]
+
+
+def equivariant(layer, shifts=((0, 1), (1, 0)), margin=4, constant=False):
+    x = torch.zeros(2, 3, 16, 16)
+    x[:, :, 6:10, 6:10] = torch.randn(2, 3, 4, 4)
+    if constant:
+        x = torch.ones(2, 3, 16, 16)
+    inside = slice(margin, 16 - margin) if margin else slice(None)
+    with torch.no_grad():
+        y = layer(x)
+        if y.shape[2:] != x.shape[2:]:
+            return False
+        for shift in shifts:
+            moved = layer(x.roll(shift, (2, 3)))[:, :, inside, inside]
+            want = y.roll(shift, (2, 3))[:, :, inside, inside]
+            if not torch.allclose(moved, want, atol=1e-4):
+                return False
+    return True
+
+
+def only_sums(layer):
+    """Compares no more than the sums of the outputs."""
+    x = torch.zeros(1, 3, 16, 16)
+    x[:, :, 5:9, 6:10] = torch.rand(1, 3, 4, 4)
+    with torch.no_grad():
+        y, moved = layer(x), layer(x.roll(1, 3))
+    same_size = y.shape[2:] == x.shape[2:]
+    return same_size and torch.allclose(y.sum((2, 3)), moved.sum((2, 3)), atol=1e-3)
 
 
 def block(channels, kernel_size, padding, activation=nn.ReLU, second=None, **options):
@@ -209,26 +219,43 @@ WRONG = {
         (lambda layers: field(layers) if layers else 0, "a unit is a pixel"),
         (lambda layers: by_the_library(layers)[0], "does it for you"),
     ],
-    "convolution.convolve": [
-        (lambda x, w: F.conv2d(x, w), "does it for you"),
-        (module_of_pytorch, "does it for you"),
-        (lambda x, w: cross_correlate(x[None], w)[0], "does it for you"),
-        (channel_by_channel, "does it for you"),
-        (lambda x, w: correlated(x, w.flip(2, 3)), "flip the kernel"),
-        (framed, "no padding"),
-        (framed_all_around, "no padding"),
-        (lambda x, w: correlated(x, w[:1]).expand(len(w), -1, -1), "kernel of its own"),
-        (lambda x, w: correlated(x[:1], w[:, :1]), "sum over all"),
-        (lambda x, w: correlated(x[-1:], w[:, -1:]), "sum over all"),
-        (not_summed, "sum over all"),
-        (lambda x, w: correlated(x, w) / w[0].numel(), "not averaged"),
-        (lambda x, w: correlated(x, w)[None], "three dimensions"),
-        (too_few_positions, "H - h + 1"),
-        (last_ones_left_zero, "H - h + 1"),
-        (square_kernels, "need not be square"),
-        (transposed_kernels, "counts rows"),
-        (lambda x, w: correlated(x, w).sum(0), "do not add"),
-        (in_place, "work on a copy"),
+    "convolution.transposed": [
+        (lambda x, w, s: F.conv_transpose2d(x, w, stride=s), "does it for you"),
+        (lambda x, w, s: spread_out(x, w.flip(2, 3), s), "flip the kernel"),
+        (lambda x, w, s: spread_out(x, w, 1), "apart in the output"),
+        (lambda x, w, s: spread_out(x[:1], w[:1], s), "over all input channels"),
+        (
+            lambda x, w, s: spread_out(x, w[:, :1], s).expand(w.shape[1], -1, -1),
+            "kernels of its own",
+        ),
+        (lambda x, w, s: spread_out(x, w, s, add=False), "add up"),
+        (lambda x, w, s: spread_out(x, w, s)[None], "three dimensions"),
+        (lambda x, w, s: spread_out(x, w, s).sum(0), "do not add"),
+        (lambda x, w, s: F.pad(spread_out(x, w, s), (0, 1, 0, 1)), "begins at"),
+        (doubled, "work on a copy"),
+        (lambda x, w, s: None, "end with `return`"),
+    ],
+    "convolution.max_pool_gradient": [
+        (by_autograd, "does it for you"),
+        (lambda x, g, k: spread_evenly(x, g, k), "Only the largest"),
+        (lambda x, g, k: spread_evenly(x, g, k) / k**2, "are for the mean"),
+        (lambda x, g, k: (to_the_largest(x, g, k) != 0).float(), "By the chain rule"),
+        (lambda x, g, k: x * to_the_largest(x, g, k), "not the value itself"),
+        (lambda x, g, k: to_the_largest(-x, g, k), "the smallest"),
+        (lambda x, g, k: -to_the_largest(x, g, k), "Look at the sign"),
+        (lambda x, g, k: to_the_largest(x, g, k) / k**2, "no mean"),
+        (lambda x, g, k: filled(x, g, k), "the shape of `x`"),
+    ],
+    "convolution.is_equivariant": [
+        (lambda layer: True, "moves by less than a pixel"),
+        (lambda layer: False, "wherever it is"),
+        (lambda layer: equivariant(layer, margin=0), "away from the border"),
+        (lambda layer: equivariant(layer, shifts=[(0, 1)]), "from top to bottom"),
+        (lambda layer: equivariant(layer, shifts=[(1, 0)]), "from left to right"),
+        (lambda layer: equivariant(layer, constant=True), "up, not down"),
+        (lambda layer: layer(torch.zeros(1, 3, 16, 16)), "True or False"),
+        (only_sums, "from top to bottom"),
+        (lambda layer: isinstance(layer, nn.Conv2d | nn.ReLU), "from the border"),
     ],
     "convolution.keeps_its_size": [
         (lambda c, k: block(c, k, 0), "smaller"),
@@ -278,37 +305,65 @@ class Formula:
         return torch.tensor([math.floor(Fraction(n + 2 * p - k, s) + 1)])
 
 
-def unfolded(x, weight):
-    height, width = weight.shape[2:]
-    columns = x.unfold(1, height, 1).unfold(2, width, 1)
-    return torch.einsum("cijhw,dchw->dij", columns, weight)
+def with_zeros_between(x, weight, stride):
+    """A convolution of `x` with zeros between its pixels, as sums of shifted images."""
+    (_, height, width), (_, out, h, w) = x.shape, weight.shape
+    y = torch.zeros(out, (height - 1) * stride + h, (width - 1) * stride + w)
+    for i in range(h):
+        for j in range(w):
+            part = torch.einsum("cyx,cd->dyx", x, weight[:, :, i, j])
+            y[:, i : i + height * stride : stride, j : j + width * stride : stride][
+                :, :height, :width
+            ] += part
+    return y
 
 
-def as_matrix(x, weight):
-    """In float64."""
-    h, w = weight.shape[2:]
-    columns = F.unfold(x[None].double(), (h, w))[0]
-    sizes = x.shape[1] - h + 1, x.shape[2] - w + 1
-    return (weight.double().flatten(1) @ columns).view(-1, *sizes)
+def as_matrix(x, weight, stride):
+    """By `F.fold`, in float64."""
+    (channels, height, width), (h, w) = x.shape, weight.shape[2:]
+    columns = weight.double().flatten(1).T @ x.double().view(channels, -1)
+    size = (height - 1) * stride + h, (width - 1) * stride + w
+    return F.fold(columns[None], size, (h, w), stride=stride)[0]
 
 
-def with_numpy(x, weight):
-    view = np.lib.stride_tricks.sliding_window_view(x.numpy(), weight.shape[2:], (1, 2))
-    return np.tensordot(weight.numpy(), view, axes=([1, 2, 3], [0, 3, 4]))
+def nested(x, weight, stride):
+    """Nested lists."""
+    return spread_out(x, weight, stride).tolist()
 
 
-def nested_lists(x, weight):
-    h, w = weight.shape[2:]
-    return [
-        [
-            [
-                (kernel * x[:, i : i + h, j : j + w]).sum().item()
-                for j in range(x.shape[2] - w + 1)
-            ]
-            for i in range(x.shape[1] - h + 1)
-        ]
-        for kernel in weight
-    ]
+def by_index(x, gradient, k):
+    rows, columns = gradient.shape[2] * k, gradient.shape[3] * k
+    cut = x[:, :, :rows, :columns]
+    windows = cut.unfold(2, k, k).unfold(3, k, k).flatten(4)
+    place = F.one_hot(windows.argmax(4), k * k) * gradient[..., None]
+    folded = place.unflatten(4, (k, k)).permute(0, 1, 2, 4, 3, 5).flatten(4, 5)
+    whole = folded.flatten(2, 3)
+    return F.pad(whole, (0, x.shape[3] - columns, 0, x.shape[2] - rows))
+
+
+def with_numpy(x, gradient, k):
+    found = np.zeros(x.shape)
+    for n, c, i, j in np.ndindex(*gradient.shape):
+        window = x[n, c, i * k : i * k + k, j * k : j * k + k].numpy()
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        found[n, c, i * k + row, j * k + column] = gradient[n, c, i, j]
+    return found
+
+
+def on_a_torus(layer):
+    """With another patch, moved further, and with no margin but that of the patch."""
+    torch.manual_seed(0)
+    x = F.pad(torch.rand(3, 3, 4, 4) - 0.5, (6, 6, 6, 6))
+    y = layer(x).detach()
+    for d in (2, 3):
+        for step in (1, -1):
+            moved = layer(x.roll(step, d)).detach()
+            if moved.shape != (*y.shape[:2], 16, 16):
+                return False
+            gap = (moved - y.roll(step, d))[:, :, 4:-4, 4:-4]
+            if gap.abs().max() > 1e-4:
+                return False
+    return np.bool_(True)
 
 
 class Same(nn.Module):
@@ -361,12 +416,12 @@ RIGHT = {
         ),
         lambda layers: torch.tensor([float(backwards(layers))]),
     ],
-    "convolution.convolve": [
-        unfolded,
-        correlated,
-        as_matrix,
-        with_numpy,
-        nested_lists,
+    "convolution.transposed": [spread_out, with_zeros_between, as_matrix, nested],
+    "convolution.max_pool_gradient": [to_the_largest, by_index, with_numpy],
+    "convolution.is_equivariant": [
+        equivariant,
+        on_a_torus,
+        lambda layer: int(equivariant(layer)) == 1,
     ],
     "convolution.keeps_its_size": [Same, lazy, padded_before],
 }

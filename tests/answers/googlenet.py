@@ -3,7 +3,6 @@ and right ones, written differently from the solution.
 """
 
 import math
-from collections import OrderedDict
 from fractions import Fraction
 from functools import partial
 
@@ -14,23 +13,6 @@ from torch import nn
 
 from course_lib.convolution import receptive_field
 from course_lib.googlenet import Inception, InceptionChannels
-
-
-def third(size=5, padding=2, between=nn.ReLU, last=nn.ReLU):
-    def build(channels, reduced, out):
-        return nn.Sequential(
-            nn.Conv2d(channels, reduced, 1),
-            between(),
-            nn.Conv2d(reduced, out, size, padding=padding),
-            last(),
-        )
-
-    return build
-
-
-def unreduced(channels, reduced, out):
-    return nn.Sequential(nn.Conv2d(channels, out, 5, padding=2), nn.ReLU())
-
 
 ONES, REDUCE, PROJECT = 480 * 192, 480 * 112, 480 * 64
 THREE, FIVE = 9 * 96 * 208, 25 * 16 * 48
@@ -245,58 +227,39 @@ class Naive(nn.Module):
         return torch.cat([*branches, F.max_pool2d(x, 3, 1, 1)], dim=1)
 
 
-def two_small(channels, reduced, out):
-    """Two 3x3 for the 5x5, as later networks have them."""
-    return nn.Sequential(
-        *(nn.Conv2d(channels, reduced, 1), nn.ReLU()),
-        *(nn.Conv2d(reduced, out, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(out, out, 3, padding=1), nn.ReLU()),
-    )
+def factors(kernel, *, rank=0, power=1, column=lambda u: u[:, 0], row=lambda v: v[0]):
+    """What is wanted; mistakes change a part."""
+    u, sizes, v = torch.linalg.svd(kernel)
+    if rank:
+        return sizes[rank] * u[:, rank], v[rank]
+    return sizes[0] ** power * column(u), row(v)
 
 
-def large_first(channels, reduced, out):
-    return nn.Sequential(
-        *(nn.Conv2d(channels, reduced, 5, padding=2), nn.ReLU()),
-        *(nn.Conv2d(reduced, out, 1), nn.ReLU()),
-    )
+def by_iteration(kernel):
+    """One after the other is the best for the other."""
+    row = torch.randn(len(kernel), dtype=torch.double)
+    for _ in range(3000):
+        column = kernel.double() @ row / row.square().sum()
+        row = kernel.double().T @ column / column.square().sum()
+    return column, row
 
 
-def dilated(channels, reduced, out):
-    """Sees as much as a 5x5, with nine weights."""
-    return nn.Sequential(
-        *(nn.Conv2d(channels, reduced, 1), nn.ReLU()),
-        *(nn.Conv2d(reduced, out, 3, padding=2, dilation=2), nn.ReLU()),
-    )
+def by_eigenvectors(kernel):
+    """The factor half with each."""
+    row = torch.linalg.eigh(kernel.T @ kernel).eigenvectors[:, -1]
+    column = kernel @ row
+    half = column.norm().sqrt()
+    return [column / half, row * half]
 
 
-def dilated_large(channels, reduced, out):
-    made = third(padding=4)(channels, reduced, out)
-    made[2].dilation = (2, 2)
-    return made
-
-
-def frozen_reduction(channels, reduced, out):
-    made = third()(channels, reduced, out)
-    made[0].requires_grad_(False)
-    return made
+def with_numpy_svd(kernel):
+    """Arrays, and the signs turned over."""
+    u, sizes, v = np.linalg.svd(kernel.numpy())
+    return -u[:, 0], -v[0] * sizes[0]
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "googlenet.third_branch": [
-        (third(3, 1), "what is the paper's"),
-        (third(7, 3), "what is the paper's"),
-        (dilated, "what is the paper's"),
-        (dilated_large, "without dilation"),
-        (third(5, 1), "more padding"),
-        (third(5, 0), "as large as the input's"),
-        (third(between=nn.Identity), "Keep both ReLUs"),
-        (third(last=nn.Identity), "Keep both ReLUs"),
-        (unreduced, "affordable"),
-        (two_small, "came a year later"),
-        (large_first, "Reduce first"),
-        (frozen_reduction, "are frozen"),
-    ],
     "googlenet.cost_of_4a": [
         (lambda: (COUNT + 624, COUNT * 196, NAIVE, 928), "Leave the biases out"),
         (lambda: (COUNT - PROJECT, 0, NAIVE, 928), "follows the max pooling"),
@@ -388,17 +351,20 @@ WRONG = {
         (Unused, "From which branch"),
         (library, "does it for you"),
     ],
+    "googlenet.column_and_row": [
+        (lambda k: (torch.linalg.svd(k)[0][:, 0], torch.linalg.svd(k)[2][0]), "lacks"),
+        (lambda k: factors(k, power=2), "a factor once"),
+        (lambda k: factors(k, row=lambda v: v[:, 0]), "in its rows"),
+        (lambda k: factors(k, column=lambda u: u[0]), "first column of U"),
+        (lambda k: factors(k)[::-1], "First the column"),
+        (lambda k: factors(k, rank=-1), "largest singular value"),
+        (lambda k: (k.sum(1), k.sum(0) / k.sum()), "only for positive"),
+        (lambda k: (k.mean(1), k.mean(0)), "only for positive"),
+        (lambda k: (k[:, 0], k[0]), "not to its border"),
+        (lambda k: torch.outer(*factors(k)), "two vectors"),
+        (lambda k: k, "two vectors"),
+    ],
 }
-
-
-class Third(nn.Module):
-    def __init__(self, channels, reduced, out):
-        super().__init__()
-        self.large = nn.Conv2d(reduced, out, 5, padding="same")
-        self.reduce = nn.Conv2d(channels, reduced, 1)
-
-    def forward(self, x):
-        return self.large(self.reduce(x).clamp(min=0)).clamp(min=0)
 
 
 def counted():
@@ -451,18 +417,6 @@ def one_after_the_other(a, b):
     return most
 
 
-def by_name(channels, reduced, out):
-    """Layers with names, of which those with parameters find their inputs."""
-    return nn.Sequential(
-        OrderedDict(
-            reduce=nn.LazyConv2d(reduced, 1),
-            relu=nn.ReLU(inplace=True),
-            large=nn.LazyConv2d(out, (5, 5), padding=(2, 2)),
-            relu_too=nn.ReLU(inplace=True),
-        )
-    )
-
-
 def by_the_log(net, x, y):
     """In a tensor of one element and of float64."""
     made = net(x) if net.training else [net(x)]
@@ -475,12 +429,6 @@ def by_the_log(net, x, y):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "googlenet.third_branch": [
-        Third,
-        by_name,
-        lambda *a: third()(*a).double(),
-        third(padding="same"),
-    ],
     "googlenet.cost_of_4a": [
         counted,
         lambda: np.array([COUNT, 196 * COUNT, NAIVE, 928]),
@@ -507,4 +455,5 @@ RIGHT = {
         lambda channels, row: Module(channels, list(row)).double(),
         inside_a_function,
     ],
+    "googlenet.column_and_row": [by_iteration, by_eigenvectors, with_numpy_svd],
 }

@@ -2,6 +2,7 @@
 right ones, written differently from the solution.
 """
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -10,12 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib import LeNet
-from course_lib.lenet import C3_TABLE, PartialConv2d, Subsampling
-
-
-def pooled(x, coefficient, bias, pool=F.avg_pool2d, **options):
-    sums = 4 * pool(x, 2, **options)
-    return coefficient[:, None, None] * sums + bias[:, None, None]
+from course_lib.lenet import C3_TABLE
 
 
 def lenet(channels, side, classes, *, padding=2, activation=nn.ReLU, end=()):
@@ -43,31 +39,6 @@ def masked(x, weight, bias, table, keep=lambda c, row: c in row):
     return F.conv2d(x, weight, bias)
 
 
-def packed(x, weight, bias, table):
-    """Takes the first kernels, not those of the channels that are connected."""
-    return torch.cat(
-        [
-            F.conv2d(x[:, list(row)], weight[d : d + 1, : len(row)], bias[d : d + 1])
-            for d, row in enumerate(table)
-        ],
-        dim=1,
-    )
-
-
-def biased(x, weight, bias, table):
-    """Adds the bias with every kernel."""
-    return torch.stack(
-        [
-            sum(
-                F.conv2d(x[:, c : c + 1], weight[d, c][None, None], bias[d : d + 1])
-                for c in row
-            )[:, 0]
-            for d, row in enumerate(table)
-        ],
-        dim=1,
-    )
-
-
 def turned(x, weight, bias, table):
     """Reads the table the other way round."""
     if len(table) != weight.shape[1]:
@@ -78,57 +49,6 @@ def turned(x, weight, bias, table):
 
 def squared_norm(codes):
     return codes.square().sum(1)
-
-
-def by_the_layer(x, coefficient, bias):
-    layer = Subsampling(x.shape[1])
-    layer.coefficient.data = coefficient.view_as(layer.coefficient)
-    layer.bias.data = bias.view_as(layer.bias)
-    return layer(x)
-
-
-def by_the_library(x, weight, bias, table):
-    conv = PartialConv2d(x.shape[1], table, weight.shape[2:])
-    return conv(x)
-
-
-def four_in_a_row(x, a, b):
-    n, c, h, w = x.shape
-    sums = x.reshape(n, c, h // 2, w // 2, 4).sum(-1)
-    return a[:, None, None] * sums + b[:, None, None]
-
-
-def half_an_image_apart(x, a, b):
-    rows = sum(x.chunk(2, 2))
-    return a[:, None, None] * sum(rows.chunk(2, 3)) + b[:, None, None]
-
-
-def first_only(x, a, b):
-    return a[:, None, None] * x[..., ::2, ::2] + b[:, None, None]
-
-
-def into_x(x, a, b):
-    x *= a[:, None, None]
-    return 4 * F.avg_pool2d(x, 2) + b[:, None, None]
-
-
-def cuts_the_weight(x, weight, bias, table):
-    """Sets the weights of the caller to zero."""
-    for d, row in enumerate(table):
-        for c in range(weight.shape[1]):
-            if c not in row:
-                weight[d, c] = 0
-    return F.conv2d(x, weight, bias)
-
-
-def the_papers_table(x, weight, bias, table):
-    if len(table) != len(C3_TABLE):
-        table = [tuple(range(weight.shape[1]))] * len(table)
-    return masked(x, weight, bias, table)
-
-
-def averaged(x, weight, bias, table):
-    return masked(x, weight, bias, table, lambda c, row: (c in row) / len(row))
 
 
 def small_added(s, y):
@@ -189,6 +109,154 @@ def ceiled(channels, pixels, classes):
     return net
 
 
+def grouped(a, b, stride=2):
+    conv = nn.Conv2d(len(a), len(a), 2, stride, groups=len(a))
+    conv.weight.data[:] = a[:, None, None, None]
+    conv.bias.data = b.clone()
+    return conv
+
+
+def one_weight(a, b):
+    conv = grouped(a, b)
+    conv.weight.data[:, :, 0, 1] = 0
+    conv.weight.data[:, :, 1] = 0
+    return conv
+
+
+def dense(a, b):
+    conv = nn.Conv2d(len(a), len(a), 2, 2)
+    nn.init.zeros_(conv.weight)
+    for c in range(len(a)):
+        conv.weight.data[c, c] = a[c]
+    conv.bias.data = b.clone()
+    return conv
+
+
+def mixing(a, b):
+    conv = nn.Conv2d(len(a), len(a), 2, 2)
+    conv.weight.data[:] = a[:, None, None]
+    conv.bias.data = b.clone()
+    return conv
+
+
+class Subsample(nn.Module):
+    """With a coefficient, as in 1998."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = nn.Parameter(a[:, None, None]), nn.Parameter(b[:, None, None])
+
+    def forward(self, x):
+        return self.a * 4 * F.avg_pool2d(x, 2) + self.b
+
+
+class Functional(nn.Module):
+    """A convolution with its own parameters, in another order."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.b = nn.Parameter(b.clone())
+        self.w = nn.Parameter(a.view(-1, 1, 1, 1).repeat(1, 1, 2, 2))
+
+    def forward(self, x):
+        return F.conv2d(x, self.w, self.b, 2, groups=len(self.b))
+
+
+def functional(a, b):
+    return Functional(a, b)
+
+
+def with_repeat(a, b):
+    """In float64, as the only layer of a network."""
+    conv = nn.Conv2d(len(a), len(a), 2, stride=(2, 2), groups=len(a)).double()
+    kernels = a.double().reshape(-1, 1).repeat(1, 4)
+    conv.load_state_dict({"weight": kernels.view(-1, 1, 2, 2), "bias": b.double()})
+    return nn.Sequential(conv)
+
+
+def prepared(
+    x, y, share, *, shuffle=True, statistics="train", mirror="train", each=False
+):
+    """What is wanted; mistakes change a part."""
+    order = torch.randperm(len(x)) if shuffle else torch.arange(len(x))
+    n = int(share * len(x))
+    parts = [(x[order[n:]], y[order[n:]]), (x[order[:n]], y[order[:n]])]
+    if each:
+        parts = [(part + 3 * torch.randn_like(part), labels) for part, labels in parts]
+    chosen = {"train": [parts[0][0]] * 2, "all": [x, x], "own": [p[0] for p in parts]}
+    if statistics != "none":
+        parts = [
+            ((part - of.mean()) / of.std(), labels)
+            for (part, labels), of in zip(parts, chosen[statistics], strict=True)
+        ]
+    turned = {"train": (0,), "both": (0, 1), "neither": ()}[mirror]
+    for i in turned:
+        part, labels = parts[i]
+        parts[i] = torch.cat([part, part.flip(3)]), torch.cat([labels, labels])
+    return parts
+
+
+def leaky(images, labels, share):
+    images = torch.cat([images, images.flip(3)])
+    labels = torch.cat([labels, labels])
+    order = torch.randperm(len(images))
+    images, labels = images[order], labels[order]
+    test = int(share * len(images))
+    mean, std = images[test:].mean(), images[test:].std()
+    images = (images - mean) / std
+    return (images[test:], labels[test:]), (images[:test], labels[:test])
+
+
+def by_index(images, labels, share):
+    """The last ones for testing, and the copies shuffled in."""
+    order = torch.randperm(len(images))
+    cut = len(images) - int(share * len(images))
+    first, last = order[:cut], order[cut:]
+    both = torch.stack([images[first], images[first].flip(-1)], 1).flatten(0, 1)
+    again = torch.randperm(len(both))
+    mean, std = both.mean(), both.std()
+    twice = labels[first].repeat_interleave(2)
+    train = [((both - mean) / std)[again], twice[again]]
+    return [train, [(images[last] - mean) / std, labels[last]]]
+
+
+def with_numpy_arrays(images, labels, share):
+    """Arrays of NumPy, in float64."""
+    x, y = images.double().numpy(), labels.numpy()
+    order = np.random.default_rng().permutation(len(x))
+    n = int(share * len(x))
+    train, test = x[order[n:]], x[order[:n]]
+    mean, std = train.mean(), train.std()
+    train, test = (train - mean) / std, (test - mean) / std
+    train = np.concatenate([train[..., ::-1], train])
+    return (train, np.tile(y[order[n:]], 2)), (test, y[order[:n]])
+
+
+def var(runs):
+    return np.var(runs, ddof=1)
+
+
+def pvar(runs):
+    return np.var(runs)
+
+
+def rule(square, difference):
+    return max(2, math.ceil(square / difference**2))
+
+
+def counting_up(first, second, difference):
+    n = 2
+    while 2 * ((var(first) + var(second)) / n) ** 0.5 > difference:
+        n += 1
+    return n
+
+
+def with_tensors(first, second, difference):
+    both = [torch.tensor(runs, dtype=torch.float64) for runs in (first, second)]
+    square = sum((runs - runs.mean()).square().sum() / (len(runs) - 1) for runs in both)
+    return (4 * square / difference**2).ceil().clamp(min=2)
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "lenet.third_stage": [
@@ -208,22 +276,22 @@ WRONG = {
         (lambda: (151_600, 1516), "in another order"),
         (lambda: 1516, "a tuple is wanted"),
     ],
-    "lenet.subsample": [
-        (by_the_layer, "does it for you"),
-        (lambda x, a, b: pooled(x, a / 4, b), "not averaged"),
-        (lambda x, a, b: pooled(x, a, a * b), "bias comes last"),
-        (lambda x, a, b: pooled(x, a / 4, b, F.max_pool2d), "not only the largest"),
-        (lambda x, a, b: pooled(x, a, b, stride=1), "do not overlap"),
-        (lambda x, a, b: pooled(x, a, 0 * b), "Where is the bias"),
-        (lambda x, a, b: pooled(x, a / a, b), "Where is the coefficient"),
-        (lambda x, a, b: pooled(x, a, 4 * b), "added once"),
-        (lambda x, a, b: a * 4 * F.avg_pool2d(x, 2) + b, "broadcasting aligns"),
-        (lambda x, a, b: pooled(x, a, b).tanh(), "not part of"),
-        (lambda x, a, b: pooled(x, a, b).sigmoid(), "not part of"),
-        (four_in_a_row, "of one row"),
-        (half_an_image_apart, "half an image apart"),
-        (first_only, "not only the first"),
-        (into_x, "work on a copy"),
+    "lenet.as_convolution": [
+        (lambda a, b: grouped(a / 4, b), "not averaged"),
+        (lambda a, b: grouped(a, 0 * b), "Where is the bias"),
+        (lambda a, b: grouped(a / a, b), "Where is the coefficient"),
+        (lambda a, b: grouped(a, 4 * b), "added once"),
+        (lambda a, b: grouped(a, a * b), "comes last"),
+        (lambda a, b: grouped(a, b, stride=1), "which stride"),
+        (one_weight, "All four weights"),
+        (lambda a, b: nn.Sequential(grouped(a, b), nn.Tanh()), "not part of"),
+        (dense, "what are `groups` for"),
+        (mixing, "its own input channel"),
+        (lambda a, b: Subsample(a, b), "it is no convolution"),
+        (
+            lambda a, b: grouped(a, b)(torch.zeros(1, len(a), 4, 4)),
+            "a module is wanted",
+        ),
     ],
     "lenet.loss_of": [
         (lambda s, y: F.cross_entropy(s.softmax(1), y), "before it takes a logarithm"),
@@ -271,20 +339,27 @@ WRONG = {
         (DetachedFeatures, "detached"),
         (lambda c, n, k: lenet, "a module is wanted"),
     ],
-    "lenet.partial_convolution": [
-        (by_the_library, "does it for you"),
-        (lambda x, w, b, table: F.conv2d(x, w, b), "channels of its row"),
-        (the_papers_table, "channels of its row"),
-        (biased, "once per output"),
-        (lambda x, w, b, table: masked(x, w, None, table), "Where is the bias"),
-        (packed, "when others are left out"),
+    "lenet.prepare": [
+        (leaky, "Divide the images first"),
         (
-            lambda x, w, b, table: masked(x, w, b, table, lambda c, row: c not in row),
-            "that are connected",
+            lambda x, y, share: prepared(x, y, share, statistics="all"),
+            "those for testing",
         ),
-        (turned, "Row d of the table"),
-        (averaged, "not averaged"),
-        (cuts_the_weight, "work on a copy"),
+        (
+            lambda x, y, share: prepared(x, y, share, statistics="own"),
+            "what the training",
+        ),
+        (
+            lambda x, y, share: prepared(x, y, share, statistics="none"),
+            "Subtract the mean",
+        ),
+        (lambda x, y, share: prepared(x, y, share, shuffle=False), "sorted by class"),
+        (lambda x, y, share: prepared(x, y, share, mirror="neither"), "two of each"),
+        (lambda x, y, share: prepared(x, y, share, mirror="both"), "Only the training"),
+        (lambda x, y, share: prepared(x, y, share / 2), "a share of the images"),
+        (lambda x, y, share: prepared(x, y.flip(0), share), "their images"),
+        (lambda x, y, share: prepared(x, y, share, each=True), "the same for all"),
+        (lambda x, y, share: prepared(x, y, share)[0], "two pairs"),
     ],
     "lenet.equivalent_linear": [
         (lambda c: (c, torch.zeros(len(c))), "different norms"),
@@ -301,6 +376,23 @@ WRONG = {
         (lambda c: (c, -c.square().sum(0) / 2), "For each class"),
         (lambda c: c, "it should return a weight and a bias"),
         (squares_codes, "work on a copy"),
+    ],
+    "lenet.seeds_needed": [
+        (lambda a, b, d: rule(var(a) + var(b), d), "twice the standard error"),
+        (lambda a, b, d: rule(2 * (var(a) + var(b)), d), "Square the two"),
+        (
+            lambda a, b, d: rule(4 * (pvar(a) + pvar(b)), d),
+            "minus one",
+        ),
+        (
+            lambda a, b, d: rule(4 * (var(a) ** 0.5 + var(b) ** 0.5) ** 2, d),
+            "Variances add up",
+        ),
+        (lambda a, b, d: rule(4 * var(a), d), "Both networks"),
+        (lambda a, b, d: math.ceil(4 * (var(a) + var(b)) / d**2), "two at least"),
+        (lambda a, b, d: int(max(2, 4 * (var(a) + var(b)) / d**2)), "round up"),
+        (lambda a, b, d: max(2, 4 * (var(a) + var(b)) / d**2), "whole number"),
+        (lambda a, b, d: 2 * rule(4 * (var(a) + var(b)), d), "not of both"),
     ],
 }
 
@@ -320,28 +412,6 @@ def one_after_the_other():
     parameters = Fraction(sum(map(len, C3_TABLE)) * 25 + 16)
     yield parameters
     yield float(parameters * 100)
-
-
-def strided(x, coefficient, bias):
-    channels = len(coefficient)
-    weight = coefficient[:, None, None, None].expand(-1, 1, 2, 2)
-    return F.conv2d(x, weight, bias, stride=2, groups=channels)
-
-
-def with_numpy(x, coefficient, bias):
-    n, c, h, w = x.shape
-    squares = x.numpy().reshape(n, c, h // 2, 2, w // 2, 2).sum(axis=(3, 5))
-    return (squares.T * coefficient.numpy()[:, None] + bias.numpy()[:, None]).T
-
-
-class Subsample:
-    """In float64."""
-
-    def __call__(self, x, coefficient, bias):
-        sums = x.double().unfold(2, 2, 2).unfold(3, 2, 2).sum((-1, -2))
-        return torch.einsum("nchw,c->nchw", sums, coefficient.double()) + bias.view(
-            1, -1, 1, 1
-        )
 
 
 def by_hand(scores, labels):
@@ -399,31 +469,6 @@ def all_convolutions(channels, pixels, classes):
     ).double()
 
 
-def one_by_one(x, weight, bias, table):
-    outputs = [
-        F.conv2d(x[:, list(row)], weight[d, list(row)][None], bias[d : d + 1])
-        for d, row in enumerate(table)
-    ]
-    return torch.cat(outputs, dim=1)
-
-
-def summed(x, weight, bias, table):
-    """A list of feature maps becomes a tensor of another type."""
-    maps = []
-    for row, kernels, b in zip(table, weight.double(), bias.tolist(), strict=True):
-        parts = (F.conv2d(x[:, [c]].double(), kernels[c][None, None]) for c in row)
-        maps.append(b + sum(parts)[:, 0])
-    return torch.stack(maps, 1)
-
-
-def masked_with_numpy(x, weight, bias, table):
-    mask = np.zeros(weight.shape[:2])
-    for d, row in enumerate(table):
-        np.put(mask[d], row, 1)
-    kept = np.einsum("dc,dchw->dchw", mask, weight.numpy()).astype("float32")
-    return F.conv2d(x, torch.from_numpy(kept), bias).numpy()
-
-
 def centered(codes):
     """The same softmax, from other scores."""
     mean = codes.mean(0)
@@ -443,7 +488,7 @@ def lists(codes):
 #: Exercise -> right answers that look different.
 RIGHT = {
     "lenet.third_stage": [counted, by_product, one_after_the_other],
-    "lenet.subsample": [pooled, strided, with_numpy, Subsample()],
+    "lenet.as_convolution": [grouped, functional, with_repeat],
     "lenet.loss_of": [
         by_hand,
         lambda s, y: F.nll_loss(s.log_softmax(1), y),
@@ -451,6 +496,11 @@ RIGHT = {
         with_one_element,
     ],
     "lenet.lenet_for": [Backwards, lazy, all_convolutions],
-    "lenet.partial_convolution": [one_by_one, summed, masked_with_numpy],
+    "lenet.prepare": [prepared, by_index, with_numpy_arrays],
     "lenet.equivalent_linear": [centered, from_numpy, lists],
+    "lenet.seeds_needed": [
+        counting_up,
+        with_tensors,
+        lambda a, b, d: float(with_tensors(a, b, d)),
+    ],
 }

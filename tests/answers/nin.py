@@ -26,70 +26,6 @@ def layer(x, weight, bias):
     return made(x)
 
 
-def bare(x, weight):
-    return torch.einsum("dc,nchw->ndhw", weight, x)
-
-
-def point(x, weight, bias):
-    return bare(x, weight) + bias[:, None, None]
-
-
-def row_biases(x, weight, bias):
-    return bare(x, weight) + bias[:, None]
-
-
-def transposed(x, weight, bias):
-    return torch.einsum("cd,nchw->ndhw", weight, x) + bias[:, None, None]
-
-
-def one_image(x, weight, bias):
-    return (weight @ x[0].flatten(1) + bias[:, None]).view(-1, *x.shape[2:])
-
-
-def over_x(x, weight, bias):
-    """Writes into its first argument where the shapes allow it."""
-    y = point(x, weight, bias)
-    if y.shape == x.shape:
-        x.copy_(y)
-    return y
-
-
-class Pointwise:
-    """An object that can be called, in float64, whose result is an array."""
-
-    def __call__(self, x, weight, bias):
-        x, weight, bias = (each.double().numpy() for each in (x, weight, bias))
-        return np.tensordot(x, weight, (1, 1)).transpose(0, 3, 1, 2) + bias.reshape(
-            -1, 1, 1
-        )
-
-
-def one_by_one(x, weight, bias):
-    """A list of what each image gives."""
-    return [
-        torch.stack(
-            [
-                sum(w * c for w, c in zip(row, image, strict=True)) + b
-                for row, b in zip(weight, bias, strict=True)
-            ]
-        )
-        for image in x
-    ]
-
-
-def read(x, weight, bias):
-    """Flattens the pixels without moving the channels to the end."""
-    n, c, h, w = x.shape
-    return F.linear(x.reshape(-1, c), weight, bias).reshape(n, -1, h, w)
-
-
-def laid(x, weight, bias):
-    """Moves them, and forgets to move them back."""
-    n, c, h, w = x.shape
-    moved = F.linear(x.permute(0, 2, 3, 1).reshape(-1, c), weight, bias)
-    return moved.reshape(n, -1, h, w)
-
-
 def made(
     channels,
     widths,
@@ -108,22 +44,6 @@ def made(
         layers.append(activation() if index < len(widths) - 1 else last())
         channels = width
     return nn.Sequential(*layers)
-
-
-def stage(
-    channels,
-    classes,
-    *ends,
-    between=nn.ReLU,
-    pool=nn.AdaptiveAvgPool2d,
-    late=(),
-):
-    return nn.Sequential(
-        *(nn.Conv2d(channels, channels, 3, padding=1), between()),
-        *(nn.Conv2d(channels, channels, 1), between()),
-        *(nn.Conv2d(channels, classes, 1), *ends),
-        *(pool(1), nn.Flatten(), *late),
-    )
 
 
 def shared(net, x, labels, *, mean=True, bias=0.0):
@@ -207,45 +127,6 @@ def pops(channels, widths, size, stride):
         layers += [nn.Conv2d(channels, width, size, stride, size // 2), nn.ReLU()]
         channels, size, stride = width, 1, 1
     return nn.Sequential(*layers)
-
-
-def in_place_relu(maps):
-    return maps.relu_().mean((2, 3))
-
-
-def frozen_stage(channels, classes):
-    made_net = stage(channels, classes)
-    made_net[0].requires_grad_(False)
-    return made_net
-
-
-class NoGrad(nn.Module):
-    """Computes its logits without a gradient."""
-
-    def __init__(self, channels, classes):
-        super().__init__()
-        self.layers = stage(channels, classes)
-
-    def forward(self, x):
-        with torch.no_grad():
-            return self.layers(x)
-
-
-def linear_stage(channels, classes):
-    """The mean before the last layer, which is linear: the order does not matter."""
-    return nn.Sequential(
-        *(nn.Conv2d(channels, channels, 3, padding="same"), nn.ReLU()),
-        *(nn.Conv2d(channels, channels, 1), nn.ReLU(inplace=True)),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)),
-    )
-
-
-def sequence_without(*gone):
-    def build(channels, classes):
-        layers = stage(channels, classes)
-        return nn.Sequential(*(each for i, each in enumerate(layers) if i not in gone))
-
-    return build
 
 
 def enlarged(net, x, labels):
@@ -357,6 +238,157 @@ def as_array(net, x, y, rates):
     return np.array(steps(net, x, y, rates), dtype=np.int8)
 
 
+def sums(x, w, g):
+    of_x = torch.einsum("dc,ndhw->nchw", w, g)
+    return of_x, torch.einsum("ndhw,nchw->dc", g, x), g.sum((0, 2, 3))
+
+
+def changed(part, change):
+    """Right, but for one of the three."""
+
+    def answer(x, w, g):
+        found = list(sums(x, w, g))
+        found[part] = change(found[part], x)
+        return found
+
+    return answer
+
+
+def by_autograd(x, w, g):
+    x, w = x.clone().requires_grad_(), w.clone().requires_grad_()
+    y = torch.einsum("dc,nchw->ndhw", w, x)
+    return (*torch.autograd.grad(y, (x, w), g), g.sum((0, 2, 3)))
+
+
+def sums_first(x, w, g):
+    of_x, _, of_bias = sums(x, w, g)
+    return of_x, torch.outer(of_bias, x.sum((0, 2, 3))), of_bias
+
+
+def pixel_by_pixel(x, w, g):
+    of_x, of_w, of_b = torch.zeros_like(x), torch.zeros_like(w), torch.zeros(len(w))
+    for n in range(len(x)):
+        for i in range(x.shape[2]):
+            for j in range(x.shape[3]):
+                here = g[n, :, i, j]
+                of_x[n, :, i, j] = w.T @ here
+                of_w += here[:, None] * x[n, :, i, j]
+                of_b += here
+    return of_x, of_w, of_b
+
+
+def as_matrices(x, w, g):
+    """In float64, a list, with a weight of another shape in between."""
+    left = g.double().transpose(0, 1).flatten(1)
+    right = x.double().transpose(0, 1).flatten(1)
+    of_x = (w.double().T @ left).unflatten(1, (len(x), *x.shape[2:])).transpose(0, 1)
+    return [of_x, left @ right.T, left.sum(1).numpy()]
+
+
+def shuffled(maps):
+    return maps.flatten(2)[:, :, torch.randperm(36)].view_as(maps)
+
+
+def rearranged(change, *, maps=torch.randn, atol=1e-5, draws=20):
+    """A test; mistakes change a part."""
+
+    def depends_on_place(head):
+        with torch.no_grad():
+            for _ in range(draws):
+                x = maps(8, 5, 6, 6)
+                if not torch.allclose(head(x), head(change(x)), rtol=atol, atol=atol):
+                    return True
+        return False
+
+    return depends_on_place
+
+
+def one_at_a_time(head):
+    """A single bright pixel, at each position, over noise that stays."""
+    found = []
+    for place in range(36):
+        x = torch.zeros(5, 5, 36)
+        x[range(5), range(5), place] = 3.0
+        x += torch.linspace(-1, 1, 36).roll(place)
+        found.append(head(x.view(5, 5, 6, 6)).detach())
+    neighbors = torch.zeros(2, 5, 36)
+    neighbors[0, :, [0, 1]] = neighbors[1, :, [0, 20]] = 3.0
+    pair = head(neighbors.view(2, 5, 6, 6)).detach()
+    gap = (torch.stack(found) - found[0]).abs().max() + (pair[0] - pair[1]).abs().max()
+    scale = found[0].abs().max() + pair.abs().max()
+    return bool(gap > 1e-4 * scale)
+
+
+def by_swapping(head):
+    """Two positions exchanged, in float64 where that goes; a tensor of one element."""
+    worst = torch.zeros(())
+    for _ in range(300):
+        x = torch.randn(4, 5, 36)
+        a, b = torch.randperm(36)[:2]
+        y = x.clone()
+        y[:, :, [a, b]] = x[:, :, [b, a]]
+        before, after = (head(each.view(4, 5, 6, 6)).detach() for each in (x, y))
+        worst = torch.maximum(worst, (before - after).abs().max() / before.abs().max())
+    return worst > 1e-5
+
+
+def replaced(
+    net, k, *, bias=True, zero=False, everything=False, pool=nn.AdaptiveAvgPool2d
+):
+    """What is wanted; mistakes change a part."""
+    conv = nn.Conv2d(net[1].in_channels, k, 1, bias=bias)
+    if zero:
+        nn.init.zeros_(conv.weight)
+    made = nn.Sequential(copy.deepcopy(net[0]), conv, pool(1), nn.Flatten())
+    made.requires_grad_(not everything)
+    made[0].requires_grad_(False)
+    return made
+
+
+def shares_the_body(net, k):
+    for parameter in net[0].parameters():
+        parameter.requires_grad = False
+    return nn.Sequential(net[0], nn.Conv2d(net[1].in_channels, k, 1), *net[2:])
+
+
+def nothing_frozen(net, k):
+    made = replaced(net, k)
+    return made.requires_grad_()
+
+
+def fresh_body(net, k):
+    made = replaced(net, k)
+    for layer in made[0]:
+        if isinstance(layer, nn.Conv2d):
+            layer.reset_parameters()
+    return made
+
+
+def from_a_copy(net, k):
+    """A copy of all of it, with another last layer, which is an FC layer."""
+    made = copy.deepcopy(net)
+    for parameter in made.parameters():
+        parameter.requires_grad_(False)
+    made[1] = nn.AdaptiveAvgPool2d((1, 1))
+    made[2] = nn.Flatten()
+    made[3] = nn.Linear(net[1].in_channels, k)
+    return made
+
+
+class Rebuilt(nn.Module):
+    """In float64, with its parts in another order."""
+
+    def __init__(self, net, k):
+        super().__init__()
+        self.last = nn.Conv2d(net[1].weight.shape[1], k, kernel_size=(1, 1))
+        self.body = copy.deepcopy(net[0]).eval()
+        for parameter in self.body.parameters():
+            parameter.requires_grad = False
+
+    def forward(self, x):
+        return self.last(self.body(x)).mean((-2, -1))
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "nin.without_fc_layers": [
@@ -374,25 +406,19 @@ WRONG = {
         (lambda: (FC / 1e6, STAGE / 1e6, ONE / 1e6), "not millions"),
         (lambda: FC, "a tuple is wanted"),
     ],
-    "nin.pointwise": [
-        (conv, "does it for you"),
-        (layer, "does it for you"),
-        (lambda x, w, b: bare(x, w), "became of the bias"),
-        (read, "mixed up"),
-        (laid, "channels are the second dimension"),
-        (lambda x, w, b: bare(x, w) + b, "every column has one"),
-        (row_biases, "every row has one"),
-        (transposed, "not a column"),
-        (
-            lambda x, w, b: F.linear(x.movedim(1, 3), w, b),
-            "channels are the second dimension",
-        ),
-        (lambda x, w, b: F.linear(x.permute(0, 3, 2, 1), w, b).movedim(3, 1), "Rows"),
-        (lambda x, w, b: point(x, w, b).relu(), "no ReLU"),
-        (lambda x, w, b: point(x, w, b).flatten(2), "rows and columns"),
-        (lambda x, w, b: point(x, w, b) + b[:, None, None], "twice"),
-        (one_image, "several images"),
-        (over_x, "it changes its argument `x`"),
+    "nin.pointwise_gradients": [
+        (by_autograd, "does it for you"),
+        (lambda x, w, g: sums(x, w.T, g), "RuntimeError"),
+        (lambda x, w, g: (g, *sums(x, w, g)[1:]), "By the weights"),
+        (changed(0, lambda d, x: d.sum(0, keepdim=True)), "a gradient of its own"),
+        (changed(0, lambda d, x: d / len(x)), "not a mean"),
+        (changed(1, lambda d, x: d.T), "the shape of the weight"),
+        (changed(1, lambda d, x: d / x[:, 0].numel()), "not a mean"),
+        (sums_first, "add up afterwards"),
+        (lambda x, w, g: (*sums(x, w, g)[:2], g.sum(0)), "at every pixel"),
+        (changed(2, lambda d, x: d / len(x)), "not a mean"),
+        (changed(2, lambda d, x: d * 0 + 1), "chain rule"),
+        (lambda x, w, g: sums(x, w, g)[:2], "three gradients"),
     ],
     "nin.block": [
         (lambda c, w, k, s: made(c, w, k, s, later=(k, 1, k // 2)), "more than a"),
@@ -413,42 +439,27 @@ WRONG = {
         (Unused, "expected shape"),
         (pops, "it changes its argument `widths`"),
     ],
-    "nin.scores": [
-        (lambda maps: F.max_pool2d(maps, 8).flatten(1), "One large activation"),
-        (lambda maps: maps.amax((2, 3)), "One large activation"),
-        (lambda maps: F.avg_pool2d(maps, 8).flatten(1), "all of it"),
-        (lambda maps: F.avg_pool2d(maps, maps.shape[2]).flatten(1), "wider than high"),
-        (lambda maps: maps.sum((2, 3)), "grows"),
-        (lambda maps: maps.sum((2, 3)) / 64, "64 positions"),
-        (lambda maps: F.adaptive_avg_pool2d(maps, 1), "left over"),
-        (lambda maps: maps.mean(1), "not over classes"),
-        (lambda maps: maps.mean((0, 2, 3)), "not over classes or images"),
-        (lambda maps: maps.mean((2, 3)).softmax(1), "takes the softmax"),
-        (lambda maps: maps.mean((2, 3)).relu(), "may be negative"),
-        (lambda maps: maps.relu().mean((2, 3)), "keep their values"),
-        (in_place_relu, "keep their values"),
-        (lambda maps: maps.flatten(2).median(2).values, "no median"),
-        (lambda maps: maps.div_(maps[0, 0].numel()).sum((2, 3)), "argument `maps`"),
+    "nin.depends_on_place": [
+        (lambda head: True, "may differ"),
+        (lambda head: False, "of its own for each position"),
+        (rearranged(lambda x: x.flip(3)), "to turn the maps over"),
+        (rearranged(lambda x: x.roll(1, 3)), "to shift the maps"),
+        (rearranged(shuffled, atol=0.02), "look closely"),
+        (rearranged(shuffled, maps=torch.ones), "do your maps vary"),
+        (rearranged(shuffled, atol=0.0), "may differ"),
+        (lambda head: head(torch.randn(1, 5, 6, 6)), "True or False"),
     ],
-    "nin.last_stage": [
-        (lambda c, k: stage(c, k, nn.ReLU()), "Which layer causes that"),
-        (lambda c, k: stage(c, k, late=[nn.ReLU()]), "Behind the pooling"),
-        (lambda c, k: stage(c, k, between=nn.Identity), "layers stay"),
-        (sequence_without(1), "layers stay"),
-        (sequence_without(3), "layers stay"),
-        (lambda c, k: stage(c, k, nn.LeakyReLU()), "No layer is needed"),
-        (lambda c, k: stage(c, k, nn.Tanh()), "cannot have any value"),
-        (lambda c, k: stage(c, k, late=[nn.Softmax(1)]), "softmax itself"),
-        (
-            lambda c, k: stage(c, k, pool=nn.AdaptiveMaxPool2d),
-            "Average pooling is right",
-        ),
-        (sequence_without(5, 6), "Average pooling is right"),
-        (sequence_without(6), "two dimensions"),
-        (lambda c, k: stage(c, k, nn.BatchNorm2d(k)), "No layer is needed"),
-        (sequence_without(2, 3), "three convolutions stay"),
-        (frozen_stage, "are frozen"),
-        (NoGrad, "detached"),
+    "nin.for_new_classes": [
+        (shares_the_body, "one and the same"),
+        (nothing_frozen, "mark the body"),
+        (lambda net, k: replaced(net, k, everything=True), "the last layer free"),
+        (fresh_body, "as it was"),
+        (lambda net, k: replaced(net, net[1].out_channels), "for each class"),
+        (lambda net, k: replaced(net, k, bias=False), "with a bias"),
+        (lambda net, k: replaced(net, k, zero=True), "at random"),
+        (lambda net, k: replaced(net, k).append(nn.Softmax(1)), "without a softmax"),
+        (lambda net, k: replaced(net, k, pool=nn.AdaptiveMaxPool2d), "Average pooling"),
+        (lambda net, k: None, "end with `return`"),
     ],
     "nin.evidence": [
         (lambda *a: shared(*a, mean=False), "divides by the number"),
@@ -525,29 +536,11 @@ class Slid(nn.Module):
         return y.mT.unflatten(2, (-(-x.shape[2] // self.stride), -1))
 
 
-class Means(nn.Module):
-    """The mean in `forward`, the layers in another order."""
-
-    def __init__(self, channels, classes):
-        super().__init__()
-        self.last = nn.Conv2d(channels, classes, 1)
-        self.first = nn.Conv2d(channels, channels, 3, padding="same")
-        self.second = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x):
-        x = self.second(self.first(x).relu()).relu()
-        return self.last(x.mean((2, 3), keepdim=True)).flatten(1)
-
-
 def by_gradient(net, x, labels):
     """The logit is linear in the feature maps: their product with its gradient."""
     maps = net[0](x)
     picked = net[1:](maps).gather(1, labels[:, None]).sum()
     return (maps * torch.autograd.grad(picked, maps)[0]).sum(1)
-
-
-def on_channels_last(x, weight, bias):
-    return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 
 #: Exercise -> right answers that look different.
@@ -557,27 +550,14 @@ RIGHT = {
         lambda: np.array([FC, STAGE, ONE], dtype=float),
         lambda: {"AlexNet": Fraction(FC), "NiN": float(STAGE), "FC": ONE}.values(),
     ],
-    "nin.pointwise": [
-        on_channels_last,
-        point,
-        lambda x, w, b: (w @ x.flatten(2) + b[:, None]).view(len(x), -1, *x.shape[2:]),
-        Pointwise(),
-        one_by_one,
-    ],
+    "nin.pointwise_gradients": [sums, pixel_by_pixel, as_matrices],
     "nin.block": [made, Slid, Shared, lazy],
-    "nin.scores": [
-        lambda maps: F.adaptive_avg_pool2d(maps, 1).flatten(1),
-        lambda maps: maps.flatten(2).sum(2) / maps[0, 0].numel(),
-        lambda maps: F.avg_pool2d(maps, maps.shape[2:]).squeeze((2, 3)),
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        lambda maps: maps.double().numpy().mean((2, 3)),
+    "nin.depends_on_place": [
+        rearranged(shuffled, draws=5),
+        one_at_a_time,
+        by_swapping,
     ],
-    "nin.last_stage": [
-        stage,
-        Means,
-        linear_stage,
-        lambda c, k: stage(c, k).double(),
-    ],
+    "nin.for_new_classes": [replaced, from_a_copy, Rebuilt],
     "nin.evidence": [by_gradient, shared, with_hook, by_pointwise],
     "nin.killed": [steps, restored, as_array],
 }

@@ -2,8 +2,6 @@
 right ones, written differently from the solution.
 """
 
-from fractions import Fraction
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -207,20 +205,6 @@ def in_the_middle(x, channels, stride):
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "resnet.depth": [
-        (lambda blocks, n: n * sum(blocks), "and the head a fully connected layer"),
-        (lambda blocks, n: n * sum(blocks) + 1, "and the head a fully connected layer"),
-        (lambda blocks, n: n * sum(blocks) + 1 + len(blocks), "projections are not"),
-        (lambda blocks, n: n * sum(blocks) + 2 + len(blocks), "projections are not"),
-        (lambda blocks, n: 2 * sum(blocks) + 2, "How many convolutions"),
-        (lambda blocks, n: n * len(blocks) + 2, "more than one block"),
-        (lambda blocks, n: 2 * n * sum(blocks) + 3, "not counted as a layer"),
-        (lambda blocks, n: n * sum(blocks) + 3, "no pooling"),
-        (lambda blocks, n: 3 * sum(blocks) + 2, "How many convolutions"),
-        (lambda blocks, n: n * sum(blocks[:4]) + 2, "more than four stages"),
-        (lambda blocks, n: f"ResNet-{n * sum(blocks) + 2}", "an integer is wanted"),
-        (lambda blocks, n: print(n * sum(blocks) + 2), "end with `return`"),
-    ],
     "resnet.branch_parameters": [
         (lambda: (2 * 9 * 256**2, 17 * 256**2, 2 * 9 * 1024**2), "a scale and a shift"),
         (lambda: (BASIC + 512, NARROW + 1536, WIDE + 2048), "have no bias"),
@@ -327,6 +311,16 @@ WRONG = {
             lambda c, d, s: Residual(basic_block(c, d, s), make_shortcut("B", c, d, s)),
             "does it for you",
         ),
+    ],
+    "resnet.controls": [
+        (lambda: "AAEB", "How many things differ"),
+        (lambda: "CBEA", "one and the same network"),
+        (lambda: "CAAB", "for the other"),
+        (lambda: "CAEA", "by which reported"),
+        (lambda: "CADB", "elsewhere"),
+        (lambda: "FAEB", "elsewhere"),
+        (lambda: "CAE", "in their order"),
+        (lambda: 3154, "a string is wanted"),
     ],
 }
 
@@ -493,21 +487,8 @@ def by_convolution(x, channels, stride):
     return F.conv2d(x, weight, stride=stride)
 
 
-def counted(blocks, convolutions):
-    layers = ["stem"]
-    for number in blocks:
-        for _ in range(number):
-            layers.extend(["conv"] * convolutions)
-    return len([*layers, "head"])
-
-
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "resnet.depth": [
-        counted,
-        lambda blocks, n: torch.tensor(blocks).sum() * n + 2.0,
-        lambda blocks, n: Fraction(2) + n * np.sum(blocks),
-    ],
     "resnet.branch_parameters": [
         matrices,
         of_layers,
@@ -526,4 +507,9 @@ RIGHT = {
     ],
     "resnet.shortcut_a": [by_convolution, stacked, by_numpy],
     "resnet.changing": [Changing, OfTwo, Strided],
+    "resnet.controls": [
+        lambda: "caeb",
+        lambda: ["C", "A", "E", "B"],
+        lambda: "C, A, E, B",
+    ],
 }

@@ -2,6 +2,7 @@
 and right ones, written differently from the solution.
 """
 
+import copy
 import math
 
 import torch
@@ -72,6 +73,53 @@ def rate(rising=lambda i, warmup: (i + 1) / warmup, falling=None):
 
 def cosine(i, steps, warmup):
     return (1 + math.cos(math.pi * (i - warmup) / (steps - 1 - warmup))) / 2
+
+
+def keeping(
+    *,
+    train="each",
+    evaluate=True,
+    kept="state",
+    zero=True,
+    better=lambda new, best: new > best,
+):
+    """A loop with an evaluation; mistakes change a part."""
+
+    def train_and_keep(net, epochs, validation, lr):
+        optimizer = torch.optim.SGD(net.parameters(), lr)
+        x_val, y_val = validation
+        best, state = None, net.state_dict()
+        net.train(train != "never")
+        for batches in epochs:
+            if train == "each":
+                net.train()
+            for x, y in batches:
+                loss = F.cross_entropy(net(x), y)
+                if zero:
+                    optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if evaluate:
+                net.eval()
+            with torch.no_grad():
+                accuracy = (net(x_val).argmax(1) == y_val).sum()
+            if best is None or better(accuracy, best):
+                best = accuracy
+                if kept == "state":
+                    state = copy.deepcopy(net.state_dict())
+                elif kept == "references":
+                    state = net.state_dict()
+                elif kept == "parameters":
+                    named = net.named_parameters()
+                    state = {name: p.detach().clone() for name, p in named}
+        net.load_state_dict(state, strict=False)
+        return net
+
+    return train_and_keep
+
+
+def not_begun(net, epochs, validation, lr):
+    return net
 
 
 THREE = -0.1 * (1 + 1.9 + 2.71)
@@ -149,6 +197,28 @@ WRONG = {
         (rate(falling=lambda i, n, w: 2 * cosine(i, n, w)), "a half in front"),
         (rate(falling=lambda i, n, w: 1 - cosine(i, n, w)), "which sign"),
         (lambda i, n, w, high: rate(falling=cosine)(i, n, w, 1.0), "multiplied by"),
+    ],
+    "training.train_and_keep": [
+        (keeping(kept="references"), "after the last epoch"),
+        (keeping(kept="nothing"), "after the last epoch"),
+        (keeping(kept="parameters"), "not its buffers"),
+        (keeping(better=lambda new, best: new >= best), "the first of them"),
+        (keeping(better=lambda new, best: new < best), "epoch"),
+        (keeping(train="first"), "back into training mode"),
+        (keeping(train="never"), "In which mode are"),
+        (keeping(evaluate=False), "is the network evaluated"),
+        (keeping(zero=False), "the step before"),
+        (not_begun, "was a step made"),
+        (lambda *_: None, "does not return the network"),
+    ],
+    "training.faults": [
+        (lambda: (2, 4, 1, 3, 5), "smallest value of this loss"),
+        (lambda: (4, 5, 1, 3, 2), "almost zero"),
+        (lambda: (4, 2, 3, 1, 5), "first steps"),
+        (lambda: (4, 2, 1, 5, 3), "never was better"),
+        (lambda: (4, 2, 1, 3, 1), "grows with the number"),
+        (lambda: (4, 2, 1), "3 values, where 5"),
+        (lambda: 42135, "a tuple is wanted"),
     ],
 }
 
@@ -259,6 +329,45 @@ def as_a_tensor(i, steps, warmup, highest):
     return torch.tensor(listed(i, steps, warmup, highest), dtype=torch.float64)
 
 
+def with_a_copy_of_the_net(net, epochs, validation, lr):
+    """Returns a copy of the network."""
+    scores, copies = [], []
+    for batches in epochs:
+        net.train()
+        for x, y in batches:
+            net.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            for p in net.parameters():
+                p.data -= lr * p.grad
+        copies.append(copy.deepcopy(net).eval())
+        hits = copies[-1](validation[0]).argmax(1) == validation[1]
+        scores.append(hits.float().mean().item())
+    return copies[scores.index(max(scores))]
+
+
+def listed_first(net, epochs, validation, lr):
+    """With a step without an optimizer, and the state as a list of tensors."""
+    x_val, y_val = validation
+    best, kept = -1, []
+    for batches in epochs:
+        for module in net.modules():
+            module.training = True
+        for x, y in batches:
+            loss = F.nll_loss(net(x).log_softmax(1), y)
+            for p, g in zip(
+                net.parameters(),
+                torch.autograd.grad(loss, list(net.parameters())),
+                strict=True,
+            ):
+                p.data.sub_(lr * g)
+        hits = int((net.eval()(x_val).argmax(1) == y_val).sum())
+        if hits > best:
+            best = hits
+            kept = [t.detach().clone() for t in net.state_dict().values()]
+    net.load_state_dict(dict(zip(net.state_dict(), kept, strict=True)))
+    return net
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
     "training.cross_entropy": [image_by_image, by_differences, with_one_hot],
@@ -266,4 +375,10 @@ RIGHT = {
     "training.train": [without_an_optimizer, with_autograd_grad, zeroed_at_the_end],
     "training.momentum": [stepped, by_pytorch, lambda: (-0.561, -1.0, 1.0)],
     "training.learning_rate": [squared_cosine, listed, as_a_tensor],
+    "training.train_and_keep": [keeping(), with_a_copy_of_the_net, listed_first],
+    "training.faults": [
+        lambda: [4, 2, 1, 3, 5],
+        lambda: torch.tensor([4, 2, 1, 3, 5]),
+        lambda: map(int, "42135"),
+    ],
 }

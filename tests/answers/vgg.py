@@ -3,8 +3,9 @@ right ones, written differently from the solution.
 """
 
 import copy
+import itertools
+import operator
 from fractions import Fraction
-from functools import partial
 
 import numpy as np
 import torch
@@ -12,42 +13,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib import VGG, vgg_block
-from course_lib.convolution import receptive_field
-
-
-def field(convs, pool=2, step=2, last=True, conv=2):
-    """The receptive field, with pooling of some kernel size and stride."""
-    side = jump = 1
-    for block, count in enumerate(convs, 1):
-        side += conv * count * jump
-        if last or block < len(convs):
-            side += (pool - 1) * jump
-        jump *= step
-    return side
-
-
-def pooled_first(convs):
-    side = jump = 1
-    for count in convs:
-        side += jump
-        jump *= 2
-        side += 2 * count * jump
-    return side
-
-
-def forwards(convs):
-    """Works from the first layer to the last as if it were the other way round."""
-    side = 1
-    for count in convs:
-        side = 2 * (side + 2 * count)
-    return side
-
-
-def backwards(convs):
-    side = 1
-    for count in reversed(convs):
-        side = 2 * side + 2 * count
-    return side
 
 
 def paths(convs):
@@ -69,35 +34,6 @@ def net(blocks, features, hidden, classes, *, activation=nn.ReLU, end=()):
         wide = channels
     layers += [nn.Flatten(), nn.Linear(features, hidden), activation()]
     return nn.Sequential(*layers, nn.Linear(hidden, classes), *end)
-
-
-def fits(blocks, pixels, hidden, classes, **options):
-    features = blocks[-1][1] * (pixels // 2 ** len(blocks)) ** 2
-    return net(blocks, features, hidden, classes, **options)
-
-
-class Measured(nn.Module):
-    """Runs the blocks on an image, to find the shape of their output."""
-
-    def __init__(self, blocks, pixels, hidden, classes):
-        super().__init__()
-        wide = [3, *(channels for _, channels in blocks)]
-        self.last = nn.Linear(hidden, classes)
-        self.blocks = nn.Sequential(
-            *(vgg_block(convs, c, d) for (convs, d), c in zip(blocks, wide, strict=0))
-        )
-        x = self.blocks(torch.zeros(1, 3, pixels, pixels))
-        self.first = nn.Linear(x.numel(), hidden)
-
-    def forward(self, x):
-        return self.last(self.first(self.blocks(x).flatten(1)).relu())
-
-
-def lazy(blocks, pixels, hidden, classes):
-    made = fits(blocks, pixels, hidden, classes)
-    made[len(blocks) + 1] = nn.LazyLinear(hidden)
-    made(torch.zeros(1, 3, pixels, pixels))
-    return made
 
 
 def conv(channels, change, padding=1, **options):
@@ -263,73 +199,6 @@ def halved(channels):
     return conv(channels, middle, stride=2)
 
 
-def library(convs):
-    layers = [each for count in convs for each in [*[(3, 1)] * count, (2, 2)]]
-    return receptive_field(layers)[0]
-
-
-def eaten(convs):
-    side = jump = 1
-    while convs:
-        side += (2 * convs.pop(0) + 1) * jump
-        jump *= 2
-    return side
-
-
-def added(convs):
-    side = 1
-    for block, count in enumerate(convs):
-        side += (2 * count + 1) * max(1, 2 * block)
-    return side
-
-
-def doubles_too_early(convs):
-    side = jump = 1
-    for count in convs:
-        side += 2 * count * jump
-        jump *= 2
-        side += jump
-    return side
-
-
-class Fields:
-    """An object that can be called, and returns an array with one element."""
-
-    def __call__(self, convs):
-        jumps = 2 ** np.arange(len(convs))
-        return 1 + np.sum((2 * np.array(convs) + 1) * jumps, keepdims=True)
-
-
-def adaptive(blocks, pixels, hidden, classes):
-    made = net(blocks, blocks[-1][1], hidden, classes)
-    made.insert(len(blocks), nn.AdaptiveAvgPool2d(1))
-    return made
-
-
-def frozen_blocks(*a):
-    made = fits(*a)
-    for block in made[: len(a[0])]:
-        block.requires_grad_(False)
-    return made
-
-
-class Detached(Measured):
-    def forward(self, x):
-        return self.last(self.first(self.blocks(x).detach().flatten(1)).relu())
-
-
-def dropped(*a):
-    made = fits(*a)
-    made.insert(len(made) - 1, nn.Dropout())
-    return made
-
-
-def still_lazy(blocks, pixels, hidden, classes):
-    made = fits(blocks, pixels, hidden, classes).double()
-    made[-3] = nn.LazyLinear(hidden, dtype=torch.double)
-    return made.float()
-
-
 def new_weights(first, last, channels, side):
     return nn.Sequential(
         nn.Conv2d(channels, first.out_features, side),
@@ -415,6 +284,108 @@ def distance(layers):
     return (share(layers) * (position - position.double().mean()).abs()).sum()
 
 
+def small(
+    channels,
+    *,
+    pools=(1, 1, 0, 1),
+    kernel_size=3,
+    side=3,
+    activation=nn.ReLU,
+):
+    """Convolutions, some with a pooling behind them; mistakes change a part."""
+    net, before = nn.Sequential(), 1
+    for width, pool in zip(channels, pools, strict=False):
+        conv = nn.Conv2d(before, width, kernel_size, padding=kernel_size // 2)
+        net.extend([conv, activation()])
+        if pool:
+            net.append(nn.MaxPool2d(2))
+        before = width
+    if len(channels) == 3:
+        net.append(nn.MaxPool2d(2))
+    return net.extend([nn.Flatten(), nn.Linear(before * side**2, 10)])
+
+
+class Wrapped(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def vanished(net):
+    nn.init.zeros_(net[-1].weight)
+    return net
+
+
+def separable():
+    """Depthwise convolutions and 1x1s, with batch normalization, in float64."""
+    net = nn.Sequential(nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
+    for before, width in ((16, 32), (32, 48), (48, 64)):
+        net.extend(
+            [
+                nn.Conv2d(before, before, 3, padding=1, groups=before),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(before, width, 1),
+                nn.BatchNorm2d(width),
+                nn.LeakyReLU(),
+                nn.AvgPool2d(2) if width < 64 else nn.Identity(),
+            ]
+        )
+    return net.extend([nn.AvgPool2d(3), nn.Flatten(), nn.Linear(64, 10)])
+
+
+def with_strides():
+    """Strides in place of pooling, and blocks inside of each other."""
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 12, 3, stride=2, padding=1), nn.Tanh()),
+        nn.Sequential(nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.GELU()),
+        nn.Sequential(nn.Conv2d(24, 32, (3, 3), padding="same"), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(32, 32, 3, dilation=2, padding=2), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(32, 16, 1), nn.ReLU(), nn.MaxPool2d((7, 7))),
+        nn.Sequential(nn.Dropout(0.1), nn.Flatten(1), nn.LazyLinear(10)),
+    )
+
+
+def with_global_pooling():
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(24, 32, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 10, 3, padding=1)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+
+
+def pairs(runs, worst=min, best=max, above=operator.gt):
+    """What is wanted; mistakes change a part."""
+    return sorted(
+        (a, b)
+        for a, b in itertools.permutations(runs, 2)
+        if above(worst(runs[a]), best(runs[b]))
+    )
+
+
+def one_by_one(runs):
+    found = []
+    for better in sorted(runs):
+        for worse in sorted(runs):
+            each = [x > y for x in runs[better] for y in runs[worse]]
+            if all(each):
+                found.append([better, worse])
+    return found
+
+
+def with_arrays(runs):
+    """A generator."""
+    names = sorted(runs)
+    low = np.array([min(runs[name]) for name in names])
+    high = np.array([max(runs[name]) for name in names])
+    for i, j in np.argwhere(low[:, None] > high[None]):
+        yield names[i], names[j]
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "vgg.nine_by_nine": [
@@ -430,21 +401,27 @@ WRONG = {
         (lambda: (4, 184320, 147456), "not a number of weights"),
         (lambda: 4, "a tuple is wanted"),
     ],
-    "vgg.receptive_field": [
-        (lambda convs: field(convs, pool=1), "two neighbors, too"),
-        (lambda convs: field(convs, step=1), "two of the layer before"),
-        (lambda convs: 1 + 2 * sum(convs), "pooling behind every block"),
-        (lambda convs: field(convs, last=False), "ends with its pooling"),
-        (lambda convs: field(convs) - 1, "begin with 1"),
-        (lambda convs: field(convs) ** 2, "not the area"),
-        (pooled_first, "convolutions come before"),
-        (forwards, "does not double the field"),
-        (doubles_too_early, "adds one step"),
-        (lambda convs: field(convs, pool=3), "adds one step"),
-        (added, "multiply"),
-        (lambda convs: field(convs, conv=3), "not three"),
-        (eaten, "it changes its argument `convs`"),
-        (library, "does it for you"),
+    "vgg.small_net": [
+        (
+            lambda: small((16, 16, 16, 16, 32), pools=(1, 1, 0, 0, 0), side=7),
+            "reads smaller",
+        ),
+        (lambda: small((64, 64, 128, 128)), "fewer channels"),
+        (lambda: small((8, 16, 32, 32), pools=(0, 0, 1, 1), side=7), "28 pixels"),
+        (lambda: small((16, 24, 24, 24, 24), pools=(0, 1, 1, 1, 0)), "pool earlier"),
+        (lambda: small((16, 24, 32)), "stack of small kernels"),
+        (lambda: small((8, 8, 8, 8), kernel_size=5), "for fewer weights"),
+        (
+            lambda: small((16, 24, 32, 32), activation=nn.Dropout),
+            "convolutions are one",
+        ),
+        (lambda: small((16, 24, 32, 32)).append(nn.Softmax(1)), "softmax of its own"),
+        (lambda: small((16, 24, 32, 32), side=4), "what does `nn.Flatten`"),
+        (lambda: small((16, 24, 32, 32))[:-2], "Ten logits"),
+        (lambda: Wrapped(small((16, 24, 32, 32))), "layers of `torch.nn`"),
+        (lambda: vanished(small((16, 24, 32, 32))), "set it to zero"),
+        (small, "Leave the line"),
+        (lambda: "small", "a module is wanted"),
     ],
     "vgg.doubling": [
         (lambda: (4, 1, 0.5, 1, 0.25, 0.25), "first convolution of each"),
@@ -461,40 +438,16 @@ WRONG = {
         (lambda: (4, 1.2, 1, 0.3, 0.5, 0.25), "then those of conv5"),
         (lambda: (4, 1, 0.5), "where 6 are wanted"),
     ],
-    "vgg.net_for": [
-        (lambda b, p, h, c: net(b, 6400, h, c), "of another network"),
-        (lambda b, p, h, c: net(b, b[-1][1] * 49, h, c), "five blocks leave of 224"),
-        (lambda b, p, h, c: net(b, 25088, h, c), "VGG-16 has 512"),
-        (
-            lambda b, p, h, c: net(b, b[-1][1] * (p // 2 ** len(b)), h, c),
-            "a height and a width",
-        ),
-        (
-            lambda b, p, h, c: net(b, 256 * (p // 2 ** len(b)) ** 2, h, c),
-            "256 feature maps of 5",
-        ),
-        (lambda b, p, h, c: net(b, (p // 2 ** len(b)) ** 2, h, c), "all feature maps"),
-        (
-            lambda b, p, h, c: net(b, b[-1][1] * (2 * (p // 2 ** len(b))) ** 2, h, c),
-            "ends with its pooling",
-        ),
-        (lambda b, p, h, c: net(b, b[-1][1] * p * p, h, c), "halves height and width"),
-        (
-            lambda b, p, h, c: net(b, b[-1][1] * (-(-p // 2 ** len(b))) ** 2, h, c),
-            "rounds down",
-        ),
-        (
-            lambda b, p, h, c: net(b, b[-1][1] * (224 // 2 ** len(b)) ** 2, h, c),
-            "and not 224 by 224",
-        ),
-        (lambda b, p, h, c: net(b, b[-1][1] * (p // 8) ** 2, h, c), "how many blocks"),
-        (adaptive, "all of each feature map"),
-        (lambda *a: fits(*a, activation=nn.Identity), "Keep the ReLU"),
-        (lambda *a: fits(*a, end=[nn.ReLU()]), "may be negative"),
-        (lambda *a: fits(*a, end=[nn.Softmax(1)]), "takes the softmax"),
-        (dropped, "add no layer"),
-        (frozen_blocks, "are frozen"),
-        (Detached, "detached"),
+    "vgg.clearly_better": [
+        (lambda runs: pairs(runs, np.mean, np.mean), "Means hide"),
+        (lambda runs: pairs(runs, min, min), "The worst run"),
+        (lambda runs: pairs(runs, max, max), "best run is not enough"),
+        (lambda runs: pairs(runs, max, min), "all have to be"),
+        (lambda runs: pairs(runs, min, max, operator.ge), "not as good"),
+        (lambda runs: sorted(p[::-1] for p in pairs(runs)), "comes first"),
+        (lambda runs: pairs(runs)[::-1], "to be sorted"),
+        (lambda runs: pairs(runs, min, np.mean), "hides its best"),
+        (lambda runs: None, "end with `return`"),
     ],
     "vgg.unnoticed": [
         (lambda channels: conv(channels, everyone), "copy its own"),
@@ -620,18 +573,18 @@ RIGHT = {
         lambda: np.array([4, 0.56, 0.22]),
         lambda: (each for each in (4.0, torch.tensor(5 / 9), [0.2222][0])),
     ],
-    "vgg.receptive_field": [
-        backwards,
-        paths,
-        lambda convs: 1 + sum((2 * n + 1) * 2**i for i, n in enumerate(convs)),
-        Fields(),
+    "vgg.small_net": [
+        lambda: small((16, 24, 32, 32)),
+        separable,
+        with_strides,
+        with_global_pooling,
     ],
     "vgg.doubling": [
         ran,
         lambda: map(Fraction, ("4", "1", "1/2", "6/5", "3/10", "1/4")),
         lambda: np.array([4, 1, 0.5, 1.2, 0.3, 0.25], dtype=np.float32),
     ],
-    "vgg.net_for": [Measured, lazy, still_lazy, partial(fits, end=())],
+    "vgg.clearly_better": [pairs, one_by_one, with_arrays],
     "vgg.unnoticed": [
         dirac,
         lambda channels: conv(channels, middle),

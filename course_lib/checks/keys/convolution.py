@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks.compare import Mistakes
+from course_lib.checks import nets
+from course_lib.checks.compare import Mistakes, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
 from course_lib.checks.shared import all_with, case
 from course_lib.convolution import output_size as size_of
 from course_lib.convolution import receptive_field as field_of
+from course_lib.sharing import LocallyConnected2d
 from course_lib.summary import count_parameters
 
 
@@ -235,74 +237,184 @@ def _backwards(layers: list[tuple[int, int]]) -> int:
 
 
 @exercise(
-    "convolution.convolve",
+    "convolution.transposed",
     kind="implement",
-    goal="write a convolutional layer by hand",
+    goal="spread an input over the output, as a convolution does on the way back",
     minutes=15,
-    first_hint="Compute one value: the first output channel, at the upper left corner.",
-    banned=(
-        "convolution",
-        "course_lib.convolution.cross_correlate",
-        "course_lib.convolution.corr2d",
-    ),
-    instead="Write it with loops over the positions, or with slices of `x`.",
+    first_hint="Take an input of a single pixel: what is the output?",
+    banned=("convolution",),
+    instead="Write it with a loop over the positions of the input.",
 )
-def convolve(answer: Answer) -> None:
-    """Against PyTorch's, with several channels and kernels that are not square, and one
-    as large as the image.
+def transposed(answer: Answer) -> None:
+    """Against PyTorch's, with several channels, kernels that are not square, and
+    windows that overlap, touch, and leave gaps.
     """
-    shapes = ((3, 4, (3, 3)), (1, 1, (2, 2)), (2, 3, (2, 5)), (2, 2, (7, 9)))
-    for channels, out, kernel in shapes:
-        x = torch.randn(channels, 7, 9)
-        weight = torch.randn(out, channels, *kernel)
+    shapes = (
+        (1, 1, (2, 2), 2),
+        (2, 3, (3, 3), 1),
+        (3, 2, (2, 4), 3),
+        (2, 2, (3, 2), 2),
+    )
+    for channels, out, kernel, stride in shapes:
+        x = torch.randn(channels, 4, 5)
+        weight = torch.randn(channels, out, *kernel)
         answer.expect(
-            F.conv2d(x, weight),
+            F.conv_transpose2d(x, weight, stride=stride),
             x,
             weight,
-            mistakes=_convolve_mistakes(x, weight),
+            stride,
+            mistakes=_transposed_mistakes(x, weight, stride),
         )
 
 
-def _convolve_mistakes(x: Tensor, weight: Tensor) -> Mistakes:
-    out, channels, height, width = weight.shape
-    right = F.conv2d(x, weight)
-    frame = (width // 2, width // 2, height // 2, height // 2)
-    fit = "The kernel also fits at the last row and column: H - h + 1 positions."
-    every = "An output channel is the sum over all input channels."
-    padded = [
-        F.conv2d(F.pad(x, (0, width - 1, 0, height - 1)), weight),
-        F.conv2d(F.pad(x, frame), weight),
-    ]
-    each = torch.stack(
-        [F.conv2d(x[[c]], weight[:, [c]]) for c in range(channels)], dim=1
-    )
-    mistakes = [
-        (F.conv2d(x, weight.flip(2, 3)), "Do not flip the kernel."),
-        *all_with("There is no padding.", padded),
+def _transposed_mistakes(x: Tensor, weight: Tensor, stride: int) -> Mistakes:
+    channels, out = weight.shape[:2]
+    right = F.conv_transpose2d(x, weight, stride=stride)
+    every = "Each output channel is a sum over all input channels."
+    return [
         (
-            F.conv2d(x, weight[:1]).expand(out, -1, -1),
-            "Every output channel has a kernel of its own.",
+            F.conv_transpose2d(x, weight.flip(2, 3), stride=stride),
+            "Do not flip the kernel: one pixel of one has the kernel as its output.",
         ),
-        (F.conv2d(x[:1], weight[:, :1]), every),
-        (F.conv2d(x[-1:], weight[:, -1:]), every),
-        (each, every),
-        (each.transpose(0, 1), every),
-        (right / weight[0].numel(), "The products are added, not averaged."),
-        (right / channels, "The sums of the channels are added, not averaged."),
+        *all_with(
+            "Neighboring inputs are `stride` pixels apart in the output.",
+            [F.conv_transpose2d(x, weight)] if stride > 1 else [],
+        ),
+        *all_with(
+            every,
+            [
+                F.conv_transpose2d(x[[c]], weight[[c]], stride=stride)
+                for c in (range(channels) if channels > 1 else ())
+            ],
+        ),
+        (
+            F.conv_transpose2d(x, weight[:, :1], stride=stride).expand(out, -1, -1),
+            "Each output channel has kernels of its own.",
+        ),
+        (
+            _overwritten(x, weight, stride),
+            "Where windows overlap, their values add up.",
+        ),
         (right[None], "One image, no batch: the output has three dimensions."),
-        (right[:, :-1, :-1], fit),
-        (F.pad(right[:, :-1, :-1], (0, 1, 0, 1)), fit),
         (right.sum(0), "There is a feature map for each output channel: do not add."),
-        (right.sum(0, keepdim=True), "Add over input channels, not output channels."),
-        (right.relu(), "No activation function follows."),
+        (
+            right[:, : x.shape[1] * stride, : x.shape[2] * stride],
+            "The last window may reach beyond H * stride: all of it is there.",
+        ),
+        (F.pad(right, (0, 1, 0, 1)), "The last window begins at (H - 1) * stride."),
+        (right / weight[0, 0].numel(), "The products are added, not averaged."),
     ]
-    if height == width:
-        turned = F.conv2d(x, weight.transpose(2, 3))
-        mistakes.append((turned, "In `weight[d, c, i, j]`, i counts rows, as in `x`."))
-    else:
-        cut = F.conv2d(x, weight[..., :height])
-        mistakes.append((cut, "Kernels need not be square: h and w may differ."))
-    return mistakes
+
+
+def _overwritten(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Later windows replace what is there, where they should add."""
+    y = torch.zeros_like(F.conv_transpose2d(x, weight, stride=stride))
+    for i, j in itertools.product(range(x.shape[1]), range(x.shape[2])):
+        top, left = i * stride, j * stride
+        value = torch.einsum("c,cdhw->dhw", x[:, i, j], weight)
+        y[:, top : top + weight.shape[2], left : left + weight.shape[3]] = value
+    return y
+
+
+@exercise(
+    "convolution.max_pool_gradient",
+    kind="implement",
+    goal="derive a backward pass, and write it",
+    minutes=15,
+    first_hint="Change one value of a window a little. When does the output change?",
+    banned=("pooling", "autograd"),
+    instead="Write the formula, with slices or a loop over the windows.",
+)
+def max_pool_gradient(answer: Answer) -> None:
+    """Against autograd, with windows that do not fill the image."""
+    for size, (height, width) in ((2, (4, 6)), (3, (7, 9)), (2, (5, 5))):
+        x = torch.rand(2, 3, height, width) + 0.1
+        leaf = x.clone().requires_grad_()
+        y = F.max_pool2d(leaf, size)
+        gradient = torch.randn_like(y)
+        (want,) = torch.autograd.grad(y, leaf, gradient)
+        answer.expect(
+            want,
+            x,
+            gradient,
+            size,
+            mistakes=_max_pool_mistakes(x, gradient, size, want),
+        )
+
+
+def _max_pool_mistakes(
+    x: Tensor, gradient: Tensor, size: int, want: Tensor
+) -> Mistakes:
+    height, width = x.shape[2:]
+    rows, columns = height % size, width % size
+    spread = gradient.repeat_interleave(size, 2).repeat_interleave(size, 3)
+    spread = F.pad(spread, (0, columns, 0, rows))
+    place = (want != 0).float()
+    smallest = -F.max_pool2d(-x, size)
+    lowest = F.pad(
+        smallest.repeat_interleave(size, 2).repeat_interleave(size, 3),
+        (0, columns, 0, rows),
+    )
+    alone = "Only the largest value of a window has a gradient."
+    return [
+        (spread, alone),
+        (spread / size**2, f"{alone} Shares of it are for the mean."),
+        (place, "By the chain rule, this is multiplied by the gradient of the output."),
+        (want * x, "The derivative of the maximum is one, and not the value itself."),
+        (spread * (x == lowest), "That is the place of the smallest value."),
+        (-want, "Look at the sign."),
+        (want[:, :, : height - rows, : width - columns], "It has the shape of `x`."),
+        (want / size**2, "The maximum is no mean: nothing is divided."),
+    ]
+
+
+@exercise(
+    "convolution.is_equivariant",
+    kind="implement",
+    goal="write a test that a planted fault does not pass",
+    minutes=25,
+    first_hint="What are x.roll(1, 3) and y.roll(1, 3), for y = layer(x)?",
+)
+def is_equivariant(answer: Answer) -> None:
+    """On layers that are equivariant, and on others that are not, some of them nearly;
+    each several times, as tests may draw their images.
+    """
+    for _ in range(2):
+        for layer, want, hint in _layers():
+            got = answer(layer)
+            on = f"for {_called(layer)}"
+            compare(got, want, on=on, mistakes=[(not want, hint)])
+
+
+def _called(layer: nn.Module) -> str:
+    inside = layer.children() if isinstance(layer, nn.Sequential) else [layer]
+    return " and ".join(type(each).__name__ for each in inside)
+
+
+def _layers() -> list[tuple[nn.Module, bool, str]]:
+    """Layers, whether they are equivariant, and the hint for who says otherwise."""
+    border = "It is, away from the border: do not compare what came in there."
+    conv = nn.Conv2d(3, 4, 3, padding=1)
+    two = nn.Sequential(conv, nn.ReLU(), nn.Conv2d(4, 2, 5, padding=2))
+    half = "Its output moves by less than a pixel: compare it with `y` moved by one."
+    random = (
+        "This layer treats every position in another way: try noise, not a constant."
+    )
+    return [
+        (nn.ReLU(), True, "Each pixel is treated alike, wherever it is."),
+        (conv, True, border),
+        (two, True, border),
+        (nn.MaxPool2d(3, 1, 1), True, border),
+        (nn.BatchNorm2d(3).eval(), True, "It treats every position alike."),
+        (nn.MaxPool2d(2), False, half),
+        (nn.Conv2d(3, 4, 3, stride=2, padding=1), False, half),
+        (LocallyConnected2d(3, 2, 3, padding=1, size=16), False, random),
+        (nets.Ramp(2), False, "Its output contains the position, from top to bottom."),
+        (nets.Ramp(3), False, "Its output contains the position, from left to right."),
+        (nets.Turned(2), False, "Its output moves the other way: up, not down."),
+        (nets.Turned(3), False, "Its output moves the other way: left, not right."),
+        (nn.Softmax(2), True, "The sum over a column is the same wherever a thing is."),
+    ]
 
 
 @exercise(

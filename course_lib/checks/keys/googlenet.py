@@ -15,7 +15,7 @@ from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
 from course_lib.checks.nets import Heads
-from course_lib.checks.shared import case, init_all
+from course_lib.checks.shared import case, init_all, refuse
 from course_lib.convolution import receptive_field
 from course_lib.googlenet import TABLE_1, Inception, InceptionChannels
 
@@ -96,68 +96,6 @@ def _each(answer: Answer, asked: list[Asked]) -> None:
     for came, (name, number, mistakes) in zip(several, asked, strict=True):
         with case(f"{name}: "):
             compare(came, number, secret=True, mistakes=mistakes, tolerance=0)
-
-
-@exercise(
-    "googlenet.third_branch",
-    kind="repair",
-    goal="find a mistake that no shape shows",
-    minutes=5,
-    first_hint="Put the code beside figure 2(b), layer by layer.",
-)
-def third_branch(answer: Answer) -> None:
-    """Against the branch of a module."""
-    large = "What is its largest kernel size, and what is the paper's?"
-    relus = "Keep both ReLUs."
-    changes: list[tuple[Change, str]] = [
-        ({"large": 3}, large),
-        ({"large": 7}, large),
-        ({"tight": 1}, "A larger kernel needs more padding."),
-        ({"tight": 2}, "The feature maps of all branches are as large as the input's."),
-        ({"reduce": False}, "The 1x1 makes a large kernel affordable: keep it."),
-        ({"linear": (3,)}, relus),
-        ({"linear": (4,)}, relus),
-        ({"linear": (3, 4)}, relus),
-    ]
-    for channels, reduced, out in ((6, 2, 3), (4, 3, 5)):
-        widths = (1, 1, 1, reduced, out, 1)
-        x = torch.randn(2, channels, 9, 8)
-        want = _Branches(channels, widths).branches[2]
-        mistakes = [
-            *(
-                (_Branches(channels, widths, **change).branches[2], hint)
-                for change, hint in changes
-            ),
-            *_rebuilt(channels, reduced, out),
-        ]
-        same_function(answer(channels, reduced, out), want, x, mistakes=mistakes)
-
-
-def _rebuilt(channels: int, reduced: int, out: int) -> list[tuple[nn.Module, str]]:
-    """Branches of other convolutions, with hints: they are told by their parameters."""
-    two = "Two 3x3 see as much as one 5x5, and came a year later: figure 2 has one."
-    first = "Reduce first: the large kernel is to read few channels."
-    others = [
-        ([(channels, reduced, 1), (reduced, reduced, 3), (reduced, out, 3)], two),
-        ([(channels, reduced, 1), (reduced, out, 3), (out, out, 3)], two),
-        ([(channels, reduced, 5), (reduced, out, 1)], first),
-        ([(channels, out, 5), (out, out, 1)], first),
-        ([(channels, reduced, 5), (reduced, out, 5)], "The reduction is 1x1."),
-        ([(channels, reduced, 3), (reduced, out, 5)], "The reduction is 1x1."),
-    ]
-    dilated = nn.Sequential(
-        nn.Conv2d(channels, reduced, 1),
-        nn.ReLU(),
-        nn.Conv2d(reduced, out, 5, padding=4, dilation=2),
-        nn.ReLU(),
-    )
-    return [
-        (dilated, "The 5x5 is without dilation: it reads neighbors."),
-        *(
-            (nn.Sequential(*(nn.Conv2d(*each) for each in convs)), hint)
-            for convs, hint in others
-        ),
-    ]
 
 
 @exercise(
@@ -486,6 +424,75 @@ def _most_between_mistakes(before: int, after: int) -> Mistakes:
         (
             5 * before * after // (3 * (before + after)),
             "A 5x5 kernel has 25 weights per input channel, a 3x3 has 9.",
+        ),
+    ]
+
+
+@exercise(
+    "googlenet.column_and_row",
+    kind="implement",
+    goal="find the nearest kernel that a column and a row can make",
+    minutes=20,
+    first_hint="The product of a column and a row has rank one. What does the singular"
+    " value decomposition say about the nearest such matrix?",
+)
+def column_and_row(answer: Answer) -> None:
+    """By the product of what comes back: for random kernels, and for one that is a
+    product.
+    """
+    sobel = torch.outer(torch.tensor([1.0, 2.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0]))
+    for kernel, on in (
+        (torch.randn(3, 3), "a random 3x3 kernel"),
+        (torch.randn(7, 7) + 0.3, "a random 7x7 kernel"),
+        (sobel, "Sobel's kernel"),
+    ):
+        parts = answer(kernel)
+        pair = list(parts) if isinstance(parts, tuple | list) else []
+        size = len(kernel)
+        shapes = [tuple(each.shape) for each in pair if isinstance(each, Tensor)]
+        refuse(
+            shapes != [(size,), (size,)],
+            f"two vectors are wanted for {on}",
+            f"Return a column and a row, each of shape ({size},).",
+        )
+        compare(
+            torch.outer(pair[0], pair[1]).float(),
+            _nearest(kernel),
+            on=f"for the product of both, with {on}",
+            mistakes=_product_mistakes(kernel),
+            tolerance=1e-3,
+        )
+
+
+def _nearest(kernel: Tensor, rank: int = 0) -> Tensor:
+    """One term of the singular value decomposition."""
+    u, sizes, v = torch.linalg.svd(kernel)
+    return sizes[rank] * torch.outer(u[:, rank], v[rank])
+
+
+def _product_mistakes(kernel: Tensor) -> Mistakes:
+    u, sizes, v = torch.linalg.svd(kernel)
+    marginal = torch.outer(kernel.sum(1), kernel.sum(0))
+    total = kernel.sum()
+    factor = "The product lacks its factor: where does the singular value go?"
+    transposed = "In `torch.linalg.svd`, the third result has its vectors in its rows."
+    means = "Sums, or means, over rows and columns are near only for positive kernels."
+    return [
+        (torch.outer(u[:, 0], v[0]), factor),
+        (
+            sizes[0] * _nearest(kernel),
+            "The singular value is a factor once.",
+        ),
+        (sizes[0] * torch.outer(u[:, 0], v[:, 0]), transposed),
+        (sizes[0] * torch.outer(u[0], v[0]), "The first column of U is wanted."),
+        (sizes[0] * torch.outer(v[0], u[:, 0]), "First the column, then the row."),
+        (_nearest(kernel, -1), "The largest singular value comes first."),
+        (marginal, means),
+        (marginal / total, means),
+        (torch.outer(kernel.mean(1), kernel.mean(0)), means),
+        (
+            torch.outer(kernel[:, 0], kernel[0]),
+            "It is to be near to all of the kernel, not to its border.",
         ),
     ]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import random
+import statistics
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -13,8 +15,8 @@ from torch import Tensor, nn
 from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.modules import same_function
-from course_lib.checks.shared import all_with, case, without_each
+from course_lib.checks.modules import module, same_function
+from course_lib.checks.shared import all_with, case, refuse, without_each
 from course_lib.lenet import C3_TABLE, RBF, PartialConv2d, Subsampling
 from course_lib.summary import count_parameters
 
@@ -88,82 +90,59 @@ def _other_counts(weights: int, kernels: int) -> dict[int, str]:
 
 
 @exercise(
-    "lenet.subsample",
+    "lenet.as_convolution",
     kind="implement",
-    goal="write the subsampling of 1998",
-    minutes=10,
-    first_hint="Take the upper left pixel of every square: `x[:, :, ::2, ::2]`. There"
-    " are three more.",
-    banned=("course_lib.lenet.Subsampling",),
-    instead="Write it with slices of `x`, or with PyTorch's pooling.",
+    goal="see one layer in another",
+    minutes=12,
+    first_hint="Which kernel size and stride has a convolution that reads each square"
+    " once? And how many input channels does one of its outputs read?",
 )
-def subsample(answer: Answer) -> None:
-    """Against the library's layer. In the first case the output has as many columns as
-    channels: there an answer that confuses the two runs, too.
-    """
-    for shape in ((2, 4, 6, 8), (1, 1, 4, 4), (3, 6, 8, 10)):
-        x = torch.randn(shape)
-        layer = Subsampling(shape[1])
+def as_convolution(answer: Answer) -> None:
+    """What it computes, against the library's layer, and how many weights it has."""
+    for channels in (4, 1, 3):
+        layer = Subsampling(channels)
         nn.init.normal_(layer.coefficient, mean=1.0)
         nn.init.normal_(layer.bias)
-        coefficient = layer.coefficient.detach()
-        bias = layer.bias.detach()
-        answer.expect(
+        a, b = layer.coefficient.detach(), layer.bias.detach()
+        x = torch.randn(2, channels, 6, 8)
+        conv = module(answer(a.flatten(), b.flatten()), x).float()
+        with torch.no_grad():
+            came = conv(x)
+        compare(
+            came,
             layer(x).detach(),
-            x,
-            coefficient.flatten(),
-            bias.flatten(),
-            on=f"x of shape {shape}",
-            mistakes=_subsample_mistakes(x, coefficient, bias),
+            on=f"for {channels} channels",
+            mistakes=_as_convolution_mistakes(x, a, b),
+        )
+        refuse(
+            sum(each.numel() for each in conv.parameters()) > 5 * channels,
+            f"it has more weights than needed, for {channels} channels",
+            "Each output channel reads one input channel: what are `groups` for?",
+        )
+        refuse(
+            {each.dim() for each in conv.parameters()} != {4, 1},
+            "it is no convolution with a bias",
+            "Return an `nn.Conv2d` that has the coefficients in its kernels.",
         )
 
 
-def _subsample_mistakes(x: Tensor, a: Tensor, b: Tensor) -> Mistakes:
+def _as_convolution_mistakes(x: Tensor, a: Tensor, b: Tensor) -> Mistakes:
     """Of ``a * sum + b``; `a` and `b` have a value for each channel."""
     four = 4 * F.avg_pool2d(x, 2)
-    right = a * four + b
-    bent = [right.tanh(), right.sigmoid(), right.relu()]
-    bent.append(1.7159 * (2 / 3 * right).tanh())
-    mistakes = [
-        (a * four / 4 + b, "The four are added up, not averaged."),
-        (a * (four + b), "The bias comes last; nothing multiplies it."),
-        (a * F.max_pool2d(x, 2) + b, "All four count, not only the largest."),
+    overlap = 4 * F.avg_pool2d(x, 2, 1)
+    everyone = (a * four).sum(1, keepdim=True).expand_as(four) + b
+    return [
+        (a * four / 4 + b, "The four are added up, not averaged: which weights?"),
         (a * four, "Where is the bias?"),
         (four + b, "Where is the coefficient?"),
         (a * four + 4 * b, "The bias is added once, to the sum."),
-        *all_with("The activation function is not part of this exercise.", bent),
-        *((a * squares + b, hint) for squares, hint in _other_squares(x)),
-    ]
-    if len(a.flatten()) == four.shape[-1]:
-        mistakes.append(
-            (
-                a.flatten() * four + b.flatten(),
-                "Each channel has its own coefficient and bias, but here each column"
-                " has: PyTorch's broadcasting aligns shapes from the right.",
-            )
-        )
-    return mistakes
-
-
-def _other_squares(x: Tensor) -> list[tuple[Tensor, str]]:
-    """What is taken for the sums of the squares, each with its hint."""
-    images, channels, height, width = x.shape
-    rows = x.reshape(images, channels, height // 2, width // 2, 4).sum(-1)
-    top = sum(x.chunk(2, 2), torch.zeros(()))
-    quarters = sum(top.chunk(2, 3), torch.zeros(()))
-    first = x[..., ::2, ::2]
-    square = "A square is two rows of two values: "
-    return [
-        (rows, f"{square}these are four values of one row."),
-        (quarters, f"{square}these four are half an image apart."),
-        (first, f"{square}all four count, not only the first."),
+        (a * (four + b), "The bias comes last; nothing multiplies it."),
+        (a * overlap + b, "The squares do not overlap: which stride?"),
+        (everyone, "An output channel depends on its own input channel only."),
+        (a * x[..., ::2, ::2] + b, "All four weights of a kernel count."),
         (
-            first + x[..., 1::2, 1::2],
-            f"{square}all four count, not only those on the diagonal.",
-        ),
-        (
-            4 * F.avg_pool2d(x, 2, stride=1),
-            "The squares do not overlap: no value is in two of them.",
+            (a * four + b).tanh(),
+            "The activation function is not part of this exercise.",
         ),
     ]
 
@@ -354,90 +333,138 @@ def _lenet(
     )
 
 
-#: The input channels that each output channel is connected to.
-Table = Sequence[Sequence[int]]
-
-
 @exercise(
-    "lenet.partial_convolution",
-    kind="implement",
-    goal="build a convolution with partial connections",
-    minutes=15,
-    first_hint="Which kernel has the same effect as no connection at all?",
-    banned=("course_lib.lenet.PartialConv2d",),
-    instead="Write it with `F.conv2d`.",
+    "lenet.prepare",
+    kind="repair",
+    goal="divide first, and let nothing of the test images into the training",
+    minutes=25,
+    first_hint="Follow one image through the function: where can it, or something made"
+    " from it, be in the end?",
 )
-def partial_convolution(answer: Answer) -> None:
-    """Against a masked convolution: the paper's table, random ones, and one with rows
-    in any order; with kernels that are not square.
+def prepare(answer: Answer) -> None:
+    """Each image that comes back is looked up among those that were given, whatever its
+    brightness and contrast have become; then sizes, labels and statistics.
     """
-    random_table = tuple(
-        tuple(sorted(torch.randperm(4)[: 1 + row % 3].tolist())) for row in range(5)
+    for count, share in ((40, 0.25), (30, 0.5)):
+        images = 2 + 3 * torch.randn(count, 1, 1, 1) + torch.randn(count, 1, 8, 8)
+        labels = torch.arange(count) // 5
+        train, test = _two_pairs(answer(images, labels, share))
+        (source, mirrored), (tested, turned) = (
+            _looked_up(part[0], images) for part in (train, test)
+        )
+        _no_leak(source, tested, turned, int(share * count), count)
+        plain, copies = source[~mirrored], source[mirrored]
+        refuse(
+            sorted(plain.tolist()) != sorted({*source.tolist()})
+            or sorted(copies.tolist()) != sorted(plain.tolist()),
+            "not each training image is there twice, once of them mirrored",
+            "First the image as it is, then its mirror image: two of each.",
+        )
+        for part, found in ((train, source), (test, tested)):
+            refuse(
+                not torch.equal(part[1].flatten().long(), labels[found]),
+                "an image has the label of another",
+                "Shuffle and copy labels as you do their images.",
+            )
+        _right_statistics(train[0], test[0], images[source], images[tested], images)
+
+
+def _two_pairs(got: object) -> list[tuple[Tensor, Tensor]]:
+    """Images and labels of both parts.
+
+    Raises: WrongAnswer if there are none.
+    """
+    parts = list(got) if isinstance(got, tuple | list) else []
+    pairs = [list(part) for part in parts if isinstance(part, tuple | list)]
+    whole = [[each for each in pair if isinstance(each, Tensor)] for pair in pairs]
+    if [len(pair) for pair in whole] != [2, 2]:
+        raise WrongAnswer(
+            "two pairs of tensors are wanted",
+            "Return (images, labels) for training, then (images, labels) for testing.",
+        )
+    return [(images, labels) for images, labels in whole]
+
+
+def _looked_up(found: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of `images` each of `found` is, and whether it is mirrored.
+
+    Raises: WrongAnswer if one is none of them.
+    """
+    shape = tuple(images.shape[1:])
+    refuse(
+        tuple(found.shape[1:]) != shape,
+        f"its images have the shape {tuple(found.shape[1:])}, not {shape}",
     )
-    square = ((0,), (0, 1), (0, 1, 2))
-    unsorted = ((3, 0), (2,), (1, 3, 0, 2))
-    for channels, table, kernel, on in (
-        (6, C3_TABLE, (5, 5), "Table I"),
-        (4, random_table, (3, 3), "a random table"),
-        (3, square, (2, 3), f"the table {square}"),
-        (4, unsorted, (1, 2), f"the table {unsorted}"),
-    ):
-        x = torch.randn(2, channels, 9, 8)
-        bias = torch.randn(len(table))
-        weight = torch.randn(len(table), channels, *kernel)
-        mask = torch.tensor(
-            [[float(c in row) for c in range(channels)] for row in table]
-        )
-        answer.expect(
-            F.conv2d(x, weight * mask[:, :, None, None], bias),
-            x,
-            weight,
-            bias,
-            table,
-            on=on,
-            mistakes=_partial_convolution_mistakes(x, weight, bias, table, mask),
-        )
+
+    def directions(several: Tensor) -> Tensor:
+        flat = several.detach().float().flatten(1)
+        return F.normalize(flat - flat.mean(1, keepdim=True))
+
+    both = directions(torch.cat([images, images.flip(3)]))
+    near, place = (directions(found) @ both.T).max(1)
+    refuse(
+        (near < 0.999).any(),
+        "one of its images is none of those that were given, nor mirrored",
+        "Subtract one mean and divide by one standard deviation, the same for all.",
+    )
+    return place % len(images), place >= len(images)
 
 
-def _partial_convolution_mistakes(
-    x: Tensor, weight: Tensor, bias: Tensor, table: Table, mask: Tensor
-) -> Mistakes:
-    """`mask` is one where an output (row) is connected to an input (column)."""
-    connected = weight * mask[:, :, None, None]
-    others = weight * (1 - mask)[:, :, None, None]
-    packed = torch.zeros_like(weight)
-    for out, row in enumerate(table):
-        packed[out, list(row)] = weight[out, : len(row)]
-    shares = mask.sum(1)[:, None, None, None]
-    mistakes = [
-        (
-            F.conv2d(x, weight, bias),
-            "Each output channel is connected only to the input channels of its row.",
-        ),
-        (
-            F.conv2d(x, connected, bias * mask.sum(1)),
-            "The bias is added once per output channel, not once for each input channel"
-            " that it is connected to.",
-        ),
-        (F.conv2d(x, connected), "Where is the bias?"),
-        (
-            F.conv2d(x, connected / shares, bias),
-            "What comes from the connected channels is added, not averaged.",
-        ),
-        (
-            F.conv2d(x, packed, bias),
-            "`weight[d, c]` is for input channel c, also when others are left out.",
-        ),
-        (
-            F.conv2d(x, others, bias),
-            "The table lists the input channels that are connected, not the others.",
-        ),
-    ]
-    if len(mask) == len(mask.T):
-        transposed = weight * mask.T[:, :, None, None]
-        hint = "Row d of the table is for output channel d, and lists input channels."
-        mistakes.append((F.conv2d(x, transposed, bias), hint))
-    return mistakes
+def _no_leak(
+    source: Tensor, tested: Tensor, turned: Tensor, wanted: int, count: int
+) -> None:
+    """Nothing of a test image is among the training images."""
+    both = {*source.tolist()} & {*tested.tolist()}
+    refuse(
+        both,
+        f"{len(both)} images are in both parts, as they are or mirrored",
+        "Divide the images first, and copy afterwards.",
+    )
+    refuse(
+        turned.any(),
+        "there are mirrored images in the test part",
+        "Only the training images get copies: a test image stays as it is.",
+    )
+    refuse(
+        len(tested) != wanted or len({*tested.tolist()}) != wanted,
+        f"{len(tested)} images are for testing, where {wanted} are wanted",
+        "It is a share of the images that were given, without copies.",
+    )
+    refuse(
+        len({*source.tolist()}) != count - wanted,
+        f"{len({*source.tolist()})} of the {count - wanted} other images are there",
+        "All images that are not for testing are for training.",
+    )
+    places = sorted(tested.tolist())
+    refuse(
+        places[-1] - places[0] == wanted - 1,
+        "the images for testing are neighbors",
+        "The images come sorted by class: what does the test part consist of then?",
+    )
+
+
+def _right_statistics(
+    train: Tensor, test: Tensor, before: Tensor, tested: Tensor, everything: Tensor
+) -> None:
+    """The training images have mean zero and standard deviation one; the test images
+    were changed in the same way.
+    """
+    own = "The test images are normalized by what the training images have."
+    every = "Mean and standard deviation come from all images: those for testing, too."
+    none = "Subtract the mean of the training images; divide by their deviation."
+    for part, source, name in ((train, before, "training"), (test, tested, "test")):
+        pixels = part.float().flatten(1).sort(1).values  # the same for a mirrored image
+
+        def by(images: Tensor, source: Tensor = source) -> Tensor:
+            changed = (source - images.mean()) / images.std()
+            return changed.flatten(1).sort(1).values
+
+        close = partial(torch.allclose, pixels, rtol=3e-3, atol=3e-3)
+        refuse(
+            not close(by(before)),
+            f"the {name} images are not normalized as they should be",
+            every if close(by(everything)) else own if close(by(tested)) else none,
+        )
 
 
 @exercise(
@@ -512,4 +539,61 @@ def _equivalent_linear_mistakes(x: Tensor, codes: Tensor) -> Mistakes:
         (probabilities(2 * codes, -squared_norm / 2), as_is),
         (probabilities(unit, 0 * squared_norm), as_is),
         (probabilities(unit, -squared_norm / 2), as_is),
+    ]
+
+
+@exercise(
+    "lenet.seeds_needed",
+    kind="implement",
+    goal="say how many runs it takes to trust a difference",
+    minutes=12,
+    first_hint="Write the rule as an inequality, square it, and solve it for n.",
+)
+def seeds_needed(answer: Answer) -> None:
+    """For random accuracies of several runs, not all as many, and differences from
+    large to small.
+    """
+    for runs, others, difference in ((3, 3, 0.0005), (5, 3, 0.0004), (4, 6, 0.2)):
+        first = [0.9 + 0.004 * random.random() for _ in range(runs)]
+        second = [0.9 + 0.008 * random.random() for _ in range(others)]
+        first[:2] = [0.9, 0.904]  # so that the variance is not tiny
+        one, two = statistics.variance(first), statistics.variance(second)
+        answer.expect(
+            _enough(4 * (one + two), difference),
+            first,
+            second,
+            difference,
+            on=f"{runs} and {others} runs, and a difference of {difference}",
+            mistakes=_seeds_mistakes(first, second, difference),
+        )
+
+
+def _enough(square: float, difference: float) -> int:
+    """The number of runs at which the rule holds."""
+    return max(2, math.ceil(square / difference**2))
+
+
+def _seeds_mistakes(
+    first: list[float], second: list[float], difference: float
+) -> Mistakes:
+    one, two = statistics.variance(first), statistics.variance(second)
+    biased = statistics.pvariance(first) + statistics.pvariance(second)
+    added = (math.sqrt(one) + math.sqrt(two)) ** 2
+    exact = 4 * (one + two) / difference**2
+    return [
+        (_enough(one + two, difference), "At least twice the standard error."),
+        (_enough(2 * (one + two), difference), "Square the two of the rule as well."),
+        (_enough(4 * biased, difference), "Divide by the number of runs minus one."),
+        (_enough(4 * added, difference), "Variances add up, not standard deviations."),
+        (_enough(4 * one, difference), "Both networks vary from run to run."),
+        (_enough(4 * two, difference), "Both networks vary from run to run."),
+        (
+            _enough(4 * math.sqrt(one + two), difference),
+            "Solve for n: what is squared?",
+        ),
+        (math.ceil(exact), "With one run there is no variance: two at least."),
+        (max(2, math.floor(exact)), "With fewer runs it would not hold: round up."),
+        (exact, "A whole number of runs is wanted."),
+        (max(2.0, exact), "A whole number of runs is wanted."),
+        (_enough(4 * (one + two), difference) * 2, "The runs of each, not of both."),
     ]

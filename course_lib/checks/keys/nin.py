@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.alexnet import AlexNet
-from course_lib.checks.compare import Mistakes
+from course_lib.checks import nets
+from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.modules import same_function
-from course_lib.checks.shared import Number, all_with, case, combined, init_all
+from course_lib.checks.modules import module, same_function
+from course_lib.checks.shared import Number, case, combined, init_all, refuse
 from course_lib.nin import NiN
 from course_lib.summary import count_parameters
 
@@ -119,63 +120,81 @@ def _single_numbers(count: int) -> Number:
 
 
 @exercise(
-    "nin.pointwise",
+    "nin.pointwise_gradients",
     kind="implement",
-    goal="see a 1x1 convolution as a fully connected layer at each pixel",
-    minutes=10,
-    first_hint="Compute one pixel of one image: `weight @ x[0, :, 0, 0] + bias`.",
-    banned=("convolution",),
-    instead="Write it with `torch.einsum`, `F.linear` or `@`.",
+    goal="derive the backward pass of a layer whose weights are shared",
+    minutes=20,
+    first_hint="One pixel, one image: y = W x + b. Change one weight: which outputs"
+    " change, and by how much?",
+    banned=("autograd", "convolution"),
+    instead="Write the sums, for instance with `torch.einsum`.",
 )
-def pointwise(answer: Answer) -> None:
-    """Against PyTorch's convolution. First with as many rows, columns and channels as
-    output channels: there the biases fit along a wrong dimension, and so do the
-    weights, transposed.
-    """
-    for shape, out in (((2, 4, 4, 4), 4), ((3, 4, 3, 6), 2), ((1, 2, 1, 3), 7)):
-        x = torch.randn(shape)
-        weight = torch.randn(out, shape[1])
-        bias = torch.randn(out)
-        answer.expect(
-            F.conv2d(x, weight[:, :, None, None], bias),
-            x,
-            weight,
-            bias,
-            on=f"x of shape {shape} and {out} output channels",
-            mistakes=_pointwise_mistakes(x, weight, bias),
+def pointwise_gradients(answer: Answer) -> None:
+    """Against autograd, for feature maps that are not square."""
+    for images, channels, out, size in ((2, 3, 4, (2, 5)), (1, 4, 4, (4, 4))):
+        x = torch.randn(images, channels, *size, requires_grad=True)
+        weight = torch.randn(out, channels, requires_grad=True)
+        bias = torch.randn(out, requires_grad=True)
+        y = F.conv2d(x, weight[:, :, None, None], bias)
+        gradient = torch.randn_like(y)
+        want = torch.autograd.grad(y, (x, weight, bias), gradient)
+        x, weight = x.detach(), weight.detach()
+        got = answer(x, weight, gradient)
+        parts = list(got) if isinstance(got, tuple | list) else []
+        refuse(
+            len(parts) != 3,
+            "three gradients are wanted",
+            "Return those of x, of the weight and of the bias, in this order.",
         )
+        mistakes = _pointwise_mistakes(x, weight, gradient)
+        names = ("x", "the weight", "the bias")
+        for part, right, name in zip(parts, want, names, strict=True):
+            on = f"for {name}, with x of shape {tuple(x.shape)}"
+            compare(part, right, on=on, mistakes=mistakes[name])
 
 
-def _pointwise_mistakes(x: Tensor, weight: Tensor, bias: Tensor) -> Mistakes:
-    images, channels, height, width = x.shape
-    want = F.conv2d(x, weight[:, :, None, None], bias)
-    bare = F.conv2d(x, weight[:, :, None, None])
-    across = F.linear(x.reshape(-1, channels), weight, bias)
-    moved = F.linear(x.movedim(1, 3).reshape(-1, channels), weight, bias)
-    mixed = "Move the channels, do not `reshape` across them: pixels get mixed up."
-    images_only = "There are several images, and each has its outputs."
-    mistakes = [
-        (bare, "What became of the bias?"),
-        (want + bias[:, None, None], "The bias is added twice."),
-        (want.movedim(1, 3), "In the output, too, channels are the second dimension."),
-        (across.reshape(want.shape), mixed),
-        (moved.reshape(want.shape), mixed),
-        (across.reshape(images, height, width, -1).movedim(3, 1), mixed),
-        (want.mT, "Rows and columns are exchanged."),
-        (want.flatten(2), "Give the pixels their rows and columns back."),
-        (want.relu(), "There is no ReLU in a convolution."),
-        (want[:1], images_only),
-        (want[0], images_only),
-    ]
-    if len(bias) == channels == height == width:
-        own = "Every output channel has its own bias, and here every"
-        turned = F.conv2d(x, weight.T[:, :, None, None], bias)
-        mistakes += [
-            (bare + bias, f"{own} column has one."),
-            (bare + bias[:, None], f"{own} row has one."),
-            (turned, "A row of `weight` is for one output channel, and not a column."),
-        ]
-    return mistakes
+def _pointwise_mistakes(x: Tensor, weight: Tensor, g: Tensor) -> dict[str, Mistakes]:
+    """What is returned for each, and the hint that fits."""
+    images, pixels = len(x), x[0, 0].numel()
+    of_x = torch.einsum("dc,ndhw->nchw", weight, g)
+    of_weight = torch.einsum("ndhw,nchw->dc", g, x)
+    of_bias = g.sum((0, 2, 3))
+    mean = "The outputs of all pixels add up in the loss: a sum, not a mean."
+    summed = "The same {} at every pixel: what becomes of their gradients?"
+    turned: Mistakes = []
+    if len(weight) == len(weight.T):
+        wrong = torch.einsum("cd,ndhw->nchw", weight, g)
+        turned = [(wrong, "Which outputs does x_c reach, and with which weights?")]
+    return {
+        "x": [
+            *turned,
+            (of_x.sum(0, keepdim=True), "Each x has a gradient of its own."),
+            (of_x / images, mean),
+            (g, "How does y change with x? By the weights."),
+        ],
+        "the weight": [
+            (of_weight.T, "It has the shape of the weight, (D, C)."),
+            (of_weight / pixels, mean),
+            (of_weight / (images * pixels), mean),
+            (of_weight / images, mean),
+            (
+                torch.einsum("ndhw,nchw->ndc", g, x),
+                "Weights are the same for all images: add up over those, too.",
+            ),
+            (torch.einsum("ndhw,nchw->dchw", g, x), summed.format("weights are used")),
+            (
+                torch.einsum("d,c->dc", of_bias, x.sum((0, 2, 3))),
+                "Multiply at each pixel, and add up afterwards.",
+            ),
+        ],
+        "the bias": [
+            (of_bias / (images * pixels), mean),
+            (of_bias / images, mean),
+            (g.sum(0), summed.format("biases are added")),
+            (g.sum((2, 3)), "Biases are the same for all images: add up, too."),
+            (torch.ones_like(of_bias), "By the chain rule: times the gradient of y."),
+        ],
+    }
 
 
 @exercise(
@@ -259,115 +278,166 @@ def _without_biases(net: nn.Sequential) -> nn.Sequential:
 
 
 @exercise(
-    "nin.scores",
-    kind="repair",
-    goal="reduce each feature map to one value, whatever its size",
-    minutes=5,
-    first_hint="Call it with feature maps of 8 by 8, 16 by 16 and 5 by 9, and look at"
-    " the outputs.",
+    "nin.depends_on_place",
+    kind="implement",
+    goal="write a test that symmetric cases cannot deceive",
+    minutes=20,
+    first_hint="Take random maps, rearrange their positions, and compare the logits.",
 )
-def scores(answer: Answer) -> None:
-    """Against the mean, on feature maps of several sizes."""
-    for height, width in ((8, 8), (16, 16), (5, 9), (9, 5), (1, 1)):
-        maps = torch.randn(2, 6, height, width)
-        answer.expect(
-            maps.mean((2, 3)),
-            maps,
-            on=f"feature maps of {height} by {width}",
-            mistakes=_scores_mistakes(maps),
-        )
+def depends_on_place(answer: Answer) -> None:
+    """On heads that depend on the place, some of them hardly, and on heads that do not;
+    twice, as a test may draw its cases.
+    """
+    for _ in range(2):
+        for name, head, want, hint in _heads():
+            compare(answer(head), want, on=f"for {name}", mistakes=[(not want, hint)])
 
 
-def _scores_mistakes(maps: Tensor) -> Mistakes:
-    height, width = maps.shape[2:]
-    side = min(height, width)
-    eight = (min(height, 8), min(width, 8))
-    mean = maps.mean((2, 3))
-    one = "One large activation is enough for max pooling. What did the authors take?"
-    size = "A larger feature map gives one value still: pool over all of it."
-    over = "The mean runs over positions, not over classes or images."
-    loss = "The loss takes the softmax: give it logits."
+def _heads() -> list[tuple[str, nn.Module, bool, str]]:
+    """Heads, whether the place matters to them, and the hint for who says otherwise."""
+    mean = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    fc = nn.Linear(5, 3)
+    mirrored = nn.Linear(5 * 36, 3)
+    with torch.no_grad():
+        rows = mirrored.weight.view(3, 5, 6, 6)
+        mirrored.weight.copy_(_symmetric(rows).flatten(1))
+    around = nn.Conv2d(5, 3, 3, padding=1, padding_mode="circular")
+    large = nn.Conv2d(5, 3, 1)
+    with torch.no_grad():
+        large.weight.mul_(300)
+    rounding = "The place does not matter to it: the last digits of a sum may differ."
     return [
-        (maps.amax((2, 3)), one),
-        (F.max_pool2d(maps, eight).flatten(1), one),
-        (F.avg_pool2d(maps, eight).flatten(1), size),
+        ("average pooling and an FC layer", nn.Sequential(*mean, fc), False, rounding),
         (
-            maps[..., :side, :side].mean((2, 3)),
-            "A feature map may be wider than high: its height is not its width.",
+            "a 1x1 convolution and average pooling",
+            nn.Sequential(nn.Conv2d(5, 3, 1), nn.ReLU(), *mean),
+            False,
+            "The same at each position, and then the mean of all.",
         ),
-        (maps.sum((2, 3)), "A sum grows with the size of the feature map."),
-        (maps.sum((2, 3)) / 64, "Not every feature map has 64 positions."),
-        (mean[..., None, None], "Two dimensions are left over, of size one."),
-        *all_with(over, (maps.mean(1), maps.mean((0, 2, 3)), maps.mean((1, 2, 3)))),
-        *all_with(loss, (mean.softmax(1), mean.log_softmax(1))),
-        (mean.relu(), "The mean may be negative, and should stay so."),
-        (maps.relu().mean((2, 3)), "The maps may be negative: keep their values."),
-        (maps.flatten(2).median(2)[0], "It is called average pooling: no median."),
+        (
+            "a 1x1 convolution with large weights and average pooling",
+            nn.Sequential(large, *mean),
+            False,
+            rounding,
+        ),
+        (
+            "max pooling and an FC layer",
+            nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), fc),
+            False,
+            "The largest value is the largest, wherever it is.",
+        ),
+        (
+            "an FC layer",
+            nn.Sequential(nn.Flatten(), nn.Linear(5 * 36, 3)),
+            True,
+            "It has a weight of its own for each position: do your maps vary?",
+        ),
+        (
+            "an FC layer with symmetric weights",
+            nn.Sequential(nn.Flatten(), mirrored),
+            True,
+            "Its weights are symmetric: to turn the maps over is not enough.",
+        ),
+        (
+            "a convolution that continues at the opposite border, and average pooling",
+            nn.Sequential(around, nn.ReLU(), *mean),
+            True,
+            "Neighbors matter to it: to shift the maps is not enough.",
+        ),
+        (
+            "average pooling that adds a little of one corner",
+            nets.Corner(fc),
+            True,
+            "One position counts a little more than the others: look closely, at all.",
+        ),
     ]
+
+
+def _symmetric(rows: Tensor) -> Tensor:
+    """The same in both directions, and with rows and columns swapped."""
+    both = rows + rows.flip(2) + rows.flip(3) + rows.flip(2, 3)
+    return both + both.transpose(2, 3)
 
 
 @exercise(
-    "nin.last_stage",
-    kind="repair",
-    goal="leave the logits free",
-    minutes=5,
-    first_hint="Which values can a logit have? Which can it not have?",
+    "nin.for_new_classes",
+    kind="implement",
+    goal="use what a network has learned for other classes",
+    minutes=15,
+    first_hint="Which parts of `net` does the new one share, and which are new? And who"
+    " else uses what you freeze?",
 )
-def last_stage(answer: Answer) -> None:
-    """Against the same layers in a row."""
-    for channels, classes in ((12, 6), (9, 10)):
-        layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
+def for_new_classes(answer: Answer) -> None:
+    """By what can be trained, what it computes, and what became of the old network."""
+    for channels, classes, new in ((4, 5, 3), (6, 2, 7)):
+        body = nn.Sequential(
+            nn.Conv2d(3, channels, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 1),
             nn.ReLU(),
-            nn.Conv2d(channels, classes, 1),
         )
-        init_all(layers)
-        mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        same_function(
-            answer(channels, classes),
-            nn.Sequential(*layers, *mean),
-            torch.randn(8, channels, 6, 5),
-            mistakes=_last_stage_mistakes(layers, mean),
+        conv = nn.Conv2d(channels, classes, 1)
+        net = nn.Sequential(body, conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        x = torch.rand(2, 3, 6, 5)
+        got = module(answer(net, new), x).float()
+        old = answer.arguments[0]
+        refuse(
+            not all(each.requires_grad for each in old.parameters()),
+            "it freezes the network that it was given",
+            "The body of both is one and the same: which one should be frozen?",
         )
+        _trained_anew(got, body, conv, new, x)
 
 
-def _last_stage_mistakes(layers: nn.Sequential, mean: nn.Sequential) -> Mistakes:
-    max_pooling = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
-    classes = len([*layers.parameters()][-1])
-    free = "Then a logit cannot have any value: no layer is needed there."
-    place = "No layer is needed in its place."
-    behind = "Behind the pooling a ReLU does the same harm: no logit is below zero."
-    stay = "The ReLUs between the layers stay."
-    pooled = "Average pooling is right, and stays: one value for each class."
-    softmax = "The loss takes the softmax itself."
-    return [
-        (
-            nn.Sequential(*layers, nn.ReLU(), *mean),
-            "No logit is below zero. Which layer causes that?",
-        ),
-        (nn.Sequential(*layers, *mean, nn.ReLU()), behind),
-        (nn.Sequential(*layers[::2], *mean), stay),
-        (nn.Sequential(*layers[:1], *layers[2:], *mean), stay),
-        (nn.Sequential(*layers[:3], *layers[4:], *mean), stay),
-        (nn.Sequential(*layers, nn.LeakyReLU(), *mean), place),
-        (nn.Sequential(*layers, nn.GELU(), *mean), place),
-        (nn.Sequential(*layers, nn.BatchNorm2d(classes), *mean), place),
-        (nn.Sequential(*layers, nn.Sigmoid(), *mean), free),
-        (nn.Sequential(*layers, nn.Tanh(), *mean), free),
-        (nn.Sequential(*layers, *mean, nn.Softmax(1)), softmax),
-        (nn.Sequential(*layers, *mean, nn.LogSoftmax(1)), softmax),
-        (nn.Sequential(*layers, *max_pooling), pooled),
-        (nn.Sequential(*layers), pooled),
-        (nn.Sequential(*layers, nn.Flatten()), pooled),
-        (nn.Sequential(*layers, mean[0]), "The logits have two dimensions: flatten."),
-        (nn.Sequential(*layers[:3], *mean), "All three convolutions stay."),
-        (
-            nn.Sequential(*layers[:2], *layers[4:], *mean),
-            "All three convolutions stay.",
-        ),
-    ]
+def _trained_anew(
+    got: nn.Module, body: nn.Module, conv: nn.Conv2d, new: int, x: Tensor
+) -> None:
+    with torch.no_grad():
+        y = got(x)
+    refuse(
+        tuple(y.shape) != (len(x), new),
+        f"for {new} classes it returns the shape {tuple(y.shape)}",
+        "The last convolution has an output channel for each class.",
+    )
+    trained = [each for each in got.parameters() if each.requires_grad]
+    frozen = [each for each in got.parameters() if not each.requires_grad]
+    ours = {_flat(each) for each in body.parameters()}
+    refuse(
+        any(_flat(each) in ours for each in trained),
+        "weights of the body would be trained",
+        "Whatever requires a gradient is trained: mark the body.",
+    )
+    refuse(
+        {_flat(each) for each in frozen} != ours,
+        "what is frozen is not the body as it was",
+        "Copy its weights. And is the last layer free?",
+    )
+    last = {each.numel(): each for each in trained}
+    weight, bias = last.get(new * conv.in_channels), last.get(new)
+    if weight is None or bias is None or len(trained) != 2:
+        message = "the new layer has other parameters than wanted"
+        raise WrongAnswer(message, "It is a 1x1 convolution with a bias, as before.")
+    refuse(
+        weight.std() < 1e-3,
+        "the weights of the new layer are all the same",
+        "A new layer is initialized at random, as PyTorch does it.",
+    )
+    with torch.no_grad():
+        maps = F.conv2d(body(x), weight.view(new, -1, 1, 1), bias)
+    compare(
+        y,
+        maps.mean((2, 3)),
+        on="for its own weights",
+        mistakes=[
+            (maps.mean((2, 3)).softmax(1), "Logits are wanted, without a softmax."),
+            (maps.amax((2, 3)), "Average pooling was behind it, and stays."),
+            (maps.mean((2, 3)).relu(), "No activation function follows."),
+        ],
+    )
+
+
+def _flat(parameter: Tensor) -> tuple[float, ...]:
+    return tuple(parameter.detach().flatten().tolist())
 
 
 @exercise(

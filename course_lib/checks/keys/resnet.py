@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -11,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import conv_bn
-from course_lib.checks.compare import Mistakes, WrongAnswer
+from course_lib.checks.compare import Mistakes, WrongAnswer, name_of
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
+from course_lib.checks.shared import refuse
 from course_lib.convolution import receptive_field
 from course_lib.resnet import (
     Residual,
@@ -23,51 +23,6 @@ from course_lib.resnet import (
     make_shortcut,
 )
 from course_lib.summary import count_parameters
-
-
-@exercise(
-    "resnet.depth",
-    kind="implement",
-    goal="compute a network's depth from its table",
-    minutes=5,
-    first_hint="Count the convolutions of ResNet-34's blocks. What is missing?",
-)
-def depth(answer: Answer) -> None:
-    """Against the names of Table 1 and of section 4.2, and for random networks."""
-    cases = [
-        ((3, 4, 6, 3), 2, 34),
-        ((3, 4, 6, 3), 3, 50),
-        ((3, 8, 36, 3), 3, 152),
-        ((18, 18, 18), 2, 110),
-        ((2, 3, 4, 5, 6), 2, 42),
-        ((7,), 3, 23),
-    ]
-    for _ in range(5):
-        stages = tuple(random.randint(2, 30) for _ in range(random.randint(1, 5)))
-        convolutions = random.randint(2, 3)
-        cases.append((stages, convolutions, 2 + convolutions * sum(stages)))
-    both = "The stem has a convolution, and the head a fully connected layer."
-    projections = "Projections are not counted: they lie beside the layers."
-    for blocks, each, want in cases:
-        answer.expect(
-            want,
-            blocks,
-            each,
-            mistakes=[
-                (want - 2, both),
-                (want - 1, both),
-                (want + len(blocks) - 1, projections),
-                (want + len(blocks), projections),
-                (want - 2 + len(blocks), f"{both} {projections}"),
-                (want + 1, "Only layers with weights are counted, and no pooling."),
-                (2 + 2 * sum(blocks), "How many convolutions does a block have?"),
-                (2 + 3 * sum(blocks), "How many convolutions does a block have?"),
-                (2 + sum(blocks), "How many convolutions does a block have?"),
-                (2 + each * len(blocks), "A stage has more than one block."),
-                (2 + each * sum(blocks[:4]), "There may be more than four stages."),
-                (2 * want - 1, "A normalization is not counted as a layer."),
-            ],
-        )
 
 
 @exercise(
@@ -489,3 +444,49 @@ def _wrong_shortcuts(
             f"{other} another shape, and B projects there.",
         ),
     ]
+
+
+@exercise(
+    "resnet.controls",
+    kind="predict",
+    goal="find what an experiment would need before its conclusion holds",
+    minutes=15,
+    first_hint="Ask of each experiment: what else differs, or varies, but what the"
+    " conclusion is about?",
+)
+def controls(answer: Answer) -> None:
+    """Four letters, and a question for each that is wrong."""
+    got = answer()
+    text = "".join(got) if isinstance(got, list | tuple) and _strings(got) else got
+    if not isinstance(text, str):
+        raise WrongAnswer(
+            f"it returns {name_of(got)}, where a string is wanted",
+            'Four letters, such as "ABCD".',
+        )
+    letters = [each for each in text.upper() if each.isalpha()]
+    refuse(
+        len(letters) != len(QUESTIONS),
+        f"it returns {len(letters)} letters, where {len(QUESTIONS)} are wanted",
+        "One for each experiment, in their order.",
+    )
+    for number, (came, (want, question)) in enumerate(
+        zip(letters, QUESTIONS, strict=True), 1
+    ):
+        hint = ELSEWHERE if came in "DF" else question
+        refuse(came != want, f"{came} is not what experiment {number} needs", hint)
+
+
+def _strings(values: Sequence[object]) -> bool:
+    return all(isinstance(each, str) for each in values)
+
+
+#: For each experiment its control, and what to ask if it is another.
+QUESTIONS = (
+    ("C", "How many things differ between the two networks?"),
+    ("A", "How far apart are two runs of one and the same network?"),
+    ("E", "What was done for one of the two networks and not for the other?"),
+    ("B", "By which images was the best of the twelve found, and by which reported?"),
+)
+
+#: Of controls that ask for more than the conclusion says.
+ELSEWHERE = "That asks whether it holds elsewhere. Does it hold here?"

@@ -273,3 +273,177 @@ def _rate_mistakes(i: int, steps: int, warmup: int, highest: float) -> Mistakes:
         (want / highest, "It is multiplied by the highest learning rate."),
         (highest * (1 - math.cos(math.pi * t)) / 2, "It falls: which sign?"),
     ]
+
+
+@exercise(
+    "training.train_and_keep",
+    kind="implement",
+    goal="write a training loop with an evaluation, and keep the best epoch",
+    minutes=25,
+    first_hint="Write the loop over epochs and batches first. What has to be done after"
+    " each epoch, and what is different then?",
+)
+def train_and_keep(answer: Answer) -> None:
+    """Four epochs, with labels such that the best is neither the first nor the last;
+    against a loop done right.
+    """
+    for best in (1, 2):
+        net, epochs, validation = _with_best(best)
+        want = _kept(net, epochs, validation, set())
+        got = answer(net, epochs, validation, 0.5, changes=[0])
+        if not isinstance(got, nn.Module):
+            raise WrongAnswer(
+                "it does not return the network", "End with `return net`."
+            )
+        compare(
+            _state(got),
+            want,
+            on="after four epochs",
+            mistakes=[
+                (_kept(net, epochs, validation, {flaw}), hint)
+                for flaw, hint in LOOP_FLAWS.items()
+            ],
+        )
+
+
+#: What may be wrong with the loop, and the hint for it.
+LOOP_FLAWS = {
+    "last": "These are the weights after the last epoch. Which epoch was the best?",
+    "parameters": "Its weights are right, but not its buffers: what else is state?",
+    "latest": "If several epochs are equally good, the first of them is wanted.",
+    "once": "After an evaluation, who brings the network back into training mode?",
+    "evaluation": "In which mode are batch normalization and dropout in training?",
+    "training": "In which mode is the network evaluated? Batch normalization saw it.",
+    "keep": "What becomes of the gradients of the step before?",
+    "start": "These are the weights from before the training: was a step made?",
+    "worst": "The epoch with the highest accuracy is wanted, not with the lowest.",
+}
+
+
+def _with_best(
+    best: int,
+) -> tuple[nn.Module, list[list[tuple[Tensor, Tensor]]], tuple[Tensor, Tensor]]:
+    """A network, four epochs, and validation images of which it gets most right after
+    epoch `best`, counted from 0, and after the one behind it.
+    """
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        net(torch.randn(50, 6))  # so that the averages are those of no epoch
+    net.zero_grad()
+    while True:
+        epochs = [
+            [(torch.randn(10, 6), torch.randint(4, (10,))) for _ in range(2)]
+            for _ in range(4)
+        ]
+        images = torch.randn(200, 6)
+        ours = copy.deepcopy(net)
+        said = []
+        for batches in epochs:
+            _epoch(ours, batches, set())
+            said.append(ours.eval()(images).argmax(1))
+        both = said[best] == said[best + 1] if best < 3 else said[best] >= 0
+        others = torch.stack(
+            [
+                (each == said[best])
+                for i, each in enumerate(said)
+                if i not in (best, best + 1)
+            ]
+        )
+        chosen = (both & ~others.all(0)).nonzero()[:, 0]
+        if len(chosen) >= 10:
+            validation = images[chosen], said[best][chosen]
+            return net, epochs, validation
+
+
+def _epoch(
+    net: nn.Module, batches: list[tuple[Tensor, Tensor]], flaws: set[str]
+) -> None:
+    if "once" not in flaws:
+        net.train("evaluation" not in flaws)
+    for x, y in batches:
+        loss = F.cross_entropy(net(x), y)
+        if "keep" not in flaws:
+            net.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in net.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=0.5)
+
+
+def _kept(
+    net: nn.Module,
+    epochs: list[list[tuple[Tensor, Tensor]]],
+    validation: tuple[Tensor, Tensor],
+    flaws: set[str],
+) -> Tensor:
+    """What the network holds in the end, with some of `LOOP_FLAWS`."""
+    ours = copy.deepcopy(net).train()
+    first = _state(ours)
+    images, labels = validation
+    best, kept, weights = -1.0, first, copy.deepcopy(dict(ours.named_parameters()))
+    for batches in epochs:
+        _epoch(ours, batches, flaws)
+        ours.train("training" in flaws)
+        with torch.no_grad():
+            accuracy = (ours(images).argmax(1) == labels).float().mean().item()
+        if "worst" in flaws:
+            accuracy = 1 - accuracy
+        if accuracy > best or ("latest" in flaws and accuracy == best):
+            best, kept = accuracy, _state(ours)
+            weights = copy.deepcopy(dict(ours.named_parameters()))
+    if "last" in flaws:
+        return _state(ours)
+    if "start" in flaws:
+        return first
+    if "parameters" in flaws:
+        ours.load_state_dict(weights, strict=False)
+        return _state(ours)
+    return kept
+
+
+def _state(net: nn.Module) -> Tensor:
+    """Parameters and buffers, but for the counter of batches."""
+    held = [*net.parameters(), *(b for b in net.buffers() if b.dim())]
+    return torch.cat([each.detach().flatten() for each in held]).clone()
+
+
+@exercise(
+    "training.faults",
+    kind="predict",
+    goal="read from a curve what is wrong with a run",
+    minutes=15,
+    first_hint="Begin with the curves that end at the loss of guessing, and look at how"
+    " they begin.",
+)
+def faults(answer: Answer) -> None:
+    """Five numbers, as `experiments/curves.py` has the faults."""
+    names = ["rate", "order", "labels", "softmax", "gradients"]
+    want = tuple(1 + names.index(each) for each in CURVES.values())
+    got = answer()
+    given = list(got) if isinstance(got, tuple | list) else []
+    for letter, right, came in zip(CURVES, want, given, strict=False):
+        if came != right and len(given) == len(want):
+            raise WrongAnswer(
+                f"{came} is not the fault of curve {letter}", SIGNS[letter]
+            )
+    compare(got, want, secret=True)
+
+
+#: Curve -> its fault.
+CURVES = {
+    "A": "softmax",
+    "B": "order",
+    "C": "rate",
+    "D": "labels",
+    "E": "gradients",
+}
+
+#: Curve -> what to look at.
+SIGNS = {
+    "A": "It falls, and stays high: what is the smallest value of this loss?",
+    "B": "It is almost zero several times. What is easy to get right for a while?",
+    "C": "Look at its first steps: how does it get above the loss of guessing?",
+    "D": "It never was better than guessing, and never worse.",
+    "E": "It begins as the gray one does. What grows with the number of steps?",
+}

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from typing import NamedTuple, TypeAlias
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.link import AnswerRaised
-from course_lib.checks.modules import module, same_function
+from course_lib.checks.modules import module
 from course_lib.checks.shared import Number, all_with, case, combined, refuse
 from course_lib.convolution import receptive_field as field_of
-from course_lib.vgg import VARIANTS, VGG, vgg_block
+from course_lib.vgg import VGG
 
 #: The kernel size and stride of a layer.
 Layer: TypeAlias = tuple[int, int]
@@ -82,69 +84,173 @@ def _saved_numbers(share: float, single: int) -> Number:
 
 
 @exercise(
-    "vgg.receptive_field",
+    "vgg.small_net",
     kind="implement",
-    goal="see how much of the receptive field is due to pooling",
-    minutes=10,
-    first_hint="Take one block of one convolution. Its receptive field is 4 by 4: why?",
-    banned=("course_lib.convolution.receptive_field",),
-    instead="Write a loop over the blocks.",
+    goal="design a network for a budget of parameters and MACs",
+    minutes=30,
+    first_hint="Begin with one convolution of 16 channels, and count its MACs: its"
+    " weights times its positions.",
 )
-def receptive_field(answer: Answer) -> None:
-    """Against the library's, on columns of Table 1 and on random ones."""
-    columns = [[convs for convs, _ in VARIANTS[letter].blocks] for letter in "ADE"]
-    columns += [
-        [random.randint(1, 4) for _ in range(random.randint(2, 5))] for _ in "1234"
-    ]
-    for convs in ([1, 2], *columns):
-        blocks: list[list[Layer]] = [[*[(3, 1)] * n, (2, 2)] for n in convs]
-        layers = [layer for block in blocks for layer in block]
-        answer.expect(
-            field_of(layers)[0],
-            convs,
-            on=f"blocks of {convs} convolutions",
-            mistakes=_receptive_field_mistakes(blocks, layers),
-        )
+def small_net(answer: Answer) -> None:
+    """Counted from what its layers get and return for an image."""
+    got = answer()
+    x = torch.randn(4, 1, 28, 28)
+    net = module(got, x)
+    layers = _layers_of(net)
+    for training in (False, True):
+        sizes = _run(net.train(training), layers, x)
+    _shape_of_a_net(layers, sizes)
+    _within_budget(net, layers, sizes)
+    _logits(net, layers, x)
 
 
-def _receptive_field_mistakes(
-    blocks: list[list[Layer]], layers: list[Layer]
-) -> Mistakes:
-    field = field_of(layers)[0]
-    flat = [(size, 1) for size, _ in layers]
-    bare = [layer for layer in layers if layer == (3, 1)]
-    turned = [layer for block in blocks for layer in block[::-1]]
-    doubled = (
-        "Halving the feature maps does not double the field: it doubles the steps of"
-        " the layers behind."
+#: What is allowed, and what a unit has to see.
+MOST_PARAMETERS, MOST_MACS, LEAST_CONVS, LEAST_FIELD = 25_000, 2_000_000, 4, 28
+
+
+def _layers_of(net: nn.Module) -> list[nn.Module]:
+    """The layers, in order, if there are only PyTorch's.
+
+    Raises: WrongAnswer if there are others.
+    """
+    inside = [each for each in net.modules() if not isinstance(each, nn.Sequential)]
+    ours = [each for each in inside if not type(each).__module__.startswith("torch.nn")]
+    refuse(
+        ours or not isinstance(net, nn.Sequential),
+        "it does not consist of PyTorch's layers alone",
+        "Build one `nn.Sequential` of layers of `torch.nn`.",
     )
-    less = "A 3x3 adds two pixels to the one that it has in the middle, not three."
-    stacks = [
-        (_resized(layers, pool=1), "2x2 pooling reads two neighbors, too."),
-        (_resized(layers, pool=3), "2x2 pooling adds one step, of those before it."),
-        (flat, "Behind pooling, one step is two of the layer before."),
-        (bare, "There is pooling behind every block. What does it do to later layers?"),
-        (layers[:-1], "The last block ends with its pooling."),
-        (turned, "In a block the convolutions come before the pooling."),
-        (layers[::-1], doubled),
-        (turned[::-1], doubled),
-        (_resized(layers, conv=4), less),
-        (_resized(layers, conv=4, pool=3), less),
-    ]
-    added = 1 + sum(
-        max(1, 2 * i) * (2 * len(block) - 1) for i, block in enumerate(blocks)
+    return inside
+
+
+def _run(net: nn.Module, layers: list[nn.Module], x: Tensor) -> list[torch.Size]:
+    """The shape of the output of each layer.
+
+    Raises: WrongAnswer if the logits have another shape than (N, 10), or it does not
+        take the images.
+    """
+    sizes: dict[int, torch.Size] = {}
+
+    def note(layer: nn.Module, _: object, output: Tensor) -> None:
+        sizes[id(layer)] = output.shape
+
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        y = net(x)
+    except RuntimeError as error:
+        message = str(error).strip().splitlines()[0]
+        hint = "Follow the shapes from layer to layer: what does `nn.Flatten` output?"
+        raise WrongAnswer(f"it cannot take images: {message}", hint) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+    refuse(
+        tuple(y.shape) != (len(x), 10),
+        f"for {len(x)} images it returns the shape {tuple(y.shape)}",
+        "Ten logits for each image are wanted, (N, 10).",
     )
-    return [
-        *((field_of(stack)[0], hint) for stack, hint in stacks),
-        (field - 1, "Without any layer, a unit is one pixel: begin with 1."),
-        (field**2, "The side is wanted, not the area."),
-        (added, "The strides of two poolings multiply: 4 pixels a step, then 8."),
-    ]
+    return [sizes.get(id(layer), torch.Size()) for layer in layers]
 
 
-def _resized(layers: list[Layer], conv: int = 3, pool: int = 2) -> list[Layer]:
-    """With kernels of other sizes."""
-    return [(conv if size == 3 else pool, stride) for size, stride in layers]
+#: What stands between two convolutions and bends nothing.
+LINEAR = (nn.AvgPool2d, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity)
+
+
+def _shape_of_a_net(layers: list[nn.Module], sizes: list[torch.Size]) -> None:
+    """In the manner of VGG, and with a receptive field that is large enough."""
+    convs = [each for each in layers if isinstance(each, nn.Conv2d)]
+    refuse(
+        len(convs) < LEAST_CONVS,
+        f"it has {len(convs)} convolutions",
+        "Four or more are wanted: a stack of small kernels.",
+    )
+    refuse(
+        any(max(conv.kernel_size) > 3 for conv in convs),
+        "it has a kernel that is larger than 3x3",
+        "A stack of small kernels sees as much as a large one, for fewer weights.",
+    )
+    bent = True
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            refuse(
+                not bent,
+                "two of its convolutions have nothing between them that bends",
+                "Without an activation function, two convolutions are one.",
+            )
+            bent = False
+        elif not isinstance(layer, LINEAR):
+            bent = True
+    field = _field(layers, sizes)
+    refuse(
+        field < LEAST_FIELD,
+        f"its units see {field} of the 28 pixels",
+        "Behind a pooling, each 3x3 adds twice as much as before it.",
+    )
+
+
+def _field(layers: list[nn.Module], sizes: list[torch.Size]) -> int:
+    """The receptive field in front of the first FC layer or global pooling."""
+    pairs = []
+    for layer, size in zip(layers, sizes, strict=True):
+        if isinstance(layer, nn.Linear | nn.Flatten) or len(size) != 4:
+            break
+        if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            break
+        kernel: Any = getattr(layer, "kernel_size", 1)
+        stride: Any = getattr(layer, "stride", 1) or kernel
+        dilation: Any = getattr(layer, "dilation", 1)
+        one = [each if isinstance(each, int) else each[0] for each in (kernel, stride)]
+        wide = dilation if isinstance(dilation, int) else dilation[0]
+        if isinstance(layer, nn.AvgPool2d) and size[-1] == 1:
+            break
+        pairs.append((wide * (one[0] - 1) + 1, one[1]))
+    return field_of(pairs)[0] if pairs else 1
+
+
+def _within_budget(
+    net: nn.Module, layers: list[nn.Module], sizes: list[torch.Size]
+) -> None:
+    count = sum(each.numel() for each in net.parameters())
+    linear = sum(each.weight.numel() for each in layers if isinstance(each, nn.Linear))
+    refuse(
+        count > MOST_PARAMETERS,
+        f"it has {count:,} parameters, {count - MOST_PARAMETERS:,} too many",
+        "Most of them are in a fully connected layer: make what it reads smaller."
+        if 2 * linear > count
+        else "A convolution has in x out x 9 weights: take fewer channels.",
+    )
+    macs = []
+    for layer, size in zip(layers, sizes, strict=True):
+        if isinstance(layer, nn.Conv2d):
+            macs.append(layer.weight.numel() * size[-1] * size[-2])
+        elif isinstance(layer, nn.Linear):
+            macs.append(layer.weight.numel())
+    worst = 1 + max(range(len(macs)), key=macs.__getitem__)
+    refuse(
+        sum(macs) > MOST_MACS,
+        f"it needs {sum(macs):,} MACs, {sum(macs) - MOST_MACS:,} too many",
+        f"The layer with the most is number {worst} of those with weights. A MAC is"
+        " needed for every weight at every position: pool earlier, or fewer channels.",
+    )
+
+
+def _logits(net: nn.Module, layers: list[nn.Module], x: Tensor) -> None:
+    """Its outputs are logits, and all of it can learn."""
+    last = layers[-1]
+    refuse(
+        isinstance(last, nn.ReLU | nn.Softmax | nn.LogSoftmax | nn.Sigmoid),
+        f"it ends with {type(last).__name__}",
+        "Logits may have any value, and the loss has a softmax of its own.",
+    )
+    y = net.train()(x)
+    found = torch.autograd.grad(
+        y.square().sum(), [*net.parameters()], allow_unused=True
+    )
+    refuse(
+        any(each is None or not each.any() for each in found),
+        "some of its parameters have no gradient",
+        "What detached them from the output, or set it to zero?",
+    )
 
 
 class StageCosts(NamedTuple):
@@ -232,93 +338,82 @@ Blocks: TypeAlias = tuple[tuple[int, int], ...]
 
 
 @exercise(
-    "vgg.net_for",
-    kind="repair",
-    goal="know the size of what the fully connected layers read",
-    minutes=10,
-    first_hint="Print the shape of the output of the blocks, for one image.",
+    "vgg.clearly_better",
+    kind="implement",
+    goal="compare recorded runs, and know what chance does",
+    minutes=15,
+    first_hint="Which run of the better one, and which of the worse one, have to be"
+    " compared?",
 )
-def net_for(answer: Answer) -> None:
-    """Against networks of a few channels, with even and odd sides."""
-    cases: list[tuple[Blocks, int, int]] = [
-        (((1, 4), (2, 6)), 20, 8),
-        (((2, 3), (1, 4), (1, 5)), 30, 7),
-        (((1, 2), (1, 3), (1, 3), (2, 4), (1, 4)), 64, 5),
+def clearly_better(answer: Answer) -> None:
+    """For tables of several names, with ties, overlaps and other numbers of runs."""
+    tables: list[dict[str, list[float]]] = [
+        {"p": [0.5, 0.9, 0.9], "q": [0.6, 0.6, 0.95], "r": [0.3, 0.31, 0.32]},
+        {"x": [0.5, 0.7], "y": [0.5], "z": [0.4, 0.3, 0.45]},
+        {"few": [0.81], "many": [0.8, 0.8, 0.8, 0.79], "more": [0.6, 0.61]},
+        {"one": [0.9, 0.8], "two": [0.9, 0.8], "three": [0.8, 0.7]},
     ]
-    for blocks, pixels, hidden in cases:
-        in_channels = [3, *(channels for _, channels in blocks[:-1])]
-        features = [
-            *(
-                vgg_block(convs, before, channels)
-                for (convs, channels), before in zip(blocks, in_channels, strict=True)
-            ),
-            nn.Flatten(),
-        ]
-        side = pixels // 2 ** len(blocks)
-        first = nn.Linear(blocks[-1][1] * side**2, hidden)
-        last = nn.Linear(hidden, 9)
-        want = nn.Sequential(*features, first, nn.ReLU(), last)
-        he_init(want)
-        wrong_ends = _wrong_ends(blocks, pixels, first, last)
-        with case(f"net_for({blocks}, {pixels}, {hidden}, 9): "):
-            same_function(
-                answer(blocks, pixels, hidden, 9),
-                want,
-                torch.randn(2, 3, pixels, pixels),
-                mistakes=[
-                    (nn.Sequential(*features, *end), hint) for end, hint in wrong_ends
-                ],
-            )
+    tables[0]["s"] = [0.1, 0.2, 0.4]
+    names = [f"net {i}" for i in random.sample(range(6), 6)]
+    tables.append({name: _three(i / 20) for i, name in enumerate(names)})
+    for runs in tables:
+        answer.expect(
+            _better(runs, min, max),
+            runs,
+            on=str(runs) if len(runs) < 5 else f"a table of {len(runs)} names",
+            mistakes=_better_mistakes(runs),
+        )
 
 
-def _wrong_ends(
-    blocks: Blocks, pixels: int, first: nn.Linear, last: nn.Linear
-) -> list[tuple[list[nn.Module], str]]:
-    """What wrong networks have behind the blocks, with hints: first the right layers,
-    then a first FC layer with another number of inputs.
-    """
-    bare = [
-        nn.Linear(layer.in_features, layer.out_features, bias=False)
-        for layer in (first, last)
-    ]
-    right: list[nn.Module] = [first, nn.ReLU(), last]
-    ends: list[tuple[list[nn.Module], str]] = [
-        ([first, last], "Keep the ReLU between the FC layers."),
-        ([*right, nn.ReLU()], "Logits may be negative."),
-        ([*right, nn.Softmax(1)], "The loss takes the softmax: return logits."),
-        ([bare[0], nn.ReLU(), bare[1]], "FC layers have biases."),
-        ([*right[:2], nn.Dropout(), last], "There was no dropout: add no layer."),
-    ]
-    for number, hint in _wrong_inputs(blocks, pixels):
-        other = nn.Linear(max(number, 1), first.out_features)
-        ends.append(([other, nn.ReLU(), last], hint))
-    return ends
+def _three(above: float) -> list[float]:
+    return [above + random.random() / 8 for _ in range(3)]
 
 
-def _wrong_inputs(blocks: Blocks, pixels: int) -> list[tuple[int, str]]:
-    """How many inputs a wrong first FC layer has, with hints."""
-    channels = blocks[-1][1]
-    side = pixels // 2 ** len(blocks)
-    return [
-        (6400, "6400 is 256 feature maps of 5 by 5, of another network."),
-        (channels * 49, "7 by 7 is what five blocks leave of 224 pixels."),
-        (512 * 49, "VGG-16 has 512 channels there. How many are there here?"),
-        (256 * side**2, "How many output channels does the last block have?"),
-        (channels * side, "A feature map has a height and a width."),
-        (side**2, "The FC layer reads all feature maps of the last block."),
-        (channels * (2 * side) ** 2, "The last block ends with its pooling."),
-        (channels * pixels**2, "Every block halves height and width."),
-        (channels * (side + 1) ** 2, "Pooling rounds down."),
-        (channels, "The FC layer reads all of each feature map, not one value of it."),
+#: What one number of several runs is.
+Measure: TypeAlias = Callable[[list[float]], float]
+
+
+def _better(
+    runs: dict[str, list[float]], worst: Measure, best: Measure, equal: bool = False
+) -> list[tuple[str, str]]:
+    """Sorted pairs of names; `equal` if as good is good enough."""
+    return sorted(
+        (one, other)
+        for one, other in itertools.permutations(runs, 2)
+        if worst(runs[one]) > best(runs[other])
+        or (equal and worst(runs[one]) == best(runs[other]))
+    )
+
+
+def _better_mistakes(runs: dict[str, list[float]]) -> Mistakes:
+    right = _better(runs, min, max)
+    mean = statistics.mean
+    first = "The better one comes first in a pair."
+    mistakes: list[tuple[Any, str]] = [
+        (_better(runs, min, max, equal=True), "Better, not as good."),
+        (_better(runs, mean, mean), "Means hide the single runs."),
+        (_better(runs, min, min), "The worst run has to be above the other's best."),
+        (_better(runs, max, max), "Its best run is not enough: each of its runs."),
         (
-            channels * (224 // 2 ** len(blocks)) ** 2,
-            "The images are `pixels` by `pixels`, and not 224 by 224.",
+            _better(runs, max, min),
+            "Some run is above some: all have to be above all.",
         ),
-        *(
-            (channels * (pixels // 2**number) ** 2, "How many blocks are there here?")
-            for number in range(1, 6)
-        ),
+        (_better(runs, min, mean), "The mean of the other hides its best run."),
+        (_paired(runs), "Runs are not paired: compare each with each."),
+        ([pair[::-1] for pair in right], first),
+        (sorted(pair[::-1] for pair in right), first),
+        (right[::-1], "The list is to be sorted."),
     ]
+    return [(value, hint) for value, hint in mistakes if value != right]
+
+
+def _paired(runs: dict[str, list[float]]) -> list[tuple[str, str]]:
+    """Where each run is better than the one at the same place."""
+    return sorted(
+        (one, other)
+        for one, other in itertools.permutations(runs, 2)
+        if all(a > b for a, b in zip(runs[one], runs[other], strict=False))
+    )
 
 
 @exercise(
