@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from bs4 import NavigableString, Tag
+from bs4 import Tag
+from bs4.element import NavigableString
 
 #: Pixels of a slide of 1280 by 720 that are free for its pieces.
 WIDTH, HEIGHT = 1200, 575
@@ -159,7 +160,7 @@ def _unlinked(element: Tag) -> Tag:
 
 def pieces(block: Tag) -> list[list[Piece]]:
     """What is shown of a block of a page, slide by slide; of a folded one, nothing."""
-    classes = block.get("class") or []
+    classes = [*(block.get("class") or [])]
     if block.name in ("ul", "ol"):
         return listed(block)
     if "math" in classes:
@@ -209,7 +210,7 @@ def cell(block: Tag, folded: bool) -> list[list[Piece]]:
         return groups + drawn(figure)
     for output in block.select("div.cell_output > div"):
         made = printed(output)
-        if groups and made and groups[-1][-1].height + made[0].height <= HEIGHT:
+        if groups and made and height([*groups[-1], made[0]]) <= HEIGHT:
             groups[-1].append(made.pop(0))
         groups += [[piece] for piece in made]
     return groups
@@ -262,7 +263,7 @@ def printed(output: Tag) -> list[Piece]:
     """What a cell prints, or its table, or what is live."""
     live = output.select_one(".playground, .explorer")
     if live is not None:
-        return [Piece(f'<div class="live">{output.decode_contents()}</div>', HEIGHT)]
+        return [Piece(f'<div class="live">{live}</div>', HEIGHT)]
     table = output.find("table")
     if isinstance(table, Tag):
         return [*tables(table)]
@@ -320,20 +321,17 @@ def drawn(figure: Tag) -> list[list[Piece]]:
 
 @dataclass(frozen=True)
 class Part:
-    """A strip of a drawing, in its own units."""
+    """A piece of a drawing, in its own units."""
 
+    left: float
     top: float
-    bottom: float
-
-    @property
-    def height(self) -> float:
-        """From the top to the bottom."""
-        return self.bottom - self.top
+    width: float
+    height: float
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Strips of a drawing, so many side by side, and the caption beside or below."""
+    """Pieces of a drawing, so many side by side, and the caption beside or below."""
 
     parts: tuple[Part, ...]
     scale: float
@@ -347,10 +345,9 @@ class Layout:
 
 
 def drawing(svg: Tag, words: str) -> list[list[Piece]]:
-    """A drawing, its letters no smaller than 18 pixels: strips of it side by side, as
+    """A drawing, its letters no smaller than 18 pixels: pieces of it side by side, as
     many as fit on a slide.
     """
-    width = box(svg)[0]
     chosen = min(
         (layout(svg, words, below) for below in (False, True)),
         key=lambda each: each.slides,
@@ -359,7 +356,7 @@ def drawing(svg: Tag, words: str) -> list[list[Piece]]:
     for number in range(chosen.slides):
         start = number * chosen.fit
         shown = "".join(
-            strip(svg, width, part, chosen.scale, f"-{start + i}")
+            cut(svg, part, chosen.scale, f"-{start + i}")
             for i, part in enumerate(chosen.parts[start : start + chosen.fit])
         )
         more = f" (part {number + 1} of {chosen.slides})" if chosen.slides > 1 else ""
@@ -372,87 +369,91 @@ def drawing(svg: Tag, words: str) -> list[list[Piece]]:
     return groups
 
 
-def box(svg: Tag) -> tuple[float, float]:
-    """Width and height of a drawing, in its own units."""
-    _, _, width, high = str(svg.get("viewbox") or svg["viewBox"]).split()
-    return float(width), float(high)
-
-
 def layout(svg: Tag, words: str, below: bool) -> Layout:
     """How a drawing is divided with its caption below it, or beside it."""
-    width, high = box(svg)
-    sizes = [
-        float(each["font-size"]) for each in svg.find_all(attrs={"font-size": True})
-    ]
-    scale = SMALLEST / min(sizes, default=SMALLEST)
+    _, _, *size = str(svg.get("viewbox") or svg["viewBox"]).split()
+    width, high = map(float, size)
+    legend = svg.find("g", class_="bb-legend")
+    if isinstance(legend, Tag) and isinstance(legend.rect, Tag):
+        high = number(legend.rect, "y") - 8  # the boxes say what they are
+    letters = [number(each, "font-size") for each in svg.select("text[font-size]")]
+    scale = SMALLEST / min(letters, default=SMALLEST)
     wide = WIDTH if below else WIDTH - BESIDE
     tall = HEIGHT - 14 - (LINE * rows_of(words) + 20 if below else 0)
-    if width * scale > wide and not below:
-        return Layout((Part(0, high),) * 99, scale, 1, below)  # there is no room
-    fit = max(1, int((wide + GAP) // (scale * width + GAP)))
-    parts = strips(svg, high, tall / scale)
+    parts = tuple(
+        Part(left, top, right - left, bottom - top)
+        for top, bottom in strips(svg, "y", high, tall / scale)
+        for left, right in strips(svg, "x", width, wide / scale)
+    )
+    fit = max(1, int((wide + GAP) // (scale * parts[0].width + GAP)))
     if len(parts) == 1:  # there is room for more
         scale = min(tall / high, wide / width, 2.2 * scale)
-    return Layout(tuple(parts), min(scale, wide / width), fit, below)
+    return Layout(parts, scale, fit, below)
 
 
-def strip(svg: Tag, width: float, part: Part, scale: float, suffix: str) -> str:
-    """A strip of a drawing; ids get a suffix, since a page has each only once."""
+def number(element: Tag, name: str) -> float:
+    """An attribute that is a number, or zero."""
+    return float(str(element.get(name) or 0))
+
+
+def cut(svg: Tag, part: Part, scale: float, suffix: str) -> str:
+    """A piece of a drawing; ids get a suffix, since a page has each only once."""
     made = copy.copy(svg)
     for name in ("viewbox", "viewBox", "style"):
         del made[name]
-    made["viewBox"] = f"0 {part.top:g} {width:g} {part.height:g}"
-    made["width"], made["height"] = f"{scale * width:.0f}", f"{scale * part.height:.0f}"
-    for element in [made, *made.find_all(id=True)]:
-        if element.get("id"):
-            element["id"] = f"{element['id']}{suffix}"
-    made["aria-labelledby"] = " ".join(
-        f"{each}{suffix}" for each in str(svg.get("aria-labelledby", "")).split()
-    )
+    view = part.left, part.top, part.width, part.height
+    made["viewBox"] = " ".join(f"{each:g}" for each in view)
+    made["width"] = f"{scale * part.width:.1f}"
+    made["height"] = f"{scale * part.height:.1f}"
+    for element in made.find_all(id=True):
+        element["id"] = f"{element['id']}{suffix}"
+    labels = str(svg.get("aria-labelledby", "")).split()
+    made["aria-labelledby"] = " ".join(f"{each}{suffix}" for each in labels)
     return str(made)
 
 
-def strips(svg: Tag, height: float, most: float) -> list[Part]:
-    """Divide a drawing where no box and no word is cut, and no panel if that can be.
-    All strips have about the same height.
+def strips(svg: Tag, axis: str, end: float, most: float) -> list[tuple[float, float]]:
+    """Divide a drawing along an axis where no box and no word is cut, and no panel if
+    that can be. All strips have about the same size.
     """
-    whole = _gaps(sorted(_extents(svg, panels=True)), height)
-    inside = _gaps(sorted(_extents(svg)), height)
-    parts, top = [], 0.0
-    while height - top > most:
-        wanted = (height - top) / ceil((height - top) / most)
-        low, high = top + most / 3, top + most
+    whole = gaps(sorted(extents(svg, axis, panels=True)), end)
+    inside = gaps(sorted(extents(svg, axis)), end)
+    parts, start = [], 0.0
+    while end - start > most:
+        wanted = start + (end - start) / ceil((end - start) / most)
+        low, high = start + most / 3, start + most
         cuts = [y for y in whole if low < y <= high] or [
             y for y in inside if low < y <= high
         ]
-        bottom = min(cuts, key=lambda y: abs(y - top - wanted), default=high)
-        parts.append(Part(top, bottom))
-        top = bottom
-    return [*parts, Part(top, height)]
+        stop = min(cuts, key=lambda y: abs(y - wanted), default=high)
+        parts.append((start, stop))
+        start = stop
+    return [*parts, (start, end)]
 
 
-def _extents(svg: Tag, panels: bool = False) -> Iterator[tuple[float, float]]:
+def extents(svg: Tag, axis: str, panels: bool = False) -> Iterator[tuple[float, float]]:
     """From where to where each box and each word goes, and each panel if wanted."""
+    ignored = {"bb-repeat", "bb-paper"} | (set() if panels else {"bb-panel"})
     for box in svg.find_all("rect"):
-        classes = set(box.get("class") or [])
-        ignored = {"bb-repeat", "bb-paper"} | (set() if panels else {"bb-panel"})
-        if classes & ignored or box.get("y") is None:
-            continue
-        top = float(box["y"])
-        yield top, top + float(box["height"])
+        if not ignored & {*(box.get("class") or [])}:
+            low = number(box, axis)
+            yield low, low + number(box, "height" if axis == "y" else "width")
     for circle in svg.find_all("circle"):
-        middle, radius = float(circle["cy"]), float(circle["r"])
+        middle, radius = number(circle, f"c{axis}"), number(circle, "r")
         yield middle - radius, middle + radius
     for word in svg.find_all("text"):
-        middle, size = float(word["y"]), float(word.get("font-size") or 12)
-        yield middle - 0.8 * size, middle + 0.8 * size
+        size, middle = number(word, "font-size"), number(word, axis)
+        half = 0.8 * size if axis == "y" else 0.3 * size * len(word.get_text())
+        if word.get("text-anchor") == "start" and axis == "x":
+            middle += half
+        yield middle - half, middle + half
 
 
-def _gaps(taken: list[tuple[float, float]], height: float) -> list[float]:
-    """Heights at which nothing is."""
+def gaps(taken: list[tuple[float, float]], last: float) -> list[float]:
+    """Where nothing is."""
     free, end = [], 0.0
     for low, high in taken:
         if low - end > 1:
             free.append((low + end) / 2)
         end = max(end, high)
-    return [*free, height]
+    return [*free, last]

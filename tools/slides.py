@@ -30,10 +30,11 @@ from tools.teaching import Guide, guides, inline
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "_build/html"
 OUT = PAGES / "slides"
-#: How long a lecture takes: what is said, what is looked at, what a class thinks about.
+#: How long a lecture takes: to say the notes, to look at code, a table or a figure, to
+#: go on to any other slide, and to wait for the answer to a question.
 WORDS_A_MINUTE = 130
-SECONDS_A_SLIDE = 20
-MINUTES_A_QUESTION = 1.5
+SECONDS_LOOKING, SECONDS_OTHER = 40, 10
+SECONDS_QUESTION = 90
 #: Sections that a lecture has no time for, on every page.
 LEFT_OUT = ("exercises", "read-the-paper", "check-yourself")
 #: What reveal.js is, in the package that carries it.
@@ -50,12 +51,27 @@ class Slide:
     notes: list[str] = field(default_factory=list)
     kind: str = ""
 
+    def seconds(self) -> float:
+        """How long it takes in a lecture."""
+        if self.kind == "question":
+            return SECONDS_QUESTION
+        seconds = SECONDS_OTHER if self.is_words() else SECONDS_LOOKING
+        return seconds + 60 * sum(len(n.split()) for n in self.notes) / WORDS_A_MINUTE
+
+    def figure(self) -> bool:
+        """Whether it ends with a figure, which takes all the room there is."""
+        return bool(self.pieces) and self.pieces[-1].figure
+
+    def is_words(self) -> bool:
+        """Whether there is nothing but sentences on it."""
+        return all(piece.words for piece in self.pieces)
+
     def html(self) -> str:
         """The slide as a section of reveal.js."""
         shown = "\n".join(piece.html for piece in self.pieces)
         notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
         kind = self.kind
-        if self.pieces and all(piece.words for piece in self.pieces):
+        if self.is_words():
             kind = f"{kind} words".strip()
         return (
             f'<section class="{kind}" data-section="{self.section}">\n'
@@ -71,18 +87,11 @@ class Deck:
     name: str
     title: str
     slides: list[Slide]
+    reserve: list[Slide]  # what a lecture has no time for
 
     def minutes(self) -> float:
-        """How long it takes to say the notes, to look, and to wait for answers."""
-        words = sum(
-            len(note.split())
-            for slide in self.slides
-            if slide.kind != "question"
-            for note in slide.notes
-        )
-        questions = sum(slide.kind == "question" for slide in self.slides)
-        looking = SECONDS_A_SLIDE / 60 * len(self.slides)
-        return words / WORDS_A_MINUTE + looking + MINUTES_A_QUESTION * questions
+        """How long the slides take, without those in reserve."""
+        return sum(slide.seconds() for slide in self.slides) / 60
 
 
 def main() -> None:
@@ -97,7 +106,10 @@ def main() -> None:
     for each in decks:
         page = write(each)
         (OUT / f"{each.name}.html").write_text(page, encoding="utf-8")
-        print(f"{each.name:15}{len(each.slides):4} slides{each.minutes():5.0f} minutes")
+        print(
+            f"{each.name:15}{len(each.slides):4} slides{each.minutes():5.0f} minutes,"
+            f"{len(each.reserve):4} in reserve"
+        )
     if set(names) == set(chapters()):
         (OUT / "index.html").write_text(listing(decks), encoding="utf-8")
         print(f"All decks: {OUT / 'index.html'}")
@@ -131,12 +143,19 @@ def deck(name: str) -> Deck:
     title = slide_pieces.heading(article)
     guide = guides().get(name)
     slides = [*opening(article, title, guide)]
+    reserve: list[Slide] = []
     for section in article.find_all("section", recursive=False):
-        if section["id"] in LEFT_OUT or (guide and section["id"] in guide.reserve):
+        if section["id"] in LEFT_OUT:
             continue
-        slides += of_section(section, slide_pieces.heading(section))
-        slides += questions(guide, str(section["id"]))
-    return Deck(name, title, slides)
+        for part in (section, *section.find_all("section", recursive=False)):
+            kept = guide is not None and part["id"] in guide.reserve
+            target = (
+                reserve
+                if kept or (guide and section["id"] in guide.reserve)
+                else slides
+            )
+            target += [*of_section(part), *questions(guide, str(part["id"]))]
+    return Deck(name, title, slides, reserve)
 
 
 def opening(article: Tag, title: str, guide: Guide | None) -> Iterator[Slide]:
@@ -146,13 +165,17 @@ def opening(article: Tag, title: str, guide: Guide | None) -> Iterator[Slide]:
     text = article.find_all("p", recursive=False)
     strong = next((p.strong for p in text if p.strong), None)
     first = Slide(name, "", kind="title", notes=[slide_pieces.words(p) for p in text])
-    first.pieces = [Piece(f"<p class='question'>{question}</p>", 100)]
+    first.pieces = [Piece(f"<p class='question'>{question}</p>", 100, words=True)]
     if strong is not None:
         first.pieces.append(slide_pieces.text(strong.decode_contents()))
     yield first
     if guide:
         items = "".join(f"<li>{inline(each.text)}</li>" for each in guide.objectives)
-        yield Slide("After this lecture you can", "", [Piece(f"<ul>{items}</ul>", 400)])
+        yield Slide(
+            "After this lecture you can",
+            "",
+            [Piece(f"<ul>{items}</ul>", 400, words=True)],
+        )
     figures = article.find_all("div", class_="cell", recursive=False)
     for figure in figures:
         if figure.figure is not None:
@@ -163,18 +186,18 @@ def questions(guide: Guide | None, section: str) -> Iterator[Slide]:
     """What to ask the class when this section is done; the answer is in the notes."""
     for ask in guide.ask if guide else ():
         if ask.section == section:
-            piece = Piece(f"<p class='question'>{inline(ask.question)}</p>", 200)
+            piece = Piece(
+                f"<p class='question'>{inline(ask.question)}</p>", 200, words=True
+            )
             notes = [f"Answer: {slide_pieces.plain(ask.answer)}"]
             yield Slide("A question", section, [piece], notes, "question")
 
 
-def of_section(section: Tag, title: str) -> Iterator[Slide]:
-    """The slides of a section, and of those in it."""
+def of_section(section: Tag) -> Iterator[Slide]:
+    """The slides of a section, without those of sections in it."""
     blocks = section.find_all(recursive=False)
     own = [each for each in blocks if each.name not in ("h2", "h3", "section")]
-    yield from of_blocks(own, title, str(section["id"]))
-    for each in section.find_all("section", recursive=False):
-        yield from of_section(each, slide_pieces.heading(each))
+    yield from of_blocks(own, slide_pieces.heading(section), str(section["id"]))
 
 
 def of_blocks(blocks: list[Tag], title: str, section: str) -> Iterator[Slide]:
@@ -208,24 +231,26 @@ class Section:
         and formulas and there is room; or else on new slides.
         """
         notes = [slide_pieces.words(p) for p in paragraphs]
-        last = (
-            self.slides[-1] if self.slides and self.slides[-1].kind == "open" else None
-        )
+        last = self.slides[-1] if self.slides else None
+        if last and not (last.kind == "open" or (not groups and not last.figure())):
+            last = None  # a conclusion may stand below what it is about
         if last and lead and lead[0].continues and fits([*last.pieces, lead[0]]):
             last.pieces.append(lead.pop(0))
             last.notes.append(notes.pop(0))
-        group = groups[0] if groups else []
+        group, *more = groups or [[]]
+        start = len(self.slides)
         if group and group[0].figure:
-            group = slide_pieces.with_lead(group, lead)
-            self._new(*([lead, group] if lead and group is groups[0] else [group]))
+            shown = slide_pieces.with_lead(group, lead)
+            self._new(*([lead, group] if shown is group else [shown]))
         elif last and fits([*last.pieces, *lead, *group]):
             last.pieces += [*lead, *group]
         elif fits([*lead, *group]):
             self._new([*lead, *group])
         else:
             self._new(*split(lead), group)
-        self._note(notes, last)
-        self._new(*groups[1:])
+        if self.slides:
+            self.slides[min(start, len(self.slides) - 1)].notes += notes
+        self._new(*more)
 
     def _new(self, *groups: list[Piece]) -> None:
         for group in groups:
@@ -233,33 +258,17 @@ class Section:
                 kind = "open" if all(piece.joins for piece in group) else ""
                 self.slides.append(Slide(self.title, self.id, group, kind=kind))
 
-    def _note(self, notes: list[str], last: Slide | None) -> None:
-        """Notes stand at the first slide that came after `last`, or with it."""
-        fresh = [
-            slide for slide in self.slides if not slide.notes and slide is not last
-        ]
-        target = fresh[0] if fresh and fresh[0] is self.slides[-1] else None
-        if target is None and self.slides:
-            target = self.slides[-1]
-        if target is not None:
-            target.notes += notes
-
 
 def fits(pieces: list[Piece]) -> bool:
     """Whether there is room for these, one below the other."""
-    return height(pieces) <= HEIGHT
-
-
-def height(pieces: list[Piece]) -> int:
-    """What pieces need, one below the other."""
-    return sum(piece.height for piece in pieces)
+    return slide_pieces.height(pieces) <= HEIGHT
 
 
 def split(pieces: list[Piece]) -> list[list[Piece]]:
     """Lists of pieces, each of which fits on a slide."""
     parts: list[list[Piece]] = []
     for piece in pieces:
-        if parts and height([*parts[-1], piece]) <= HEIGHT:
+        if parts and fits([*parts[-1], piece]):
             parts[-1].append(piece)
         else:
             parts.append([piece])
@@ -268,7 +277,10 @@ def split(pieces: list[Piece]) -> list[list[Piece]]:
 
 def write(made: Deck) -> str:
     """The page of a deck."""
-    slides = "\n".join(slide.html() for slide in made.slides)
+    more = (
+        [Slide("In reserve", "", kind="title"), *made.reserve] if made.reserve else []
+    )
+    slides = "\n".join(slide.html() for slide in [*made.slides, *more])
     template = Path(__file__).with_name("slides.html").read_text(encoding="utf-8")
     return (
         template.replace("{title}", html.escape(made.title))
