@@ -28,6 +28,7 @@ BESIDE, GAP = 330, 24  # pixels for a caption beside a drawing, and between stri
 
 #: What a sentence ends with, and what only looks like it.
 END = re.compile(r"(?<=[.?!])(?<!al\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+(?=[A-Z(\"“*])")
+LAST = re.compile(r"(?<!al)(?<!e\.g)(?<!i\.e)(?<!vs)[.?!]\s+$")
 
 
 @dataclass
@@ -142,6 +143,9 @@ def sentences(paragraph: Tag) -> Iterator[str]:
         for each in rest:
             yield sentence.strip()
             sentence = each
+        if LAST.search(str(child)):  # the next one begins with a link or a formula
+            yield sentence.strip()
+            sentence = ""
     if sentence.strip():
         yield sentence.strip()
 
