@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: help book test try new times data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
+.PHONY: help book slides figures test try new times data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ else
 	$(BUILD) .
 endif
 	@echo "The first page: $(CURDIR)/_build/html/index.html"
+
+slides: book ## a deck of slides for each chapter, from its page
+	$(BIN)/python -m tools.slides
+
+figures: .venv/book ## all figures of the book in one archive, for slides of others
+	$(BIN)/python -m tools.figures
 
 # The parts of `make test`, and how long each took; MORE=browser adds one.
 test: ## prove it: lint, types, tests, notebooks, the book

@@ -1,0 +1,113 @@
+"""Walk through every slide of every deck, as a teacher does, and measure.
+
+    python tests/browser/slides.py                    all decks
+    python tests/browser/slides.py resnet             this one
+    python tests/browser/slides.py --pictures FOLDER  with a picture of each slide
+
+It wants `_build/html/slides` (make slides) and Chromium. At 1280 by 720 nothing may be
+cut, no letter of a text or of a drawing may be smaller than 18 pixels, nothing may be
+asked of another host, and what is live has to answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+DECKS = ROOT / "_build/html/slides"
+SMALLEST = 18  # pixels of a letter
+MEASURE = Path(__file__).with_name("slide.js").read_text(encoding="utf-8")
+
+
+def walk(page: Page, path: Path, pictures: Path | None) -> list[str]:
+    """What is wrong with the slides of a deck, one line each."""
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready]", state="attached", timeout=60_000)
+    count = page.evaluate("Reveal.getTotalSlides()")
+    for number in range(count):
+        page.evaluate("number => Reveal.slide(number)", number)
+        found = page.evaluate(MEASURE, SMALLEST)
+        faults += [f"{path.stem} {number + 1}: {each}" for each in found]
+        if pictures:
+            page.screenshot(path=pictures / f"{path.stem}-{number + 1:03}.png")
+    faults += live(page)
+    print(f"{path.stem:15}{count:4} slides, {len(faults)} faults", flush=True)
+    return faults
+
+
+def live(page: Page) -> list[str]:
+    """Whether what is live on the slides answers to a reader."""
+    faults = []
+    for kind in ("playground", "explorer"):
+        for number, slide in enumerate(page.query_selector_all(".slides > section")):
+            piece = slide.query_selector(f".{kind}")
+            if piece is None:
+                continue
+            page.evaluate("number => Reveal.slide(number)", number)
+            choice = piece.query_selector("select")
+            if choice is None:
+                faults.append(f"{kind} on slide {number + 1} is not live")
+                continue
+            before = piece.inner_html()
+            options = choice.query_selector_all("option")
+            choice.select_option(index=len(options) - 1)
+            page.wait_for_timeout(300)
+            if piece.inner_html() == before:
+                faults.append(f"{kind} on slide {number + 1} does not change")
+    return faults
+
+
+def check(
+    browser: Browser, decks: list[Path], pictures: Path | None = None
+) -> list[str]:
+    """The faults of these decks, from disk, with no other host to be reached."""
+    faults: list[str] = []
+    for path in decks:
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        foreign: list[str] = []
+        page.on(
+            "request",
+            lambda request, found=foreign: (
+                None
+                if request.url.startswith(("file:", "data:", "blob:", "about:"))
+                else found.append(request.url)
+            ),
+        )
+        faults += walk(page, path, pictures)
+        faults += [f"{path.stem}: asks for {address}" for address in foreign]
+        page.close()
+    return faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="decks; all, if none is named")
+    parser.add_argument("--pictures", type=Path, help="a folder for pictures")
+    arguments = parser.parse_args()
+    if arguments.pictures:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+    decks = [path for path in sorted(DECKS.glob("*.html")) if path.stem != "index"]
+    if arguments.names:
+        decks = [path for path in decks if path.stem in arguments.names]
+    if not decks:
+        sys.exit("There are no slides: make slides")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable)
+        faults = check(browser, decks, arguments.pictures)
+        browser.close()
+    print("\n".join(faults))
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Slides are cut from pages: nothing is lost, and nothing is too much for one."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from tools import slide_pieces, slides
+from tools.slide_pieces import HEIGHT, Piece
+
+ROOT = Path(__file__).parents[1]
+
+
+def tag(html):
+    return BeautifulSoup(html, "html.parser").find(True)
+
+
+def code(lines, output=""):
+    return tag(
+        '<div class="cell"><div class="cell_input"><div><pre><span></span>'
+        + "\n".join(lines)
+        + f'\n</pre></div></div><div class="cell_output">{output}</div></div>'
+    )
+
+
+def bare(piece):
+    return re.sub(r"<[^>]+>", "", piece.html)
+
+
+@pytest.mark.parametrize("count", [1, 12, 13, 40, 100])
+def test_code_is_divided_into_at_most_twelve_lines(count):
+    lines = [f"line_{i} = {i}" if i % 7 else "" for i in range(1, count + 1)]
+    groups = slide_pieces.pieces(code(lines))
+    parts = [bare(piece).split("\n") for group in groups for piece in group]
+    assert max(map(len, parts)) <= 12
+    kept = [line for part in parts for line in part if line]
+    assert kept == [line for line in lines if line], "every line, in its order"
+
+
+def test_code_is_divided_at_empty_lines():
+    lines = [*["    x = 1"] * 8, "", *["    y = 2"] * 8]
+    first, second = slide_pieces.chunks(lines, 12)
+    assert first == ["    x = 1"] * 8
+    assert second == ["    y = 2"] * 8
+
+
+def test_what_is_folded_is_not_shown():
+    cell = code(["import torch"])
+    cell["class"] = ["cell", "tag_hide-input"]
+    assert slide_pieces.pieces(cell) == []
+    cell["class"] = ["cell", "tag_parameters"]
+    assert slide_pieces.pieces(cell) == []
+
+
+def test_what_a_cell_prints_stands_below_its_code():
+    output = '<div class="output stream"><pre><span></span>12\n</pre></div>'
+    ((source, printed),) = slide_pieces.pieces(code(["print(12)"], output))
+    assert "print(12)" in source.html
+    assert bare(printed) == "12"
+
+
+def test_long_tables_go_on_with_their_headings():
+    rows = "".join(f"<tr><td>{i}</td></tr>" for i in range(30))
+    table = f"<table><thead><tr><th>n</th></tr></thead><tbody>{rows}</tbody></table>"
+    groups = slide_pieces.pieces(code(["table"], f"<div>{table}</div>"))
+    shown = [piece for group in groups for piece in group if "<table" in piece.html]
+    assert len(shown) == 3
+    assert all("<th>n</th>" in piece.html for piece in shown)
+    cells = [int(n) for piece in shown for n in re.findall(r"<td>(\d+)", piece.html)]
+    assert cells == [*range(30)]
+
+
+def test_sentences():
+    paragraph = tag(
+        '<p>He et al. 2015 say so. <a href="x.html">This</a> is a second, e.g. short'
+        ' one. Is <span class="math">\\(x < 1\\)</span> the third? Yes.</p>'
+    )
+    found = [*slide_pieces.sentences(paragraph)]
+    assert [re.sub(r"<[^>]+>", "", each) for each in found] == [
+        "He et al. 2015 say so.",
+        "This is a second, e.g. short one.",
+        "Is \\(x &lt; 1\\) the third?",
+        "Yes.",
+    ]
+    assert "<a" not in found[1], "a link inside of the book leads nowhere from a slide"
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (
+            ["A sentence of more than twelve words stands on a slide by itself."],
+            0,
+        ),
+        (["Two warnings.", "The first is here."], "Two warnings. The first is here."),
+        (["Figure 3 shows it.", "So it is with all of them."], 1),
+        (["One of them.", "This one is <strong>bold</strong>, and shown."], 1),
+        (["word " * 60], ""),
+        ([], ""),
+    ],
+)
+def test_the_key_sentence(found, shown):
+    assert slide_pieces.key(found) == (
+        found[shown] if isinstance(shown, int) else shown
+    )
+
+
+def drawn(width, height, boxes):
+    marks = "".join(
+        f'<rect class="bb-conv" x="{x}" y="{y}" width="60" height="40"></rect>'
+        f'<text font-size="12" text-anchor="middle" x="{x + 30}" y="{y + 20}">c</text>'
+        for x, y in boxes
+    )
+    return tag(f'<svg viewbox="0 0 {width} {height}" width="{width}">{marks}</svg>')
+
+
+@pytest.mark.parametrize("count", [1, 5, 9, 20])
+def test_drawings_are_divided_between_boxes_and_can_be_read(count):
+    boxes = [(10, 20 + 60 * i) for i in range(count)]
+    svg = drawn(80, 60 * count + 20, boxes)
+    groups = slide_pieces.drawing(svg, "What to see.")
+    seen = []
+    for group in groups:
+        for _x, y, w, h, width in re.findall(
+            r'viewBox="([\d.]+) ([\d.]+) ([\d.]+) ([\d.]+)" width="([\d.]+)"',
+            re.sub(r"(width=\"[\d.]+\") (viewBox=\"[^\"]+\")", r"\2 \1", group[0].html),
+        ):
+            seen.append((float(y), float(y) + float(h)))
+            assert 12 * float(width) / float(w) >= 17.9, "letters of 18 pixels"
+    assert seen[0][0] == 0
+    assert seen[-1][1] == pytest.approx(60 * count + 20)
+    assert all(a[1] == pytest.approx(b[0], abs=0.1) for a, b in pairwise(seen))
+    for _, y in boxes:
+        whole = [low <= y and y + 40 <= high for low, high in seen]
+        assert sum(whole) == 1, "a box is cut, or there twice"
+
+
+def test_a_wide_drawing_is_divided_along_its_width():
+    svg = drawn(1500, 80, [(20 + 100 * i, 20) for i in range(15)])
+    pieces = [piece for group in slide_pieces.drawing(svg, "") for piece in group]
+    assert len(pieces) > 1
+
+
+PAGE = """
+<section id="net"><h1>Net: does it learn?<a class="headerlink">#</a></h1>
+<p>It may. <strong>Does it learn?</strong></p>
+<section id="idea"><h2>The idea</h2>
+<p>The output is a sum of many terms, and each is</p>
+<div class="math">\\[ y = 1 \\]</div><p>where nothing else is meant.</p>
+<section id="deeper"><h3>Deeper</h3><p>A last sentence with enough words.</p></section>
+</section>
+<section id="exercises"><h2>Exercises</h2><p>Do them, all of them, today.</p></section>
+</section>
+"""
+
+
+@pytest.fixture
+def deck(tmp_path, monkeypatch):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/net.html").write_text(f"<article>{PAGE}</article>")
+    monkeypatch.setattr(slides, "PAGES", tmp_path)
+    monkeypatch.setattr(slides, "guides", dict)
+    return slides.deck("net")
+
+
+def test_a_deck(deck):
+    assert [slide.title for slide in deck.slides] == ["Net", "The idea", "Deeper"]
+    idea = deck.slides[1]
+    assert [bare(piece).strip() for piece in idea.pieces] == [
+        "The output is a sum of many terms, and each is",
+        "\\[ y = 1 \\]",
+        "where nothing else is meant.",
+    ]
+    assert idea.notes[1] == "where nothing else is meant."
+    assert 0.3 < deck.minutes() < 2
+
+
+def test_the_page_of_a_deck_asks_no_other_host(deck):
+    page = slides.write(deck)
+    asked = re.findall(r'(?:src|<link[^>]* href)="([^"]+)"', page)
+    assert asked
+    assert not [address for address in asked if "//" in address]
+    assert "{" not in re.sub(r"<script>.*?</script>", "", page)
+
+
+def test_no_slide_is_too_high():
+    section = slides.Section("title", "id")
+    paragraph = tag(
+        "<p>" + "A sentence that has quite a few words in it. " * 9 + "</p>"
+    )
+    for height in (500, 60, 400, HEIGHT, 30):
+        lead = slide_pieces.lead([paragraph] * 4)
+        section.add(lead, [[Piece("<pre></pre>", height)]], [paragraph] * 4)
+    for slide in section.slides:
+        assert slide_pieces.height(slide.pieces) <= HEIGHT
+    said = sum(len(slide.notes) for slide in section.slides)
+    assert said == 20, "every paragraph is said once"
+    assert sum("<pre>" in p.html for s in section.slides for p in s.pieces) == 5
+
+
+def test_chapters_are_those_with_exercises():
+    assert slides.chapters()[:3] == ["convolution", "training", "lenet"]
+    assert "claims" not in slides.chapters()
+
+
+def test_what_is_copied_of_reveal(tmp_path):
+    slides.copy_reveal(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "reveal.js",
+        "reveal.css",
+        "notes.js",
+        "LICENSE",
+    }
+    style = (tmp_path / "reveal.css").read_text()
+    assert "http" not in re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)

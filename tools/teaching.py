@@ -1,0 +1,166 @@
+"""What a teacher needs of each chapter: `book/instructor/NAME.yml`, and the quiz of its
+page, `book/quiz/NAME.yml`.
+
+The pages, the slides and the tests read them here. Texts are Markdown with formulas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+ROOT = Path(__file__).parents[1]
+GUIDES = ROOT / "book/instructor"
+QUIZZES = ROOT / "book/quiz"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a student can do afterwards, and the section that teaches it."""
+
+    text: str
+    section: str
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """What students believe, what is right, and the section whose cells show it."""
+
+    belief: str
+    answer: str
+    section: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """To ask in class when a section is done."""
+
+    section: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class ExamQuestion:
+    """For an exam: each entry of the key is a number of points, and for what."""
+
+    question: str
+    key: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To a question at the end of the chapter, which asks for an objective."""
+
+    text: str
+    objective: int
+
+
+@dataclass(frozen=True)
+class Guide:
+    """All of that, of one chapter."""
+
+    #: What students must know before, one thing each.
+    needs: tuple[str, ...]
+    #: How long it takes in class, in words.
+    time: str
+    #: What students can do afterwards.
+    objectives: tuple[Objective, ...]
+    #: What they may believe, and the experiment that answers it.
+    misconceptions: tuple[Misconception, ...]
+    #: What to ask in class.
+    ask: tuple[Question, ...]
+    #: Three questions for an exam.
+    exam: tuple[ExamQuestion, ...]
+    #: Answers to the questions at the end of the chapter, in their order.
+    answers: tuple[Answer, ...]
+    #: Ids of sections that the slides leave out.
+    reserve: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of a quiz question, and why it is right or wrong."""
+
+    text: str
+    why: str
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class QuizQuestion:
+    """A question with choices, of which one is right; it asks for an objective."""
+
+    question: str
+    objective: int
+    choices: tuple[Choice, ...]
+
+
+def guide(data: dict[str, Any]) -> Guide:
+    """A guide from its file."""
+    exam = tuple(
+        ExamQuestion(each["question"], tuple((p, text) for p, text in each["key"]))
+        for each in data["exam"]
+    )
+    return Guide(
+        needs=tuple(data["needs"]),
+        time=data["time"],
+        objectives=tuple(Objective(**each) for each in data["objectives"]),
+        misconceptions=tuple(Misconception(**each) for each in data["misconceptions"]),
+        ask=tuple(Question(**each) for each in data["ask"]),
+        exam=exam,
+        answers=tuple(Answer(**each) for each in data["answers"]),
+        reserve=tuple(data.get("reserve", ())),
+    )
+
+
+@cache
+def guides() -> dict[str, Guide]:
+    """Chapter -> its guide, in the order of their names."""
+    return {path.stem: guide(_read(path)) for path in sorted(GUIDES.glob("*.yml"))}
+
+
+@cache
+def quizzes() -> dict[str, tuple[QuizQuestion, ...]]:
+    """Chapter -> the questions of its quiz."""
+    return {
+        path.stem: tuple(
+            QuizQuestion(
+                each["question"],
+                each["objective"],
+                tuple(Choice(**choice) for choice in each["choices"]),
+            )
+            for each in _read(path)
+        )
+        for path in sorted(QUIZZES.glob("*.yml"))
+    }
+
+
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    made = MarkdownIt("commonmark", {"html": False}).use(dollarmath_plugin)
+    made.add_render_rule("math_inline", _math)
+    return made
+
+
+def _math(_renderer: Any, tokens: Any, number: int, _options: Any, _env: Any) -> str:
+    return f'<span class="math">\\({_escape(tokens[number].content)}\\)</span>'
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def inline(text: str) -> str:
+    """Markdown without paragraphs, as HTML; formulas as MathJax reads them."""
+    return str(_markdown().renderInline(text.strip()))
