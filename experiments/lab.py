@@ -12,23 +12,11 @@ from torch import Tensor, nn
 
 from course_lib import Split, fashion_mnist, fit
 from course_lib.catalog import NETWORKS
-from course_lib.lab import quantized
+from course_lib.lab import NETS, quantized
 from experiments.record import Experiment, Row, main
 from experiments.rows import ROOT
 
-#: The networks of the page: one of each family, and ResNet's plain twin.
-NETS = (
-    "LeNet modern",
-    "AlexNet small",
-    "ZFNet small",
-    "VGG small",
-    "NiN small",
-    "GoogLeNet small",
-    "ResNet small plain",
-    "ResNet small",
-)
-
-#: Where the weights are kept: checkpoints, so that training resumes from its last epoch.
+#: Where the weights are kept: checkpoints, from whose last epoch training resumes.
 WEIGHTS = ROOT / "_build/lab"
 
 
@@ -74,7 +62,7 @@ def measure(key: Row) -> Row:
 
 EXPERIMENT = Experiment(
     table="lab",
-    keys=[{"net": net, "seed": "0"} for net in NETS],
+    keys=[{"net": net, "seed": "0"} for net in NETS.values()],
     measure=measure,
 )
 

@@ -1,11 +1,12 @@
-"""Networks for the page that runs them: a trained module as a program of operations,
-with weights of eight bits. Chapter: Lab.
-"""
+"""Weights of eight bits, and how they are written down."""
 
 from __future__ import annotations
 
+import base64
 import copy
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,3 +39,25 @@ def quantized(net: nn.Module) -> nn.Module:
                 shape = -1, *[1] * (whole.dim() - 1)
                 layer.weight.copy_(whole * factors.reshape(shape))
     return net
+
+
+def unpacked(program: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """The numbers of a program: those of 32 bits, and those of 8.
+
+    Shape: (n,) of float32, and (m,) of int8.
+    """
+    data, split = base64.b64decode(program["data"]), 4 * program["floats"]
+    floats = np.frombuffer(data[:split], "<f4").astype(np.float32)
+    whole = np.frombuffer(data[split:], np.int8)
+    return torch.from_numpy(floats), torch.from_numpy(whole.copy())
+
+
+def weight_of(op: dict[str, Any], rows: int, *numbers: Tensor) -> Tensor:
+    """The weight of an operation that has so many output channels, in 32 bits.
+
+    Shape: (rows, inputs of one output).
+    """
+    floats, whole = numbers
+    size = op["size"]
+    start, factors = op["weight"], floats[op["factors"] : op["factors"] + rows]
+    return whole[start : start + rows * size].reshape(rows, size) * factors[:, None]
