@@ -393,3 +393,185 @@ lab.measure = function* (net, images, changes = [], settings = {}) {
  * some were lost and some gained. */
 lab.deviation = (accuracy, count) => Math.sqrt((accuracy * (1 - accuracy)) / count);
 lab.difference = (lost, gained, count) => Math.sqrt(lost + gained - (lost - gained) ** 2 / count) / count;
+
+/* ---- What can be chosen and switched. ---- */
+
+lab.words = {
+  conv: "convolution",
+  full: "fully connected layer",
+  norm: "batch normalization",
+  lrn: "local response normalization",
+  relu: "ReLU",
+  max: "max pooling",
+  avg: "average pooling",
+  mean: "global average pooling",
+  add: "sum",
+  cat: "concatenation",
+};
+
+/** What an operation is called: its kind, and where in its stage it is. */
+lab.title = (op) => {
+  const inner = op.path.split(".").slice(1).join(".");
+  const kernel = op.kernel ? ` ${op.kernel.join("\u00d7")}` : "";
+  return `${lab.words[op.kind]}${kernel}${inner ? ` (${inner})` : ""}`;
+};
+
+/** The stages of a network: operations one after the other whose modules have the same first name.
+ * What the network itself does, without a module, belongs to the stage before. */
+lab.stages = (net) => {
+  const stages = [];
+  for (const op of net.ops) {
+    const name = op.path.split(".")[0];
+    const last = stages.at(-1);
+    if (last && (name === last.name || name === "")) last.ops.push(op);
+    else stages.push({ name: name || "network", ops: [op] });
+  }
+  return stages;
+};
+
+/** What the input of a join is called: by the module in its block that made it. */
+lab.branch = (net, op, input) => {
+  const number = op.inputs[input];
+  const path = number < 0 ? "" : net.ops[number].path;
+  const start = op.path ? `${op.path}.` : "";
+  if (number < 0 || !path.startsWith(start) || path === op.path) return "shortcut";
+  if (!op.path) return `what ${path} makes`;
+  const name = path.slice(start.length).split(".")[0];
+  return { body: "residual branch" }[name] ?? (op.kind === "cat" ? `branch ${name}` : name);
+};
+
+/** The switches of a stage: what each is called, its kind, and the changes that it makes. */
+lab.switches = (net, stage) => {
+  const found = [];
+  const add = (kind, text, change) => found.push({ kind, text, change });
+  for (const op of stage.ops) {
+    const where = op.path.split(".").slice(1).join(".");
+    if (op.kind === "add" || op.kind === "cat") {
+      op.inputs.forEach((_, input) => {
+        const name = lab.branch(net, op, input);
+        const kind = op.kind === "cat" ? "branch" : name === "shortcut" ? "shortcut" : "residual branch";
+        const inner = stage.ops.filter((other) => other.kind === op.kind).length > 1 ? ` (${where})` : "";
+        add(kind, name + inner, { op: op.index, drop: [input] });
+      });
+    }
+    if (["norm", "lrn", "relu"].includes(op.kind)) {
+      const kind = { norm: "batch normalization", lrn: "LRN", relu: "ReLU" }[op.kind];
+      add(kind, `${kind}${where ? ` (${where})` : ""}`, { op: op.index, pass: op.inputs[0] });
+    }
+  }
+  const [first, last] = [stage.ops[0], stage.ops.at(-1)];
+  const given = first.given[0];
+  const same = given.channels === last.channels && given.area === last.area;
+  const inner = stage.ops.slice(1).every((op) => op.inputs.every((number) => number >= first.inputs[0]));
+  if (same && inner && last.index < net.ops.length - 1) {
+    add("stage", "the whole stage", { op: last.index, pass: first.inputs[0] });
+  }
+  return found;
+};
+
+/* ---- The state of the page as a text, for addresses. ---- */
+
+/** What there is in a state: of each number its least, its largest, and what it is by default. */
+lab.settings = {
+  turn: [-180, 180, 0],
+  right: [-14, 14, 0],
+  down: [-14, 14, 0],
+  contrast: [-1, 2, 1],
+  noise: [0, 2, 0],
+};
+
+const CHANGES = { p: "pass", d: "drop", o: "off", k: "only" };
+
+/** A state as a text, such as "net=resnet&image=3&noise=0.5&changes=9p2.12o4". A change is the
+ * number of its operation, a letter, and what it is about. */
+lab.write = (state) => {
+  const parts = [`net=${encodeURIComponent(state.net)}`, `image=${state.image}`];
+  for (const [name, [, , usual]] of Object.entries(lab.settings)) {
+    if (state[name] !== usual) parts.push(`${name}=${state[name]}`);
+  }
+  if (state.cover) {
+    const { row, column, size, shade } = state.cover;
+    parts.push(`cover=${[row, column, size, shade].join("_")}`);
+  }
+  const changes = state.changes.flatMap((change) =>
+    Object.entries(CHANGES)
+      .filter(([, name]) => name in change)
+      .flatMap(([letter, name]) => [change[name]].flat().map((number) => `${change.op}${letter}${number}`)),
+  );
+  if (changes.length) parts.push(`changes=${changes.join(".")}`);
+  if (state.at) parts.push(`at=${state.at.join("_")}`);
+  return parts.join("&");
+};
+
+/** The state that a text stands for, and the parts of it that are none. */
+lab.parse = (text) => {
+  const state = { net: "lenet", image: 0, changes: [], unknown: [] };
+  for (const [name, [, , usual]] of Object.entries(lab.settings)) state[name] = usual;
+  for (const part of text.split("&").filter(Boolean)) {
+    const [name, value = ""] = part.split("=");
+    const numbers = value.split("_").map(Number);
+    if (name === "net" && value) state.net = decodeURIComponent(value);
+    else if (name === "image" && /^\d+$/.test(value)) state.image = Number(value);
+    else if (name in lab.settings && value !== "" && Number.isFinite(numbers[0])) {
+      const [least, most] = lab.settings[name];
+      state[name] = Math.min(Math.max(numbers[0], least), most);
+    } else if (name === "cover" && numbers.length === 4 && numbers.every(Number.isFinite)) {
+      const [row, column, size, shade] = numbers;
+      state.cover = { row, column, size, shade };
+    } else if (name === "at" && numbers.length === 4 && numbers.every(Number.isInteger)) state.at = numbers;
+    else if (name === "changes") {
+      for (const each of value.split(".")) {
+        const [, op, letter, number] = /^(\d+)([pdok])(-?\d+)$/.exec(each) ?? [];
+        if (!op) state.unknown.push(each);
+        else lab.change(state.changes, Number(op), CHANGES[letter], Number(number), true);
+      }
+    } else state.unknown.push(part);
+  }
+  return state;
+};
+
+/** Make one change of an operation, or take it back. */
+lab.change = (changes, op, name, number, on) => {
+  let change = changes.find((each) => each.op === op && name in each);
+  if (!change) {
+    change = { op, [name]: name === "pass" ? number : [] };
+    if (on) changes.push(change);
+  }
+  if (name !== "pass") {
+    change[name] = change[name].filter((each) => each !== number);
+    if (on) change[name].push(number);
+  }
+  if (!on && (name === "pass" || !change[name].length)) {
+    if (changes.includes(change)) changes.splice(changes.indexOf(change), 1);
+  }
+};
+
+/** Whether a change is made. */
+lab.changed = (changes, op, name, number) =>
+  changes.some((each) => each.op === op && name in each && [each[name]].flat().includes(number));
+
+/** Those of the changes that a network can make, and how many it cannot. */
+lab.possible = (net, changes) => {
+  const good = changes.filter((change) => {
+    const op = net.ops[change.op];
+    if (!op) return false;
+    if ("pass" in change) {
+      const other = change.pass < 0 ? net.image : net.ops[change.pass];
+      return change.pass < change.op && other?.length === op.length;
+    }
+    if (change.drop) return change.drop.every((input) => input >= 0 && input < op.inputs.length);
+    return (change.off ?? change.only).every((channel) => channel >= 0 && channel < op.channels);
+  });
+  return { good, bad: changes.length - good.length };
+};
+
+/** What is switched off, in words. */
+lab.described = (net, change) => {
+  const op = net.ops[change.op];
+  const stage = lab.stages(net).find(({ ops }) => ops.includes(op)).name;
+  if (change.drop) return change.drop.map((input) => `${stage}: ${lab.branch(net, op, input)}`);
+  if (change.off) return [`${stage}, ${lab.title(op)}: map ${change.off.join(", ")}`];
+  if (change.only) return [`${stage}, ${lab.title(op)}: all maps but ${change.only.join(", ")}`];
+  const alone = op.inputs[0] === change.pass && ["norm", "lrn", "relu"].includes(op.kind);
+  return [alone ? `${stage}: ${lab.title(op)}` : `${stage}: the whole stage`];
+};
