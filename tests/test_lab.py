@@ -4,6 +4,7 @@ scripts run here in an engine for JavaScript that comes as a package;
 tests/browser/lab.py opens the page.
 """
 
+import base64
 import gzip
 import json
 from contextlib import ExitStack
@@ -28,6 +29,7 @@ from course_lib.lab.weights import unpacked
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "book/_static"
 SCRIPT = STATIC / "lab-run.js"
+FIXTURE = ROOT / "tests/browser/lab.json"
 
 #: Images that the networks are compared on; `python -m proofs.lab` takes ten.
 IMAGES = (0, 17)
@@ -403,7 +405,9 @@ class Functions(nn.Module):
         a = F.max_pool2d(a + b, 2)
         b = F.avg_pool2d(b, 3, stride=2, padding=1)
         means = [a.mean((2, 3)), b.mean(dim=(-1, -2)), F.adaptive_avg_pool2d(x, 1)]
-        return self.full(F.dropout(torch.cat([*means[:2], means[2].flatten(1)], 1), 0.0))
+        return self.full(
+            F.dropout(torch.cat([*means[:2], means[2].flatten(1)], 1), 0.0)
+        )
 
 
 def test_functions(engine):
@@ -1061,3 +1065,30 @@ def test_the_files_are_small():
     before = len(scripts) + sizes["first"] + sizes["lenet"]
     page = ROOT / "_build/html/book/lab.html"
     assert before + (page.stat().st_size if page.exists() else 60_000) < 250_000
+
+
+def test_the_browser_compares_with_pytorch():
+    """`python tests/test_lab.py` writes the file anew."""
+    written = json.loads(FIXTURE.read_text(encoding="utf-8"))
+    assert [*written] == [*NETS]
+    for name, text in fixture().items():
+        ours, theirs = (
+            np.frombuffer(base64.b64decode(each), "<f4")
+            for each in (text, written[name])
+        )
+        np.testing.assert_allclose(ours, theirs, atol=TOLERANCE * np.abs(ours).max())
+
+
+def fixture():
+    """The logits of all networks for all images, as 32 bits in base64."""
+    x = normalize(fashion_mnist().test.images[torch.tensor(gallery()["places"])])
+    with torch.no_grad():
+        logits = {name: network(name)(x).numpy() for name in NETS}
+    return {
+        name: base64.b64encode(each.astype("<f4").tobytes()).decode()
+        for name, each in logits.items()
+    }
+
+
+if __name__ == "__main__":
+    FIXTURE.write_text(json.dumps(fixture(), indent=0) + "\n", encoding="utf-8")

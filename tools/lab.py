@@ -35,7 +35,7 @@ IMAGES, FIRST = 20, 2
 
 
 def content(name: str) -> str:
-    """The file of a network: its program, its drawings, and what the table has on it."""
+    """The file of a network: its program, its drawings, and its accuracy."""
     entry, net = NETWORKS[NETS[name]], weighted(name)
     row = next(row for row in recorded("lab") if row["net"] == NETS[name])
     drawing = draw(net, INPUT, legend=False)

@@ -105,7 +105,7 @@ lab.play = async (container, load) => {
 
   const status = element("p", { class: "lab-verdict", role: "status" });
   const trouble = element("p", { class: "lab-note", role: "alert" });
-  const picture = element("canvas", { class: "lab-picture", role: "img" });
+  const shown = element("canvas", { class: "lab-image", role: "img" });
   const gallery = element("div", { class: "lab-gallery", role: "group", "aria-label": "Test images" });
   const more = button("All 200 images", async () => {
     if (!(await loaded("images.js"))) return;
@@ -212,7 +212,7 @@ lab.play = async (container, load) => {
   const input = element("select", { onchange: () => explain() });
   const sum = element("div", { class: "lab-sum" });
   const many = element("div", { class: "lab-many" });
-  const measureButton = button("Measure on 200 images", () => measure());
+  const measureButton = button("Measure on 200 images", () => measure(), { class: "lab-measure" });
   const stop = button("Stop", () => (running = undefined), { hidden: true });
   const bar = element("progress", { max: 200, value: 0, hidden: true, "aria-label": "Images measured" });
   const measured = element("div", { class: "lab-measured", role: "status" });
@@ -227,7 +227,7 @@ lab.play = async (container, load) => {
     section(
       "The image and the answer",
       element("div", { class: "lab-row" }, labeled("Network", chosenNet), labeled("or one of your own, from a file", own), back, link),
-      element("div", { class: "lab-top" }, picture, element("div", {}, gallery, more)),
+      element("div", { class: "lab-top" }, shown, element("div", {}, gallery, more)),
     ),
     element("div", { class: "lab-answer" }, status, off),
     changeImage,
@@ -241,7 +241,7 @@ lab.play = async (container, load) => {
       mapsLegend,
     ),
     section(
-      "One number",
+      "One value",
       element("div", { class: "lab-row" }, ...Object.entries(spot).map(([name, each]) => labeled(name, each)), labeled("input map", input)),
       sum,
     ),
@@ -454,7 +454,7 @@ lab.play = async (container, load) => {
   };
   const paint = () => {
     const [before, after] = [clean, now].map((values) => lab.softmax(values.at(-1)));
-    paintPicture();
+    paintImage();
     paintVerdict(before, after);
     bars.replaceChildren(
       ...names().map((name, k) =>
@@ -473,19 +473,19 @@ lab.play = async (container, load) => {
     paintMaps();
     explain();
   };
-  const paintPicture = () => {
+  const paintImage = () => {
     const x = altered();
     const [mean, deviation] = lab.normalization;
     const bytes = x.map((value) => Math.min(Math.max(value * deviation + mean, 0), 1));
-    painted(picture, bytes, 1, 28, 28, 1, 1, { gray: true });
+    painted(shown, bytes, 1, 28, 28, 1, 1, { gray: true });
     const [op, , row, column] = state.at;
     const seen = lab.field(net, op, Math.min(row, net.ops[op].rows - 1), Math.min(column, net.ops[op].columns - 1));
     // The frame of the receptive field: on a canvas of four times the size.
     const copy = element("canvas", {});
     [copy.width, copy.height] = [28, 28];
-    copy.getContext("2d").drawImage(picture, 0, 0);
-    [picture.width, picture.height] = [224, 224];
-    const context = picture.getContext("2d");
+    copy.getContext("2d").drawImage(shown, 0, 0);
+    [shown.width, shown.height] = [224, 224];
+    const context = shown.getContext("2d");
     context.imageSmoothingEnabled = false;
     context.drawImage(copy, 0, 0, 224, 224);
     const [top, bottom, left, right] = seen;
@@ -493,7 +493,7 @@ lab.play = async (container, load) => {
     context.lineWidth = 3;
     context.strokeRect(8 * left + 1.5, 8 * top + 1.5, 8 * (right - left + 1) - 3, 8 * (bottom - top + 1) - 3);
     const { label } = lab.gallery[state.image];
-    picture.setAttribute("aria-label", `Test image ${state.image}, ${lab.classes[label]}, as it was changed. The frame is what the chosen number sees: rows ${top} to ${bottom}, columns ${left} to ${right}.`);
+    shown.setAttribute("aria-label", `Test image ${state.image}, ${lab.classes[label]}, as it was changed. The frame is what the chosen number sees: rows ${top} to ${bottom}, columns ${left} to ${right}.`);
   };
   const paintVerdict = (before, after) => {
     const [was, is] = [clean, now].map((values) => lab.answer(values.at(-1)));
@@ -501,7 +501,7 @@ lab.play = async (container, load) => {
     const text =
       is < 0
         ? `${net.title} makes no numbers any more, from ${broken()} on.`
-        : `${net.title} says ${names()[is]}, ${percent(after[is])}. Before any change: ${names()[was]}, ${percent(before[was])}. It is a picture of class ${truth}.`;
+        : `${net.title} says ${names()[is]}, ${percent(after[is])}. Before any change: ${names()[was]}, ${percent(before[was])}. The image is of class ${truth}.`;
     if (text === spoken) return;
     spoken = text;
     // Screen readers hear the last of several changes.
@@ -538,11 +538,11 @@ lab.play = async (container, load) => {
     values.forEach((value, i) => {
       if (value > values[strongest]) strongest = i;
     });
-    const shape = op.area > 1 ? `${op.channels} maps of ${op.rows}\u00d7${op.columns}` : `${op.channels} numbers`;
+    const shape = op.area > 1 ? `${op.channels} maps of ${op.rows}\u00d7${op.columns}` : `${op.channels} values`;
     const [top, bottom, left, right] = lab.field(net, op.index, op.rows >> 1, op.columns >> 1);
     const text = `${shape}, largest ${number(largest)}; one sees ${bottom - top + 1}\u00d7${right - left + 1} pixels`;
     words.textContent = text;
-    canvas.setAttribute("aria-label", `What leaves ${stage.name}: ${text}; the largest number is in map ${Math.floor(strongest / op.area)}`);
+    canvas.setAttribute("aria-label", `What leaves ${stage.name}: ${text}; the largest value is in map ${Math.floor(strongest / op.area)}`);
     name.setAttribute("aria-pressed", stage === stageOf(state.at[0]));
     legend.textContent = "Each strip shows what leaves a stage, all its maps on one scale: the ground is 0, blue above, orange below, full color the largest number.";
   };

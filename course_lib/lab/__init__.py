@@ -102,7 +102,7 @@ def restore(net: nn.Module, found: dict[str, Any]) -> None:
     """Give the layers of `net` the weights of the program `found`, which was made of
     such a network.
     """
-    numbers = unpacked(found)
+    floats, whole = unpacked(found)
     with torch.no_grad():
         for op in found["ops"]:
             if op["kind"] not in ("conv", "full", "norm"):
@@ -112,11 +112,10 @@ def restore(net: nn.Module, found: dict[str, Any]) -> None:
             if op["kind"] == "norm":
                 layer.running_mean.zero_()
                 layer.running_var.fill_(1 - layer.eps)
-                start, parameter = "factor", layer.weight
-                layer.bias.copy_(numbers[0][op["offset"] :][:channels])
-                parameter.copy_(numbers[0][op[start] :][:channels])
+                layer.weight.copy_(floats[op["factor"] :][:channels])
+                layer.bias.copy_(floats[op["offset"] :][:channels])
                 continue
-            weight = weight_of(op, channels, *numbers)
+            weight = weight_of(op, channels, floats, whole)
             layer.weight.copy_(weight.reshape(layer.weight.shape))
             if op["bias"] >= 0:
-                layer.bias.copy_(numbers[0][op["bias"] :][:channels])
+                layer.bias.copy_(floats[op["bias"] :][:channels])

@@ -66,10 +66,15 @@ def program(net: nn.Module, input_size: tuple[int, int, int]) -> Json:
 class _Writer:
     """Writes down the operations of a record, in the order in which they ran."""
 
+    #: The network.
     net: nn.Module
+    #: What it did.
     record: Trace
+    #: The operations so far.
     ops: list[Json] = field(default_factory=list)
+    #: Weights of 32 bits so far.
     floats: list[float] = field(default_factory=list)
+    #: Weights of 8 bits so far.
     whole: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
@@ -234,7 +239,7 @@ def _pool(writer: _Writer, call: ModuleCall, done: Operation) -> None:
     kind = "max" if "max" in done.func.overloadpacket.__name__ else "avg"
     x, kernel, *more = done.args
     stride, padding, *rest = [*more, None, None][: max(len(more), 2)]
-    numbers = {"kernel": [*kernel], "stride": [*(stride or kernel)]}
+    numbers: Json = {"kernel": [*kernel], "stride": [*(stride or kernel)]}
     numbers["padding"] = [*(padding or (0, 0))]
     if kind == "max" and rest and {*rest[0]} != {1}:
         raise writer.refused(call, "pooling with dilation")
