@@ -7,6 +7,7 @@ tests/browser/lab.py opens the page.
 import base64
 import gzip
 import json
+import os
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,7 @@ from course_lib import fashion_mnist
 from course_lib.data.fashion import normalize
 from course_lib.lab import NETS, export, network, program, quantized, read
 from course_lib.lab.weights import unpacked
+from proofs.lab import FAULTS
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "book/_static"
@@ -32,7 +34,7 @@ SCRIPT = STATIC / "lab-run.js"
 FIXTURE = ROOT / "tests/browser/lab.json"
 
 #: Images that the networks are compared on; `python -m proofs.lab` takes ten.
-IMAGES = (0, 17)
+IMAGES = range(0, 19 * int(os.environ.get("LAB_IMAGES", "2")), 19)
 
 #: The largest difference, of the largest number that an operation makes.
 TOLERANCE = 1e-5
@@ -80,9 +82,7 @@ def file_of(name: str):
 @cache
 def image(number: int) -> Tensor:
     """An image of the gallery, as networks read it."""
-    place = json.loads((STATIC / "lab/images.js").read_text(encoding="utf-8")[14:-3])[
-        "places"
-    ][number]
+    place = gallery()["places"][number]
     return normalize(fashion_mnist().test.images[place : place + 1])
 
 
@@ -272,7 +272,7 @@ def test_each_change_is_what_hooks_do(engine, what):
     net = plain_relu(network(name))
     for path, hook in hooks.items():
         net.get_submodule(path).register_forward_hook(hook)
-    x = image(IMAGES[1])
+    x = image(17)
     with torch.no_grad():
         expected = net(x)[0].double().numpy()
     found = engine.run(name, x, [as_change(name, *change)])[-1]
@@ -1065,6 +1065,11 @@ def test_the_files_are_small():
     before = len(scripts) + sizes["first"] + sizes["lenet"]
     page = ROOT / "_build/html/book/lab.html"
     assert before + (page.stat().st_size if page.exists() else 60_000) < 250_000
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_planted_fault_has_one_place(fault):
+    assert (ROOT / fault.file).read_text(encoding="utf-8").count(fault.old) == 1
 
 
 def test_the_browser_compares_with_pytorch():

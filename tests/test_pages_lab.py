@@ -2,7 +2,9 @@
 of the networks, and it is what the scripts read.
 """
 
+import json
 import re
+from html import unescape
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from course_lib.pages.lab import Lab
 
 @pytest.fixture(scope="module")
 def html():
-    return Lab("net=vgg&image=3&noise=0.5")._repr_html_()
+    return Lab("vgg", "image=3&noise=0.5")._repr_html_()
 
 
 def test_the_table(html):
@@ -42,16 +44,43 @@ def test_what_the_script_reads(html):
     assert 'class="lab" data-state="net=vgg&amp;image=3&amp;noise=0.5"' in html
     assert "<svg" in html
     assert "VGG" in html
-    assert 'href="lab.html"' in html
-    assert repr(Lab()) == "Lab of 8 networks"
+    assert 'href="lab.html?net=vgg&amp;image=3&amp;noise=0.5"' in html
+    assert "data-piece" not in html
+    assert repr(Lab()) == f"Lab of {', '.join(NETS.values())}"
 
 
-@pytest.mark.parametrize("state", ["", "lenet", "net=lenet&", "net=le'net", "net=a b"])
+def test_a_part_for_another_chapter():
+    made = Lab(
+        *("resnet", "image=9"),
+        **{"show": ["conv2_x"], "controls": ["noise"], "switches": ["shortcut"]},
+        **{"measure": True, "ask": "Why <so>?", "answers": ["yes", "no"]},
+    )
+    html = made._repr_html_()
+    piece = json.loads(unescape(re.search(r'data-piece="([^"]*)"', html)[1]))
+    assert piece == {
+        **{"show": ["conv2_x"], "controls": ["noise"], "switches": ["shortcut"]},
+        **{"value": False, "measure": True, "ask": "Why <so>?"},
+        "answers": ["yes", "no"],
+    }
+    assert html.count('<tr><th scope="row">') == 1
+    assert repr(made) == "Lab of ResNet small"
+
+
+@pytest.mark.parametrize("state", ["lenet", "image=", "image=1&", "image='", "a=b c"])
 def test_what_is_no_state(state):
-    with pytest.raises(ValueError, match=r"state must be like net=resnet.*, got"):
-        Lab(state)
+    with pytest.raises(ValueError, match=r"state must be like image=3.*, got"):
+        Lab("lenet", state)
 
 
-def test_there_is_no_such_network():
-    with pytest.raises(ValueError, match=r"net must be one of .*; got 'vit'"):
-        Lab("net=vit")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"net": "vit"}, r"net must be one of .*; got 'vit'"),
+        ({"show": ["conv9"]}, r"stage must be one of c1, .*; got 'conv9'"),
+        ({"controls": ["color"]}, r"control must be one of right, .*; got 'color'"),
+        ({"ask": "Why?"}, r"a question needs answers: got 'Why\?'"),
+    ],
+)
+def test_what_is_not_there(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        Lab(**arguments)

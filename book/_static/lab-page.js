@@ -89,12 +89,15 @@ lab.play = async (container, load) => {
   const place = element("div", { class: "lab-live" });
   container.append(place, still);
 
-  let state = lab.parse((location.hash.slice(1) || location.search.slice(1)).replace(/^lab&?/, ""));
+  const whole = !container.dataset.piece;
+  const address = location.hash.slice(1) || location.search.slice(1);
+  let state = lab.parse(whole && address.includes("net=") ? address : container.dataset.state);
   let net; // that is shown
   let clean; // what its operations make of the image as it is
   let now; // and of the image as it was changed, with what is switched off
   let painted = lab.painter(container);
   let running; // the measurement, if there is one
+  let striped = []; // the stages that have a strip
   const opened = {}; // networks by name
 
   /* ---- What there is. ---- */
@@ -118,7 +121,7 @@ lab.play = async (container, load) => {
   }
   const own = element("input", { type: "file", accept: ".js", onchange: () => openFile(own.files[0]) });
   const back = button("Put everything back", () => {
-    state = { ...lab.parse(""), net: state.net, image: state.image };
+    state = { ...lab.parse(""), net: state.net, image: state.image, at: state.at };
     sync();
     update();
   });
@@ -137,11 +140,13 @@ lab.play = async (container, load) => {
       output.textContent = write(state[name]);
       update();
     } });
-    sliders[name] = () => {
+    const label = element("label", {}, element("span", {}, text, " ", output), input);
+    const refresh = () => {
       input.value = state[name];
       output.textContent = write(state[name]);
     };
-    return element("label", {}, element("span", {}, text, " ", output), input);
+    sliders[name] = { label, refresh };
+    return label;
   };
   const signed = (value) => (value > 0 ? `+${value}` : number(value, 0));
   const pixels = (value) => `${signed(value)} ${Math.abs(value) === 1 ? "pixel" : "pixels"}`;
@@ -165,6 +170,7 @@ lab.play = async (container, load) => {
     update();
   };
   const where = element("span", { class: "lab-corner" }, ...Object.entries(corner).map(([name, each]) => labeled(name, each)));
+  const coverLabel = labeled("Cover with a square", cover);
   const changeImage = element(
     "fieldset",
     {},
@@ -174,7 +180,7 @@ lab.play = async (container, load) => {
     slider("turn", "Turn", 5, (value) => `${signed(value)}\u00b0`),
     slider("noise", "Noise", 0.1, (value) => `${number(value, 1)} standard deviations`),
     slider("contrast", "Contrast", 0.1, (value) => number(value, 1)),
-    labeled("Cover with a square", cover),
+    coverLabel,
     where,
   );
 
@@ -211,6 +217,8 @@ lab.play = async (container, load) => {
   }
   const input = element("select", { onchange: () => explain() });
   const sum = element("div", { class: "lab-sum" });
+  const spotLabels = Object.entries(spot).map(([name, each]) => labeled(name, each));
+  const inputLabel = labeled("input map", input);
   const many = element("div", { class: "lab-many" });
   const measureButton = button("Measure on 200 images", () => measure(), { class: "lab-measure" });
   const stop = button("Stop", () => (running = undefined), { hidden: true });
@@ -222,7 +230,49 @@ lab.play = async (container, load) => {
   const table = element("div", { class: "lab-eight" });
 
   const section = (text, ...content) => element("section", {}, element("h3", {}, text), ...content);
-  place.append(
+  /** A part of all that, in another page: what its `data-piece` names, and a link to the rest. */
+  const piece = JSON.parse(container.dataset.piece ?? "null");
+  const arrange = () => {
+    const inputs = ["right", "down", "turn", "noise", "contrast"].filter((name) => piece.controls.includes(name));
+    const own_ = inputs.map((name) => sliders[name].label);
+    if (piece.controls.includes("cover")) own_.push(coverLabel, where);
+    const there = element("a", {}, "Open in the lab");
+    place.classList.add("lab-piece");
+    place.append(trouble);
+    if (piece.ask) place.append(question());
+    place.append(
+      element("div", { class: "lab-top" }, shown, element("div", {}, gallery)),
+      element("div", { class: "lab-answer" }, status, off),
+    );
+    if (own_.length) place.append(element("div", { class: "lab-row" }, ...own_));
+    if (piece.switches.length) place.append(board);
+    place.append(strips);
+    if (piece.value) place.append(element("div", { class: "lab-row" }, ...spotLabels, inputLabel), sum);
+    if (piece.measure) place.append(element("div", { class: "lab-row" }, measureButton, stop, bar), measured);
+    place.append(element("p", {}, there, ", where there is more of it. ", back));
+    for (const event of ["pointerdown", "focus"]) {
+      there.addEventListener(event, () => (there.href = `lab.html?${lab.write(state)}`));
+    }
+    there.href = `lab.html?${container.dataset.state}`;
+  };
+  /** A question comes first: what is below it opens with an answer, which is not kept. */
+  const question = () => {
+    const told = element("p", { role: "status" });
+    const group = element("fieldset", { class: "lab-question" }, element("legend", {}, piece.ask));
+    for (const text of piece.answers) {
+      group.append(button(text, () => {
+        place.classList.remove("lab-locked");
+        board.disabled = measureButton.disabled = false;
+        told.textContent = `Your guess: ${text}. Now try it.`;
+      }));
+    }
+    group.append(told);
+    place.classList.add("lab-locked");
+    board.disabled = measureButton.disabled = true;
+    return group;
+  };
+  if (piece) arrange();
+  else place.append(
     trouble,
     section(
       "The image and the answer",
@@ -242,7 +292,7 @@ lab.play = async (container, load) => {
     ),
     section(
       "One value",
-      element("div", { class: "lab-row" }, ...Object.entries(spot).map(([name, each]) => labeled(name, each)), labeled("input map", input)),
+      element("div", { class: "lab-row" }, ...spotLabels, inputLabel),
       sum,
     ),
     section("On 200 test images", element("div", { class: "lab-row" }, measureButton, stop, bar), measured, many),
@@ -316,7 +366,8 @@ lab.play = async (container, load) => {
       drawing.append(element("div", { class: `bb-${form}` }));
       drawing.lastChild.innerHTML = svg;
     }
-    strips.replaceChildren(...net.stages.map(makeStrip));
+    striped = net.stages.filter(({ name }) => !piece || piece.show.includes(name));
+    strips.replaceChildren(...striped.map(makeStrip));
     fillBoard();
     sync();
     compute();
@@ -325,7 +376,7 @@ lab.play = async (container, load) => {
   };
   const sync = () => {
     chosenNet.value = state.net;
-    for (const set of Object.values(sliders)) set();
+    for (const { refresh } of Object.values(sliders)) refresh();
     cover.value = state.cover ? String(state.cover.shade) : "off";
     where.hidden = !state.cover;
     for (const [name, each] of Object.entries(corner)) each.value = state.cover?.[name] ?? "";
@@ -394,7 +445,8 @@ lab.play = async (container, load) => {
   const fillBoard = () => {
     const stage = stageOf(state.at[0]);
     const title = element("legend", {}, `Parts of ${stage.name} that are on`);
-    const switches = lab.switches(net, stage).map(({ text, change }) => {
+    const all = lab.switches(net, stage).filter(({ text }) => !piece || piece.switches.includes(text));
+    const switches = all.map(({ text, change }) => {
       const [name, value] = Object.entries(change)[1];
       const numeral = [value].flat()[0];
       const box = element("input", { type: "checkbox", onchange: () => {
@@ -405,8 +457,8 @@ lab.play = async (container, load) => {
       return element("label", {}, box, ` ${text}`);
     });
     const none = switches.length ? [] : [element("p", {}, "There is nothing to switch in this stage but its maps.")];
-    const everywhere = ["norm", "shortcut", "residual branch"].map(forAll).filter(Boolean);
-    board.replaceChildren(title, ...switches, ...none, ...everywhere);
+    const everywhere = ["norm", "shortcut", "residual branch"].filter((kind) => !piece || piece.switches.includes(`every ${kind}`));
+    board.replaceChildren(title, ...switches, ...none, ...everywhere.map(forAll).filter(Boolean));
     mapsOf.replaceChildren(...stage.ops.map((op) => element("option", { value: op.index }, lab.title(op))));
   };
   /** One switch for all of a kind in the network. */
@@ -441,7 +493,7 @@ lab.play = async (container, load) => {
       waiting = false;
       compute();
       paint();
-      history.replaceState(null, "", `#${lab.write(state)}`);
+      if (whole) history.replaceState(null, "", `#${lab.write(state)}`);
     });
   };
   const altered = () => lab.altered(lab.gallery[state.image].bytes, { ...state, seed: state.image });
@@ -463,7 +515,7 @@ lab.play = async (container, load) => {
       ),
     );
     paintOff();
-    net.stages.forEach(paintStrip);
+    striped.forEach(paintStrip);
     drawing.querySelectorAll("[data-path]").forEach((each) => {
       const chosen = each.dataset.path === stageOf(state.at[0]).name;
       each.classList.toggle("chosen", chosen && each.classList.contains("bb-stage"));
@@ -760,14 +812,15 @@ lab.play = async (container, load) => {
   });
   theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
   window.addEventListener("hashchange", async () => {
+    if (!whole || !location.hash.includes("net=")) return;
     state = lab.parse(location.hash.slice(1));
     const found = await open(state.net);
     if (found) show(found);
   });
 
   const file = state.image >= 20 ? "images.js" : "first.js";
-  more.hidden = file === "images.js";
-  if (!(await loaded(file))) throw new Error(`${file} did not load`);
+  if (!(lab.gallery?.length > state.image) && !(await loaded(file))) throw new Error(`${file} did not load`);
+  more.hidden = lab.gallery.length === 200;
   const wanted = await open(state.net);
   if (!wanted) throw new Error(`there is no network ${state.net}`);
   if (state.unknown.length) trouble.textContent = `The address has parts that say nothing here: ${state.unknown.join(", ")}.`;

@@ -4,7 +4,9 @@ the book, ``book/_static/lab-*.js``, turn into what readers can change. Chapter:
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from html import escape
 
 import torch
@@ -20,50 +22,82 @@ from course_lib.pages.results import recorded
 #: The test images that the table has, by their numbers in the test set.
 SHOWN = (0, 1, 4)
 
-#: What the page can be asked for: a state as the page itself writes it in its address.
-STATE = re.compile(r"net=[\w%-]+(&\w+=[\w.-]+)*")
+#: What the page writes in its address behind the network.
+STATE = re.compile(r"(\w+=[\w.-]+(&\w+=[\w.-]+)*)?")
+
+#: What can be done to the image in a part of the page.
+CONTROLS = ("right", "down", "turn", "noise", "contrast", "cover")
 
 
 class Lab:
     """The networks of the page: what each says of a few test images.
 
-    `state` is what the page opens with, in the words of its address, such as
-    ``net=resnet&image=3``.
+    The page opens with `net` in a `state`, in the words of its address, such as
+    ``image=3&noise=0.5``. With `show`, the stages whose feature maps are to be seen, it
+    is a part for another chapter, of one network: with some `controls` of the image,
+    some `switches` of the stage that the state is about, by their texts, the window
+    behind one `value`, and a button to `measure` it on 200 images. If it is to `ask`
+    something first, the switches wait for one of the `answers`.
 
-    Raises: ValueError for another `state`, or a network that is not there.
+    Raises: ValueError for a network, state, stage or control that is not there, or a
+        question without answers.
     """
 
-    def __init__(self, state: str = "net=lenet") -> None:
+    def __init__(
+        self,
+        net: str = "lenet",
+        state: str = "",
+        *,
+        show: Sequence[str] = (),
+        controls: Sequence[str] = (),
+        switches: Sequence[str] = (),
+        value: bool = False,
+        measure: bool = False,
+        ask: str = "",
+        answers: Sequence[str] = (),
+    ) -> None:
+        check_one_of(tuple(NETS), net=net)
         if not STATE.fullmatch(state):
-            raise ValueError(
-                f"state must be like net=resnet&image=3&noise=0.5, got {state!r}"
-            )
-        self.net = state.split("&")[0].removeprefix("net=")
-        check_one_of(tuple(NETS), net=self.net)
-        self.state = state
+            raise ValueError(f"state must be like image=3&noise=0.5, got {state!r}")
+        if bool(ask) != bool(answers):
+            raise ValueError(f"a question needs answers: got {ask!r} and {answers!r}")
+        for control in controls:
+            check_one_of(CONTROLS, control=control)
+        self.module = network(net)
+        for stage in show:
+            stages = tuple(name for name, _ in self.module.named_children())
+            check_one_of(stages, stage=stage)
+        self.net, self.state = net, f"net={net}{'&' if state else ''}{state}"
+        self.piece = {
+            **{"show": [*show], "controls": [*controls], "switches": [*switches]},
+            **{"value": value, "measure": measure, "ask": ask, "answers": [*answers]},
+        }
+        self.rows = [net] if show else [*NETS]
         test = fashion_mnist().test
         chosen = torch.tensor(SHOWN)
         self.labels = [CLASSES[label] for label in test.labels[chosen]]
         x, _ = next(type(test)(test.images[chosen], test.labels[chosen]).batches(9))
         with torch.inference_mode():
-            self.answers = {name: F.softmax(network(name)(x), dim=1) for name in NETS}
+            self.answers = {n: F.softmax(network(n)(x), dim=1) for n in self.rows}
 
     def __repr__(self) -> str:
-        return f"Lab of {len(NETS)} networks"
+        return f"Lab of {', '.join(NETS[name] for name in self.rows)}"
 
     def _repr_html_(self) -> str:
         titles = ["network", "accuracy"]
         titles += [f"image {k}: {label}" for k, label in enumerate(self.labels)]
         head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
-        rows = "\n".join(map(self._row, NETS))
-        drawing = draw(network(self.net), (1, 28, 28), legend=False)
+        rows = "\n".join(map(self._row, self.rows))
+        drawing = draw(self.module, (1, 28, 28), legend=False)._repr_html_()
+        piece = json.dumps(self.piece, separators=(",", ":"))
+        part = f' data-piece="{escape(piece)}"' if self.piece["show"] else ""
         return (
-            f'<div class="lab" data-state="{escape(self.state)}">\n'
-            '<p>The networks run in the page of the book, <a href="lab.html">The lab'
-            "</a>. What they say of three test images, and their accuracy on all"
-            " 10,000:</p>\n"
+            f'<div class="lab" data-state="{escape(self.state)}"{part}>\n'
+            f'<p><a href="lab.html?{escape(self.state)}">In the lab</a>, a page of the'
+            " book, networks run in the browser. What is said of three test images, and"
+            " the accuracy on all 10,000:</p>\n"
             f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n"
-            f"</table>\n{drawing._repr_html_()}</div>\n"
+            f"</table>\n{drawing}</div>\n"
         )
 
     def _row(self, name: str) -> str:
