@@ -32,7 +32,11 @@ PLANTED = [
     ("one stride for both", "(k * right + v - left) | 0", "(k * down + v - left) | 0"),
     ("biases lost", "op.bias < 0 ? new", "op.bias < 1e9 ? new"),
     ("factors of inputs", "factors[Math.floor(i / op.size)]", "factors[i % op.size]"),
-    ("an output too few", "Math.min(o + more, outputs - 1)", "Math.min(o, outputs - 1)"),
+    (
+        "an output too few",
+        "Math.min(o + more, outputs - 1)",
+        "Math.min(o, outputs - 1)",
+    ),
     ("old windows kept", "lab.scratch.fill(0, 0, length)", "lab.scratch"),
     ("an offset lost", "x[i] * factor + offset", "x[i] * factor"),
     ("LRN off by a map", "Math.floor(op.size / 2)", "Math.ceil(op.size / 2)"),

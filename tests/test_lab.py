@@ -385,6 +385,13 @@ def test_pooling(engine, kind, size, kernel, stride, padding, ceil, include):
     compare(engine, Alone(layer), torch.randn(1, *size))
 
 
+def test_batch_normalization_without_weights(engine):
+    torch.manual_seed(0)
+    layer = nn.BatchNorm2d(4, affine=False, eps=0.1)
+    layer(3 * torch.randn(8, 4, 5, 5) + 1)
+    compare(engine, Alone(layer), torch.randn(1, 4, 6, 5))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
 def test_local_response_normalization(engine, size):
     torch.manual_seed(0)
@@ -544,6 +551,9 @@ class Odd(nn.Module):
         (lambda x: torch.zeros(2, 3) + 0, "cannot run"),
         (lambda x: x.flatten(1) @ torch.ones(196, 3), "cannot run"),
         (lambda x: x.flatten(), "cannot run"),
+        (lambda x: (x + torch.ones(2, 4, 7, 7)).flatten(1), "not come from the image"),
+        (lambda x: F.conv2d(x, torch.ones(4, 4, 1, 1)).flatten(1), "that is computed"),
+        (lambda x: F.relu(torch.zeros(3)), "relu of a tensor without a batch"),
     ],
 )
 def test_what_a_module_of_ones_own_cannot_do(does, words):
@@ -695,18 +705,13 @@ def test_the_products_of_a_number(engine, name, kind):
 
 def test_switches(engine):
     """What can be switched off, stage by stage."""
-    switches = {
-        name: dict(
-            json.loads(
-                engine.context.eval(
-                    f"JSON.stringify(lab.stages(nets.{name}).map((stage) => [stage.name,"
-                    f" lab.switches(nets.{name}, stage).map((each) => [each.text,"
-                    " each.change])]))"
-                )
-            )
-        )
-        for name in ("resnet", "googlenet", "plain", "alexnet")
-    }
+
+    def of(name):
+        text = f"""JSON.stringify(lab.stages(nets.{name}).map((stage) => [stage.name,
+          lab.switches(nets.{name}, stage).map((each) => [each.text, each.change])]))"""
+        return dict(json.loads(engine.context.eval(text)))
+
+    switches = {name: of(name) for name in ("resnet", "googlenet", "plain", "alexnet")}
     resnet = dict(
         map(tuple, [(t, json.dumps(c)) for t, c in switches["resnet"]["conv2_x"]])
     )
@@ -1014,10 +1019,10 @@ def test_changes_in_words(engine):
     assert words("resnet", {"op": 9, "pass": 2}) == ["conv2_x: the whole stage"]
     assert words("resnet", {"op": 1, "pass": 0}) == ["stem: batch normalization (1)"]
     assert words("lenet", {"op": 0, "off": [1, 3]}) == [
-        "c1, convolution 5×5 (0): map 1, 3"
+        "c1, convolution 5\u00d75 (0): map 1, 3"
     ]
     assert words("lenet", {"op": 0, "only": [4]}) == [
-        "c1, convolution 5×5 (0): all maps but 4"
+        "c1, convolution 5\u00d75 (0): all maps but 4"
     ]
 
 

@@ -52,14 +52,22 @@ def test_what_the_script_reads(html):
 def test_a_part_for_another_chapter():
     made = Lab(
         *("resnet", "image=9"),
-        **{"show": ["conv2_x"], "controls": ["noise"], "switches": ["shortcut"]},
-        **{"measure": True, "ask": "Why <so>?", "answers": ["yes", "no"]},
+        show=["conv2_x"],
+        controls=["noise"],
+        switches=["shortcut"],
+        measure=True,
+        ask="Why <so>?",
+        answers=["yes", "no"],
     )
     html = made._repr_html_()
     piece = json.loads(unescape(re.search(r'data-piece="([^"]*)"', html)[1]))
     assert piece == {
-        **{"show": ["conv2_x"], "controls": ["noise"], "switches": ["shortcut"]},
-        **{"value": False, "measure": True, "ask": "Why <so>?"},
+        "show": ["conv2_x"],
+        "controls": ["noise"],
+        "switches": ["shortcut"],
+        "value": False,
+        "measure": True,
+        "ask": "Why <so>?",
         "answers": ["yes", "no"],
     }
     assert html.count('<tr><th scope="row">') == 1

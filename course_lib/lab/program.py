@@ -110,7 +110,8 @@ class _Writer:
         for event in call.events:
             if isinstance(event, ModuleCall):
                 self.module(event)
-            elif isinstance(event, Operation):
+            else:
+                assert isinstance(event, Operation)  # functions are not recorded
                 self.operation(call, event)
 
     def operation(self, call: ModuleCall, done: Operation) -> None:
@@ -128,7 +129,7 @@ class _Writer:
         dimensions of size 1.
         """
         before, after = done.given[0], done.made[0]
-        if before.storage in self.record.names:  # of a weight
+        if before.storage not in self.made:  # of a weight, or of a constant
             return
         sizes = [[n for n in view.shape[1:] if n > 1] for view in (before, after)]
         flat = len(after.shape) == 2 and after.shape[1] == prod(before.shape[1:])

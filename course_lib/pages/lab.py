@@ -69,8 +69,13 @@ class Lab:
             check_one_of(stages, stage=stage)
         self.net, self.state = net, f"net={net}{'&' if state else ''}{state}"
         self.piece = {
-            **{"show": [*show], "controls": [*controls], "switches": [*switches]},
-            **{"value": value, "measure": measure, "ask": ask, "answers": [*answers]},
+            "show": [*show],
+            "controls": [*controls],
+            "switches": [*switches],
+            "value": value,
+            "measure": measure,
+            "ask": ask,
+            "answers": [*answers],
         }
         self.rows = [net] if show else [*NETS]
         test = fashion_mnist().test

@@ -169,8 +169,8 @@ def speed(browser: Browser, address: str, report) -> None:
     page = opened(browser, address)
     weight = page.evaluate(
         """() => performance.getEntries()
-          .filter(({ name, entryType }) => entryType === "navigation" || /lab[^/]*\\.js/.test(name)
-            || name.includes("/lab/"))
+          .filter(({ name, entryType }) => entryType === "navigation"
+            || /_static\\/lab/.test(name))
           .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0)"""
     )
     report.expect(weight < LARGEST_PAGE, LAB, "light before a click", weight)
@@ -223,7 +223,7 @@ def own_network(browser: Browser, address: str, report) -> None:
         chooser.set_input_files({**program, "buffer": content})
         alert = page.locator(".lab-note[role=alert]")
         page.wait_for_function(
-            "document.querySelector('.lab-note').textContent.includes('cannot be opened')"
+            "/cannot be opened/.test(document.querySelector('.lab-note').textContent)"
         )
         report.expect("mine.js" in alert.inner_text(), LAB, "refuses others", content)
         page.evaluate("document.querySelector('.lab-note').textContent = ''")
