@@ -893,6 +893,10 @@ def test_measuring(engine):
     assert last["gained"] == ((before != labels) & (after == labels)).sum()
     assert last["changed"] == (before != after).nonzero().flatten().tolist()
     assert last["lost"] > 0
+    shares = hooked(shifted).softmax(1).max(1).values.detach()
+    right = after == labels
+    sums = [shares[~right].sum().item(), shares[right].sum().item()]
+    assert last["sure"] == pytest.approx(sums, rel=1e-4)
 
 
 def test_uncertainty(engine):

@@ -202,6 +202,12 @@ lab.play = async (container, load) => {
   for (const [value, text] of Object.entries({ look: "look at it", off: "switch it off or on", only: "leave it alone on" })) {
     acts.append(element("option", { value }, text));
   }
+  const half = button("Every second map off", () => {
+    const op = net.ops[state.at[0]];
+    const already = lab.changed(state.changes, op.index, "off", 1);
+    for (let c = 1; c < op.channels; c += 2) lab.change(state.changes, op.index, "off", c, !already);
+    update();
+  });
   const view = element("select", { onchange: () => paintMaps() });
   for (const text of ["now", "before", "difference"]) view.append(element("option", {}, text));
   const maps = element("div", { class: "lab-maps", role: "group", "aria-label": "Feature maps", onkeydown: (event) => walk(event, maps) });
@@ -286,7 +292,7 @@ lab.play = async (container, load) => {
     section(
       "One stage",
       board,
-      element("div", { class: "lab-row" }, labeled("Maps after", mapsOf), labeled("A click on a map", acts), labeled("Show", view)),
+      element("div", { class: "lab-row" }, labeled("Maps after", mapsOf), labeled("A click on a map", acts), labeled("Show", view), half),
       maps,
       mapsLegend,
     ),
@@ -329,6 +335,7 @@ lab.play = async (container, load) => {
       const program = JSON.parse(text.slice(8, -2));
       if (program.input.join() !== "1,28,28") throw new Error(`it takes images of ${program.input.join("\u00d7")}, and those here are 1\u00d728\u00d728`);
       program.name = `own-${program.name}`;
+      delete program.drawing; // which would be a part of the page, whatever it is
       lab.open(program);
       delete opened[program.name];
       lab.add(program);
@@ -737,13 +744,16 @@ lab.play = async (container, load) => {
     if (ended) measured.append(element("p", {}, "\u00b1 is one standard deviation, for images drawn at random. "
       + "This is what this network loses without having been trained so, and no measure of what the part is worth: another one, trained without it, would have learned to do without."));
   };
-  const tell = ({ done, before, after, lost, gained, changed }) => {
+  const tell = ({ done, before, after, lost, gained, changed, sure: [wrong, right] }) => {
     const difference = (gained - lost) / done;
     measured.replaceChildren(
       element("p", {}, `${net.title}, ${done} images: accuracy ${spread(before, done)} before any change, ${spread(after, done)} now. `
         + `Right answers lost: ${lost}, gained: ${gained}. Difference: ${difference > 0 ? "+" : ""}${number(difference)} \u00b1 ${number(lab.difference(lost, gained, done))}.`
         + (net.accuracy ? ` Before any change, it has ${number(net.accuracy)} on all 10,000 test images.` : "")),
     );
+    const means = [[wrong, done - after, "wrong"], [right, after, "right"]].filter(([, count]) => count);
+    const probable = means.map(([sum_, count, text]) => `${percent(sum_ / count)} where it is ${text}`);
+    measured.append(element("p", {}, `The probability that it gives its answer now: on average ${probable.join(", ")}.`));
     const seen = changed.slice(0, 20).map((k) => {
       const canvas = element("canvas", { "aria-hidden": "true" });
       painted(canvas, lab.gallery[k].bytes, 1, 28, 28, 1, 255, { gray: true });

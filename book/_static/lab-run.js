@@ -369,14 +369,16 @@ lab.altered = (bytes, settings = {}, side = 28) => {
 };
 
 /** The accuracy on `images` (with `bytes`, and `label`), as they are and then altered with
- * `changes` to the network: a generator that gives what it has found so far, after each image. */
+ * `changes` to the network: a generator that gives what it has found so far, after each image.
+ * In `sure` are the sums of the probabilities of its answers, where these are wrong and right. */
 lab.measure = function* (net, images, changes = [], settings = {}) {
-  const found = { done: 0, before: 0, after: 0, lost: 0, gained: 0, answers: [], changed: [] };
+  const found = { done: 0, before: 0, after: 0, lost: 0, gained: 0, answers: [], changed: [], sure: [0, 0] };
   net.answers ??= [];
   for (const [k, { bytes, label }] of images.entries()) {
     net.answers[k] ??= lab.answer(lab.run(net, lab.altered(bytes)).at(-1));
     const x = lab.altered(bytes, { ...settings, seed: k });
-    const now = lab.answer(lab.run(net, x, changes).at(-1));
+    const logits = lab.run(net, x, changes).at(-1);
+    const now = lab.answer(logits);
     const [was, is] = [net.answers[k] === label, now === label];
     found.done += 1;
     found.before += was;
@@ -384,6 +386,7 @@ lab.measure = function* (net, images, changes = [], settings = {}) {
     found.lost += was && !is;
     found.gained += is && !was;
     found.answers.push(now);
+    found.sure[Number(is)] += lab.softmax(logits)[now] ?? 0;
     if (now !== net.answers[k]) found.changed.push(k);
     yield found;
   }
