@@ -422,6 +422,14 @@ NETWORKS = {
             "laptop": Settings(epochs=4, lr=0.2),
         },
     ),
+    "ResNet small plain": CatalogEntry(
+        RESNETS,
+        "small",
+        "fashion",
+        options={"shortcut": "none"},
+        explored=False,
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
     "ResNet small-20": CatalogEntry(
         RESNETS,
         "small-20",

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 import course_lib
-from course_lib import FashionMNIST, Split, diagram, resnet, sharing
+from course_lib import FashionMNIST, Split, diagram, lab, resnet, sharing
 from course_lib.arguments import check_one_of, check_variant, data_shape
 from course_lib.diagram import marks
 from course_lib.diagram.svg import svg
 from course_lib.initialization import weight_variance
 from course_lib.pages import claims, expressions
+from course_lib.pages.lab import Lab
 
 
 def test_a_known_variant_passes():
@@ -59,6 +60,8 @@ DATA = FashionMNIST(SPLIT, SPLIT, SPLIT, source="here")
 
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
+    "lab.network.name": (lab.network, "resnet"),
+    "pages.lab.Lab.net": (Lab, "resnet"),
     "summary.table.Summary.training_bytes.optimizer": (
         lambda x: course_lib.summarize(nn.ReLU(), (3,)).training_bytes(1, x),
         "adam",
@@ -156,6 +159,11 @@ CHOICES = {
 
 #: Arguments that may be any text, and what they are.
 FREE = {
+    "lab.export.path": "a path",
+    "lab.export.title": "words",
+    "lab.read.path": "a path",
+    "pages.lab.Lab.state": "in a language of its own, tested with it",
+    "pages.lab.Lab.ask": "words",
     "summary.reader.Running.add.what": "one of two, in the same module",
     "summary.tree.tree.name": "the name of a class",
     "tracing.TracingError.words": "a message",

@@ -44,6 +44,10 @@ EXEMPT = {
         "paper": "its accuracies on ImageNet are torchvision's",
     },
     "degradation": {"paper": "figure 6 of the paper is a drawing without numbers"},
+    "lab": {
+        "exercises": "its questions are answered by playing",
+        "paper": "its networks are compared with each other",
+    },
     "scaling": {
         "exercises": "they would take several processes, which notebooks of students"
         " cannot start everywhere",

@@ -253,4 +253,4 @@ def test_the_command(capsys, monkeypatch):
     words.main()
     first, *hits = capsys.readouterr().out.splitlines()
     assert int(first.split()[1]) == len(hits)
-    assert all(re.match(r"  [\w/.]+:\d+: .*map", hit, re.I) for hit in hits)
+    assert all(re.match(r"  [\w/.-]+:\d+: .*map", hit, re.I) for hit in hits)

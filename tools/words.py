@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 WRITTEN = (
     *("README.md", "CONTRIBUTING.md", "book/*.md", "book/exercises/*.md"),
     *("book/claims.yml", "book/_static/explorer.js", "book/_static/course.css"),
+    "book/_static/lab*.js",
     *("course_lib/**/*.py", "tools/**/*.py", "tools/templates/*", "experiments/*.py"),
     *("benchmarks/*.py", "proofs/*.py", "proofs/*.yml", "tests/**/*.py"),
 )

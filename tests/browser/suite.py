@@ -32,6 +32,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import yaml
+from lab import LAB, experiment
 from playground import PAGE, play
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
@@ -405,6 +406,10 @@ def main() -> None:
         if PAGE in paths:
             with report.timed("playground"):
                 play(browser, base, report)
+        if LAB in paths:
+            with report.timed("lab"):
+                experiment(browser, base, report)
+                experiment(browser, html.as_uri() + "/", report)
         browser.close()
     if not arguments.names:
         resolve(base, pages, report, html)

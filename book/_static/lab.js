@@ -1,0 +1,41 @@
+/* Starts the networks that run in the page, where there is a place for them: see lab-page.js. */
+"use strict";
+
+document.addEventListener("DOMContentLoaded", () => {
+  const places = document.querySelectorAll(".lab");
+  const folder = document.querySelector('script[src*="lab.js"]').src.replace(/lab\.js.*$/, "");
+  const load = (file) =>
+    new Promise((done, failed) => {
+      const script = document.createElement("script");
+      script.src = folder + file;
+      script.onload = done;
+      script.onerror = () => failed(new Error(`${file} did not load`));
+      document.head.append(script);
+    });
+  let ready; // the scripts, loaded once for all places
+  const start = async (place) => {
+    try {
+      ready ??= load("lab-run.js").then(() => load("lab-page.js"));
+      await ready;
+      await lab.play(place, load);
+    } catch (error) {
+      const note = document.createElement("p");
+      note.className = "lab-note";
+      note.setAttribute("role", "status");
+      note.textContent = `The networks cannot run here: ${error.message}. What follows does not change.`;
+      place.prepend(note);
+    }
+  };
+  // Nothing is loaded before it is near.
+  const near = new IntersectionObserver(
+    (seen) => {
+      for (const { target, isIntersecting } of seen) {
+        if (!isIntersecting) continue;
+        near.unobserve(target);
+        start(target);
+      }
+    },
+    { rootMargin: "200px" },
+  );
+  places.forEach((place) => near.observe(place));
+});

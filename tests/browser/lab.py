@@ -1,0 +1,312 @@
+"""The networks that run in the page, as readers use them: by keys alone, with a file of
+their own, on a slow machine, without one script or without any.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import urljoin
+
+from playwright.sync_api import Browser, Page
+
+LAB = "book/lab.html"
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+LOGITS = json.loads(Path(__file__).with_name("lab.json").read_text("utf-8"))
+
+#: Times slower -> the most milliseconds for one image: of one network, and of all.
+BUDGETS = {1: (16, 100), 4: (50, 400)}
+
+#: A machine that does something else as well is given so many times as long.
+PATIENCE = 3
+
+LARGEST_HEAP = 60e6  # bytes, with all networks open
+LARGEST_PAGE = 250e3  # bytes before a click
+
+SCRIPTS = ("lab.js", "lab-run.js", "lab-page.js", "lab/first.js", "lab/lenet.js")
+
+
+def experiment(browser: Browser, base: str, report) -> None:
+    """All of it; `report` is that of the suite."""
+    address = urljoin(base, LAB)
+    for check in (by_keys, by_pytorch, speed, own_network, states, views):
+        check(browser, address, report)
+    without(browser, address, report)
+
+
+def opened(browser: Browser, address: str, width: int = 1280, **options) -> Page:
+    """The page, when its first network has answered."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+    page = context.new_page()
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(address, timeout=300_000)
+    ready(page)
+    return page
+
+
+def ready(page: Page) -> None:
+    """Wait until there is an answer."""
+    page.locator(".lab").first.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "() => document.querySelector('.lab-verdict')?.textContent", timeout=60_000
+    )
+
+
+def settled(page: Page, before: str) -> str:
+    """The answer, when it is another one than `before`."""
+    page.wait_for_function(
+        "before => document.querySelector('.lab-verdict').textContent !== before",
+        arg=before,
+        timeout=20_000,
+    )
+    return page.locator(".lab-verdict").inner_text()
+
+
+def to(page: Page, selector: str, backwards: bool = False) -> None:
+    """Go to a control with the tab key."""
+    for _ in range(400):
+        if page.evaluate("s => document.activeElement?.matches(s) ?? false", selector):
+            return
+        page.keyboard.press("Shift+Tab" if backwards else "Tab")
+    raise AssertionError(f"the tab key does not lead to {selector}")
+
+
+def by_keys(browser: Browser, address: str, report) -> None:
+    """From the network to a switch, a feature map, a value, and 200 images."""
+    page = opened(browser, address)
+    said = page.locator(".lab-verdict").inner_text()
+    page.locator(".lab-image").evaluate("e => e.closest('section').scrollIntoView()")
+    page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges()")
+    page.locator(".lab-live select").first.focus()  # all that follows are keys
+    page.keyboard.type("ResNet")
+    said = settled(page, said)
+    report.expect(said.startswith("ResNet says"), LAB, "keys choose a network", said)
+    to(page, ".lab-gallery button")
+    for _ in range(9):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    said = settled(page, said)
+    report.expect("class ankle boot" in said, LAB, "arrows choose an image", said)
+    to(page, "input[type=range]")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    said = settled(page, said)
+    report.expect("right=4" in page.url, LAB, "arrows shift it", page.url)
+    to(page, ".lab-strip:nth-child(2) button")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "document.querySelector('.lab-board legend').textContent.includes('conv2_x')"
+    )
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        text = "document.activeElement.closest('label')?.textContent.trim()"
+        if page.evaluate(text) == "shortcut":
+            break
+    page.keyboard.press("Space")
+    page.wait_for_function("location.hash.includes('changes=8d1')", timeout=5_000)
+    off = page.locator(".lab-off").inner_text()
+    report.expect("conv2_x: shortcut" in off, LAB, "the space bar switches off", off)
+    to(page, ".lab-maps button")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_function("/at=9_1_/.test(location.hash)", timeout=5_000)
+    to(page, ".lab-measure")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "document.querySelector('.lab-measured').textContent.includes('standard dev')",
+        timeout=120_000,
+    )
+    found = page.locator(".lab-measured").inner_text()
+    report.expect("200 images: accuracy" in found, LAB, "200 are measured", found)
+    to(page, ".lab-off button", backwards=True)
+    page.keyboard.press("Enter")
+    page.wait_for_function("!location.hash.includes('changes')", timeout=5_000)
+    report.none(page.errors, LAB, "no error while keys are used")
+    page.context.close()
+
+
+def all_open(page: Page) -> list[str]:
+    """All networks and all images, loaded by their buttons; their names."""
+    page.get_by_role("button", name="All 200 images").click()
+    page.wait_for_function("lab.gallery.length === 200", timeout=60_000)
+    page.get_by_role("button", name="All eight networks").click()
+    page.wait_for_function(
+        "document.querySelectorAll('.lab-eight tbody tr').length === 8", timeout=60_000
+    )
+    return page.evaluate("Object.keys(lab.files)")
+
+
+def by_pytorch(browser: Browser, address: str, report) -> None:
+    """The logits of all networks for all 200 images are PyTorch's."""
+    page = opened(browser, address)
+    for name in all_open(page):
+        found = page.evaluate(
+            """name => {
+              const net = lab.open(lab.programs[name]);
+              return lab.gallery.flatMap(({ bytes }) =>
+                Array.from(lab.run(net, lab.altered(bytes)).at(-1)));
+            }""",
+            name,
+        )
+        data = base64.b64decode(LOGITS[name])
+        expected = struct.unpack(f"<{len(data) // 4}f", data)
+        largest = max(map(abs, expected))
+        worst = max(abs(a - b) for a, b in zip(found, expected, strict=True)) / largest
+        report.expect(worst < 1e-5, LAB, "logits are PyTorch's", f"{name}: {worst}")
+    heap = page.evaluate("performance.memory.usedJSHeapSize")
+    report.expect(heap < LARGEST_HEAP, LAB, "the heap is small", heap)
+    page.context.close()
+
+
+def speed(browser: Browser, address: str, report) -> None:
+    """How long one image takes, when the functions have been compiled; and what the
+    page weighs.
+    """
+    page = opened(browser, address)
+    weight = page.evaluate(
+        """() => performance.getEntries()
+          .filter(({ name, entryType }) => entryType === "navigation"
+            || /_static\\/lab/.test(name))
+          .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0)"""
+    )
+    report.expect(weight < LARGEST_PAGE, LAB, "light before a click", weight)
+    print(f"  lab: {weight / 1000:.0f} kB before a click")
+    names = all_open(page)
+    session = page.context.new_cdp_session(page)
+    for times, (one, every) in BUDGETS.items():
+        session.send("Emulation.setCPUThrottlingRate", {"rate": times})
+        took = page.evaluate(
+            """names => {
+              const nets = names.map((name) => lab.open(lab.programs[name]));
+              const x = lab.altered(lab.gallery[0].bytes);
+              const best = nets.map(() => Infinity);
+              for (let round = 0; round < 12; round += 1) {
+                nets.forEach((net, k) => {
+                  const start = performance.now();
+                  lab.run(net, x);
+                  best[k] = Math.min(best[k], performance.now() - start);
+                });
+              }
+              return best;
+            }""",
+            names,
+        )
+        worst = dict(zip(names, took, strict=True))
+        print(
+            f"  lab: {times} times slower: {sum(took):.1f} ms for all,"
+            f" {max(took):.1f} ms for {max(worst, key=worst.get)}"
+        )
+        report.expect(max(took) < PATIENCE * one, LAB, "one network is fast", worst)
+        report.expect(sum(took) < PATIENCE * every, LAB, "all are fast", worst)
+    page.context.close()
+
+
+def own_network(browser: Browser, address: str, report) -> None:
+    """A file that a reader brings; and one that is no network."""
+    page = opened(browser, address)
+    said = page.locator(".lab-verdict").inner_text()
+    text = page.evaluate("JSON.stringify({ ...lab.programs.lenet, title: 'Mine' })")
+    program = {
+        "name": "mine.js",
+        "mimeType": "text/javascript",
+        "buffer": f"lab.add({text});\n".encode(),
+    }
+    chooser = page.locator("input[type=file]")
+    chooser.set_input_files(program)
+    said = settled(page, said)
+    report.expect(said.startswith("Mine says"), LAB, "opens one's own", said)
+    for content in (b"alert(1)", b"lab.add({});", b'lab.add({"input":[3,8,8]});'):
+        chooser.set_input_files({**program, "buffer": content})
+        alert = page.locator(".lab-note[role=alert]")
+        page.wait_for_function(
+            "/cannot be opened/.test(document.querySelector('.lab-note').textContent)"
+        )
+        report.expect("mine.js" in alert.inner_text(), LAB, "refuses others", content)
+        page.evaluate("document.querySelector('.lab-note').textContent = ''")
+    report.none(page.errors, LAB, "no error from files")
+    page.context.close()
+
+
+def states(browser: Browser, address: str, report) -> None:
+    """Each state that the text links to opens, and says nothing of unknown parts."""
+    page = opened(browser, address)
+    links = page.locator("article a[href*='lab.html?']").evaluate_all(
+        "all => [...new Set(all.map(a => a.href))]"
+    )
+    report.expect(links, LAB, "the text links to states")
+    for link in links:
+        page.goto(link)
+        ready(page)
+        page.wait_for_function("location.hash.length > 1", timeout=60_000)
+        note = page.locator(".lab-note[role=alert]").inner_text()
+        report.expect(not note, LAB, "a state of the text opens", f"{link}: {note}")
+        wanted = set(link.partition("?")[2].split("&"))
+        there = set(page.url.partition("#")[2].split("&"))
+        report.expect(wanted <= there, LAB, "and is what it says", page.url)
+    page.context.close()
+
+
+def views(browser: Browser, address: str, report) -> None:
+    """Wide and narrow, light and dark, with everything shown: no serious fault of axe,
+    nothing wider than the window.
+    """
+    for width in (1280, 360):
+        for theme in ("light", "dark"):
+            page = opened(browser, address, width, color_scheme=theme)
+            all_open(page)
+            page.locator(".lab-strip button").first.click()
+            page.evaluate(AXE)
+            result = page.evaluate(
+                "axe.run({ include: [['.lab']] }, { resultTypes: ['violations'] })"
+            )
+            faults = [
+                f"{fault['id']} {[node['target'] for node in fault['nodes']][:4]}"
+                for fault in result["violations"]
+                if fault["impact"] in ("serious", "critical")
+            ]
+            where = f"{LAB} ({width} {theme})"
+            report.none(faults, where, "no serious fault of axe in the lab")
+            page_ = "document.documentElement"
+            wide = page.evaluate(f"[{page_}.scrollWidth, {page_}.clientWidth]")
+            report.expect(wide[0] <= wide[1], where, "no horizontal scrolling", wide)
+            page.context.close()
+
+
+def without(browser: Browser, address: str, report) -> None:
+    """Each script blocked in turn leaves a sentence and the table; without any, and in
+    print, there are the table and the drawing.
+    """
+    for script in SCRIPTS:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
+        page.route(f"**/_static/{script}*", lambda route: route.abort())
+        page.goto(address, timeout=300_000)
+        page.locator(".lab").first.scroll_into_view_if_needed()
+        if script != "lab.js":  # without which nothing can say anything
+            note = page.locator(".lab .lab-note").first
+            note.wait_for(timeout=20_000)
+            page.wait_for_function(
+                "document.querySelector('.lab').textContent.includes('did not load')"
+            )
+        table = page.locator(".lab table").first
+        report.expect(table.is_visible(), LAB, "a table without a script", script)
+        context.close()
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(address, timeout=300_000)
+    for part in (".lab table", ".lab svg", ".lab a[href*='lab.html']"):
+        there = page.locator(part).first.is_visible()
+        report.expect(there, LAB, "there without scripts", part)
+    page.context.close()
+    page = opened(browser, address)
+    page.emulate_media(media="print")
+    report.expect(
+        page.locator(".lab-still table").is_visible(), LAB, "a table in print"
+    )
+    report.expect(
+        not page.locator(".lab-live").is_visible(), LAB, "no controls in print"
+    )
+    page.context.close()

@@ -1,0 +1,94 @@
+"""What stands in the place of the networks that run in the page: its numbers are those
+of the networks, and it is what the scripts read.
+"""
+
+import json
+import re
+from html import unescape
+
+import pytest
+import torch
+
+from course_lib import fashion_mnist, recorded
+from course_lib.lab import NETS, network
+from course_lib.pages import lab
+from course_lib.pages.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def html():
+    return Lab("vgg", "image=3&noise=0.5")._repr_html_()
+
+
+def test_the_table(html):
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', html)
+    assert [name for name, _ in rows] == [*NETS.values()]
+    data = fashion_mnist()
+    x, y = next(data.test.batches(10))
+    for (title, cells), name in zip(rows, NETS, strict=True):
+        accuracy, *answers = re.findall(r"<td>(.*?)</td>", cells)
+        (row,) = recorded("lab", net=title)
+        assert abs(float(accuracy) - float(row["int8_accuracy"])) <= 0.0005
+        with torch.inference_mode():
+            logits = network(name)(x[list(lab.SHOWN)])
+        for answer, each in zip(answers, logits, strict=True):
+            share = 100 * each.softmax(0).max().item()
+            said, percent = answer.removesuffix(" %").split(", ")
+            assert said == data.classes[each.argmax()]
+            assert abs(int(percent) - share) <= 0.51
+    for k in lab.SHOWN:
+        assert f"{data.classes[y[k]]}</th>" in html
+
+
+def test_what_the_script_reads(html):
+    assert 'class="lab" data-state="net=vgg&amp;image=3&amp;noise=0.5"' in html
+    assert "<svg" in html
+    assert "VGG" in html
+    assert 'href="lab.html?net=vgg&amp;image=3&amp;noise=0.5"' in html
+    assert "data-piece" not in html
+    assert repr(Lab()) == f"Lab of {', '.join(NETS.values())}"
+
+
+def test_a_part_for_another_chapter():
+    made = Lab(
+        *("resnet", "image=9"),
+        show=["conv2_x"],
+        controls=["noise"],
+        switches=["shortcut"],
+        measure=True,
+        ask="Why <so>?",
+        answers=["yes", "no"],
+    )
+    html = made._repr_html_()
+    piece = json.loads(unescape(re.search(r'data-piece="([^"]*)"', html)[1]))
+    assert piece == {
+        "show": ["conv2_x"],
+        "controls": ["noise"],
+        "switches": ["shortcut"],
+        "value": False,
+        "measure": True,
+        "ask": "Why <so>?",
+        "answers": ["yes", "no"],
+    }
+    assert html.count('<tr><th scope="row">') == 1
+    assert repr(made) == "Lab of ResNet small"
+
+
+@pytest.mark.parametrize("state", ["lenet", "image=", "image=1&", "image='", "a=b c"])
+def test_what_is_no_state(state):
+    with pytest.raises(ValueError, match=r"state must be like image=3.*, got"):
+        Lab("lenet", state)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"net": "vit"}, r"net must be one of .*; got 'vit'"),
+        ({"show": ["conv9"]}, r"stage must be one of c1, .*; got 'conv9'"),
+        ({"controls": ["color"]}, r"control must be one of right, .*; got 'color'"),
+        ({"ask": "Why?"}, r"a question needs answers: got 'Why\?'"),
+    ],
+)
+def test_what_is_not_there(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        Lab(**arguments)
