@@ -141,6 +141,8 @@ def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) ->
     Raises: ValueError if a name has fewer than two values: one has no standard
         deviation.
     """
+    from matplotlib.ticker import MaxNLocator
+
     for row, (name, seeds) in enumerate(values.items()):
         if len(seeds) < 2:
             raise ValueError(f"{name!r} needs two seeds or more, got {len(seeds)}")
@@ -151,6 +153,8 @@ def plot_seeds(axes: Axes, values: Mapping[str, Sequence[float]], label: str) ->
         axes.errorbar(mean, row, xerr=std, fmt="|", color=color, capsize=4)
     axes.set_yticks(range(len(values)), list(values))
     axes.set(xlabel=label, ylim=(len(values) - 0.5, -0.5))
+    # Steps of 0.0025 would need a digit more than others, and their labels would touch.
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
 
 
 def show_images(

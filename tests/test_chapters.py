@@ -39,9 +39,7 @@ EXEMPT = {
         "ablation": "it measures nothing",
     },
     "comparison": {
-        "block": "it builds nothing, and counts what others built",
         "training": "it shows recorded runs of all chapters",
-        "paper": "its accuracies on ImageNet are torchvision's",
     },
     "degradation": {"paper": "figure 6 of the paper is a drawing without numbers"},
     "lab": {

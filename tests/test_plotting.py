@@ -1,4 +1,5 @@
 import io
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import pytest
@@ -77,6 +78,26 @@ def test_seeds_are_dots_with_their_mean_and_deviation():
     assert segment[:, 0] == pytest.approx([0.6 - 0.2 / 2**0.5, 0.6 + 0.2 / 2**0.5])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert axes.get_ylim() == (1.5, -0.5)  # the first name is on top
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("spread", [0.005, 0.012, 0.02, 0.05, 0.3, 1.5])
+def test_labels_of_seeds_do_not_touch(spread):
+    """Beside a name as long as one of VGG's blocks."""
+    with plt.rc_context():
+        style()
+        figure, axes = plt.subplots()
+        seeds = [0.9, 0.9 + spread]
+        plot_seeds(axes, {"two 3x3, no ReLU between": seeds}, "test accuracy")
+        figure.draw_without_rendering()
+        left, right = axes.get_xlim()
+        boxes = [
+            label.get_window_extent()
+            for label in axes.get_xticklabels()
+            if left <= label.get_position()[0] <= right
+        ]
+    assert len(boxes) > 2
+    assert all(one.x1 + 12 < other.x0 for one, other in pairwise(boxes))
     plt.close(figure)
 
 
