@@ -25,15 +25,11 @@ IMAGES = 160 * BATCH_SIZE
 SEEDS = 3
 
 #: Over how many images of a mini-batch the statistics are computed.
-FEWER = ("1", "2", "4", "8", "32")
+FEWER = ("1", "2", "8", "32")
 
-#: What is trained at all learning rates, and these.
-COMPARED = (
-    ("none", "before"),
-    ("batch", "before"),
-    ("batch", "after"),
-)
-RATES = ("0.03", "0.1", "0.3", "1", "3")
+#: Learning rates with and without normalization, and for that behind the ReLU.
+RATES = ("0.01", "0.03", "0.1", "1", "3")
+RATES_AFTER = ("0.1", "1")
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -138,8 +134,8 @@ def keys() -> list[Row]:
     """
     nets = [(norm, "before", "128", "0.1") for norm in NORMS]
     nets += [("batch", "before", images, "0.1") for images in FEWER]
-    for norm, order in COMPARED:
-        nets += [(norm, order, "128", lr) for lr in RATES]
+    nets += [(norm, "before", "128", lr) for norm in ("none", "batch") for lr in RATES]
+    nets += [("batch", "after", "128", lr) for lr in RATES_AFTER]
     names = ("norm", "order", "images", "lr", "seed")
     return [
         dict(zip(names, (*net, str(seed)), strict=True))
