@@ -14,23 +14,31 @@ from experiments.record import Experiment, Row, main
 
 
 class Kind(NamedTuple):
-    """Networks that are trained alike: their depths, and what sets them apart."""
+    """How a network is built and trained."""
 
-    depths: tuple[int, ...]
     shortcut: str
     lr: float = 0.1
     identity: bool = False
 
 
-#: Shortcuts B and C at the depth that is nearest to the paper's 34; what may help a
-#: plain network at the depth that needs it most.
 KINDS = {
-    "plain": Kind((20, 32, 44), "none"),
-    "shortcut A": Kind((20, 32, 44), "A"),
-    "shortcut B": Kind((32,), "B"),
-    "shortcut C": Kind((32,), "C"),
-    "plain, shorter steps": Kind((44,), "none", lr=0.02),
-    "plain, from the identity": Kind((44,), "none", identity=True),
+    "plain": Kind("none"),
+    "shortcut A": Kind("A"),
+    "shortcut B": Kind("B"),
+    "shortcut C": Kind("C"),
+    "plain, shorter steps": Kind("none", lr=0.02),
+    "plain, from the identity": Kind("none", identity=True),
+}
+
+#: Shortcuts B and C at the depth that is nearest to the paper's 34; what may help a
+#: plain network at a depth that needs it.
+DEPTHS = {
+    "plain": (20, 32, 44, 56),
+    "shortcut A": (20, 32, 44, 56),
+    "shortcut B": (32,),
+    "shortcut C": (32,),
+    "plain, shorter steps": (44,),
+    "plain, from the identity": (44,),
 }
 
 SEEDS = 3
@@ -83,8 +91,8 @@ EXPERIMENT = Experiment(
     table="degradation",
     keys=[
         {"net": name, "depth": str(depth), "seed": str(seed)}
-        for name, kind in KINDS.items()
-        for depth in kind.depths
+        for name, depths in DEPTHS.items()
+        for depth in depths
         for seed in range(SEEDS)
     ],
     measure=measure,

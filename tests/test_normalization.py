@@ -199,6 +199,50 @@ def test_gradcheck_of_batch_norm(training, shape):
     assert torch.autograd.gradcheck(call, (x, *parameters))
 
 
+@pytest.mark.parametrize("eps", [1e-300, 1e-5])
+def test_gradient_by_the_formula_of_the_chapter(eps):
+    layer = layers(3, eps=eps)[0]
+    x = torch.randn(4, 3, 5, 2, dtype=torch.float64, requires_grad=True)
+    g = torch.randn_like(x)
+    layer(x).backward(g)
+    dims = (0, 2, 3)
+    deviation = x.detach() - x.detach().mean(dims, keepdim=True)
+    s = (deviation.square().mean(dims, keepdim=True) + eps).sqrt()
+    x_hat = deviation / s
+    along = (g * x_hat).mean(dims, keepdim=True)
+    inner = g - g.mean(dims, keepdim=True) - x_hat * along
+    torch.testing.assert_close(x.grad, layer.weight.detach().view(-1, 1, 1) / s * inner)
+    torch.testing.assert_close(layer.weight.grad, (g * x_hat).sum(dims))
+    torch.testing.assert_close(layer.bias.grad, g.sum(dims))
+
+
+@given(scale=st.floats(1e-3, 1e3), seed=seeds)
+@drawn
+def test_the_scale_of_the_weights_before_it_does_not_matter(scale, seed):
+    """The loss stays, its gradient is perpendicular to the weights of each channel and
+    shrinks as they grow, and a step of gradient descent makes them longer.
+    """
+    torch.manual_seed(seed)
+    layer = layers(4, eps=1e-300)[0]
+    x, target = torch.randn(2, 8, 3, 6, 6, dtype=torch.float64)
+    w = torch.randn(4, 3, 3, 3, dtype=torch.float64)
+
+    def loss_and_gradient(w):
+        w = w.clone().requires_grad_()
+        loss = (layer(F.conv2d(x, w)) * target[:, :1, :4, :4]).square().sum()
+        return loss, *torch.autograd.grad(loss, w)
+
+    loss, gradient = loss_and_gradient(w)
+    scaled_loss, scaled_gradient = loss_and_gradient(scale * w)
+    torch.testing.assert_close(scaled_loss, loss)
+    torch.testing.assert_close(scale * scaled_gradient, gradient)
+    for channel, step in zip(w, gradient, strict=True):
+        cosine = F.cosine_similarity(channel.flatten(), step.flatten(), dim=0)
+        assert cosine.abs() < 1e-10
+        longer = channel.norm() ** 2 + step.norm() ** 2
+        torch.testing.assert_close((channel - step).norm() ** 2, longer)
+
+
 def test_training_gives_mean_0_and_variance_1():
     y = BatchNorm2d(3)(5 * torch.randn(8, 3, 4, 4) + 2)
     torch.testing.assert_close(y.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
