@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from course_lib.alexnet import AlexNet
+from course_lib.attribution import deconvnet, occlusion
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
-from course_lib.deconvnet import deconvnet, occlusion
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.lenet import LeNet
 from course_lib.nin import NiN, nin_block
