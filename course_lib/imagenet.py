@@ -60,7 +60,10 @@ def class_index(name: str) -> int:
             return index
     near = [each.name for each in imagenet_classes() if name.lower() in each.name]
     hint = f"; there are {', '.join(near[:5])}" if near else ""
-    raise ValueError(f"name must be that of a class of ImageNet, got {name!r}{hint}")
+    raise ValueError(
+        f"name must be that of a class of ImageNet, such as 'espresso', got {name!r}"
+        f"{hint}"
+    )
 
 
 def top_classes(logits: Tensor, k: int = 5) -> list[Prediction]:
