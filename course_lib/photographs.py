@@ -6,7 +6,6 @@ took them, and that they may be used. Chapter: ZFNet.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -50,7 +49,7 @@ def photograph(name: str) -> Tensor:
     """
     check_one_of(tuple(PHOTOGRAPHS), name=name)
     try:
-        data = importlib.import_module("skimage.data")
+        from skimage import data
     except ImportError as error:
         raise ImportError(
             f"the photographs come with scikit-image: pip install {PACKAGE}"

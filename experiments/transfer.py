@@ -4,7 +4,8 @@ a class, beside the same network from scratch.
     python -m experiments.transfer
 
 The images are Fashion-MNIST's, enlarged to 64 by 64 pixels, with three equal channels.
-"head" trains a new classifier on the features of the body, which stays as it is;
+All of it in float32 with channels last, which is faster than bfloat16 for depthwise
+convolutions here. "head" trains a new classifier on the features of the body, which stays as it is;
 "fine-tuned" trains all weights, from the trained body on; "scratch" trains all of them
 from He (Kaiming) initialization, as long and, with "longer", four times as long.
 """
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from course_lib import FashionMNIST, Settings, Split, evaluate, fashion_mnist, fit
 from course_lib.data.fashion import MEAN, STD
 from course_lib.efficientnet import EfficientNetLite0, load_lite0, normalize_lite0
+from course_lib.training.runtime import Runtime
 from experiments.record import Experiment, Row, main
 
 SEEDS = 3
@@ -32,6 +34,9 @@ KINDS = {
 }
 
 
+RUNTIME = Runtime(torch.device("cpu"), torch.float32, torch.channels_last)
+
+
 class Colored(nn.Module):
     """Gray images, normalized for Fashion-MNIST, as EfficientNet-Lite0 wants them.
 
@@ -44,15 +49,15 @@ class Colored(nn.Module):
 
 
 def few(data: FashionMNIST, seed: int) -> FashionMNIST:
-    """`PER_CLASS` random training images of each class, and a tenth of those for
-    validation.
+    """`PER_CLASS` random training images of each class, and a few for validation, by
+    which nothing is chosen here.
     """
     random = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data.train), generator=random)
     labels = data.train.labels[order]
     chosen = torch.cat([order[labels == label][:PER_CLASS] for label in range(10)])
     train = Split(data.train.images[chosen], data.train.labels[chosen])
-    part = Split(data.validation.images[:500], data.validation.labels[:500])
+    part = Split(data.validation.images[:50], data.validation.labels[:50])
     return replace(data, train=train, validation=part)
 
 
@@ -99,9 +104,10 @@ def measure(key: Row) -> Row:
         else EfficientNetLite0(num_classes=10)
     )
     whole = nn.Sequential(Colored(), net)
-    history = fit(whole, data, replace(KINDS[key["kind"]], seed=seed), progress=False)
+    settings = replace(KINDS[key["kind"]], seed=seed)
+    history = fit(whole, data, settings, runtime=RUNTIME, progress=False)
     assert history.test is not None
-    seen = evaluate(whole, data.train, size=SIZE)
+    seen = evaluate(whole, data.train, size=SIZE, runtime=RUNTIME)
     return {
         "test_accuracy": f"{history.test.accuracy:.4f}",
         "train_accuracy": f"{seen.accuracy:.4f}",

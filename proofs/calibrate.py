@@ -161,7 +161,7 @@ def report(text: Path, write: bool) -> tuple[int, int]:
             found = left_out(printed(cell), list(outputs.values()))
             outside, numbers = outside + sum(found), numbers + len(found)
             options = {"band": json.dumps(band), "runs": str(len(every))}
-        elif all(output.startswith("image/png: the image") for output in every):
+        elif all(image.match(output) for output in every):
             print("  an image of measurements")
             if "measured" in (tags := cell.metadata.get("tags", [])):
                 continue

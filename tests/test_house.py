@@ -177,7 +177,7 @@ def test_code_cell(cell):
         assert not re.search(r"<script|\son\w+=", str(data.get("text/html", ""))), (
             f"{cell.id}: its output has a script, which Colab and GitHub leave out"
         )
-        if "image/png" in data:
+        if {"image/png", "image/jpeg"} & data.keys():
             image = cell.metadata.get("mystnb", {}).get("image", {})
             assert image.get("alt"), (
                 f"{cell.id}: an image needs an alt text, `:mystnb:`, `:  image:`,"

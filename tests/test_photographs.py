@@ -38,6 +38,6 @@ def test_there_is_no_such_photograph():
 
 
 def test_without_scikit_image_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(ImportError, match="pip install scikit-image"):
         photograph("chelsea")
