@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from course_lib.alexnet import AlexNet
+from course_lib.attribution import deconvnet, occlusion
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
 from course_lib.convnext import ConvNeXt
 from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
-from course_lib.deconvnet import deconvnet, occlusion
 from course_lib.densenet import DenseNet
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.lenet import LeNet

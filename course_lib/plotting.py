@@ -72,14 +72,40 @@ def style() -> None:
         set_matplotlib_formats("retina", bbox_inches=None)
         formatters = ipython.get_ipython().display_formatter.formatters
         formatters["image/png"].for_type(Figure, small_png)
+        formatters["image/jpeg"].enabled = True
+        formatters["image/jpeg"].for_type(Figure, small_jpeg)
 
 
-def small_png(figure: Figure) -> tuple[bytes, dict[str, int]]:
-    """The figure as a PNG with a palette of 256 colors and two pixels for each of its
-    dots, and its width and height for a notebook.
+#: The label of figures that consist of photographs: they are JPEG, since a palette of
+#: 256 colors neither suits them nor makes them small.
+PHOTOGRAPHS = "photographs"
+
+
+def small_jpeg(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
+    """A figure of `show_photographs` as a JPEG, with its width and height for a
+    notebook; None for any other.
     """
     from PIL import Image
 
+    if figure.get_label() != PHOTOGRAPHS:
+        return None
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=1.5 * figure.dpi)
+    image = Image.open(drawn).convert("RGB")
+    small = io.BytesIO()
+    image.save(small, format="jpeg", quality=80, optimize=True)
+    width, height = (round(each / 1.5) for each in image.size)
+    return small.getvalue(), {"width": width, "height": height}
+
+
+def small_png(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
+    """The figure as a PNG with a palette of 256 colors and two pixels for each of its
+    dots, and its width and height for a notebook; None for one of `show_photographs`.
+    """
+    from PIL import Image
+
+    if figure.get_label() == PHOTOGRAPHS:
+        return None
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=2 * figure.dpi)
     image = Image.open(drawn).convert("RGB")
@@ -187,6 +213,72 @@ def show_images(
         _draw_image(axes, images[index], titles[index] if titles else "")
     for label, axes in zip(rows or (), grid[:, 0], strict=False):
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+
+
+def show_photographs(
+    images: Sequence[Sequence[Tensor]],
+    *,
+    rows: Sequence[str],
+    titles: Sequence[str] = (),
+) -> None:
+    """Draw rows of photographs and of maps of them, a label at the left of each row and
+    a title above each column, if given.
+
+    A photograph has values from 0 to 255; a map is drawn from black, zero, to white,
+    its largest value but for one in a hundred.
+
+    Shape: a photograph (3, H, W), a map (H, W).
+    Raises: ValueError if there are not as many labels as rows, or titles as columns.
+    """
+    import matplotlib.pyplot as plt
+
+    count, columns = len(images), max(map(len, images))
+    if len(rows) != count:
+        raise ValueError(f"{count} rows need as many labels, got {len(rows)}")
+    if titles and len(titles) != columns:
+        raise ValueError(f"{columns} columns need as many titles, got {len(titles)}")
+    side = (WIDTH - 0.9) / columns
+    size = (WIDTH, side * count + (0.4 if titles else 0.05))
+    figure, grid = plt.subplots(count, columns, figsize=size, squeeze=False)
+    figure.set_label(PHOTOGRAPHS)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for row, label, line in zip(grid, rows, images, strict=True):
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        for axes, image in zip(row, line, strict=False):
+            axes.imshow(_as_shown(image), cmap="gray", vmin=0, vmax=1)
+    for axes, title in zip(grid[0], titles, strict=False):
+        axes.set_title(title, fontsize=9)
+
+
+def _as_shown(image: Tensor) -> np.ndarray:
+    """A photograph or a map, from 0 to 1."""
+    values = image.detach().float().cpu()
+    if values.dim() == 3:
+        values = values.permute(1, 2, 0) / 255
+    else:
+        values = values / values.flatten().quantile(0.99).clamp(min=1e-30)
+    return np.asarray(values.clamp(0, 1))
+
+
+def overlay(pixels: Tensor, heat: Tensor) -> Tensor:
+    """A coarse map laid over its photograph, which turns gray: yellow where the map is
+    largest, dark blue where it is smallest.
+
+    Shape: pixels (3, H, W) from 0 to 255, heat (h, w) -> (3, H, W) from 0 to 255.
+    """
+    import torch.nn.functional as F
+    from matplotlib import colormaps
+
+    heat = heat.detach().float().cpu()
+    spread = (heat.max() - heat.min()).clamp(min=1e-30)
+    large = F.interpolate(
+        ((heat - heat.min()) / spread)[None, None], pixels.shape[1:], mode="bilinear"
+    )
+    colors = heat.new_tensor(colormaps["inferno"](large[0, 0].numpy())[..., :3])
+    gray = pixels.float().cpu().mean(dim=0)
+    return 0.45 * gray + 0.55 * 255 * colors.permute(2, 0, 1)
 
 
 def _draw_image(axes: Axes, image: Tensor, title: str) -> None:

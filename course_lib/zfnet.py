@@ -3,7 +3,7 @@
 Zeiler and Fergus (2013), "Visualizing and understanding convolutional networks",
 arXiv:1311.2901. Section 4.1 found dead filters and aliasing in AlexNet's first layers
 and remedied them by smaller filters and a smaller stride; figure 3 has the resulting
-network. The visualization is in `course_lib.deconvnet`. Chapter: ZFNet.
+network. The visualization is in `course_lib.attribution`. Chapter: ZFNet.
 """
 
 from __future__ import annotations

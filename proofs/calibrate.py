@@ -45,6 +45,9 @@ from tests.notebooks.compare import (
 )
 from tools.notebooks import code, code_cells, execute, from_text, texts
 
+#: How a difference of two images begins.
+IMAGE = re.compile("image/(png|jpeg): the image")
+
 TABLE = Table("calibration", ("notebook", "precision", "seed", "cell"))
 PRECISIONS, SEEDS = ("float32", "bfloat16"), range(1, 6)
 DEVIATIONS, CONFIDENCE = 4, 0.9
@@ -161,7 +164,7 @@ def report(text: Path, write: bool) -> tuple[int, int]:
             found = left_out(printed(cell), list(outputs.values()))
             outside, numbers = outside + sum(found), numbers + len(found)
             options = {"band": json.dumps(band), "runs": str(len(every))}
-        elif all(output.startswith("image/png: the image") for output in every):
+        elif all(IMAGE.match(output) for output in every):
             print("  an image of measurements")
             if "measured" in (tags := cell.metadata.get("tags", [])):
                 continue

@@ -65,7 +65,7 @@ def prepare(name: str, address: str) -> Any:
     Raises: ValueError if its first code cell is not the setup cell.
     """
     notebook = nbformat.read(notebooks.BOOK / f"{name}.ipynb", as_version=4)
-    first, setup = notebooks.code_cells(notebook)[0], notebooks.setup_cell()
+    first, setup = notebooks.code_cells(notebook)[0], notebooks.setup_cell(notebook)
     if first.source != setup.source:
         raise ValueError("the first code cell is not the setup cell")
     repository = r'REPOSITORY = "[^"]*"'

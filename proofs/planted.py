@@ -266,7 +266,7 @@ FAULTS = [
     Fault(
         "an occlusion map transposed",
         "zfnet",
-        "course_lib/deconvnet.py",
+        "course_lib/attribution.py",
         "top, left = corners.T",
         "left, top = corners.T",
     ),

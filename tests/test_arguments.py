@@ -9,11 +9,14 @@ from torch import nn
 import course_lib
 from course_lib import FashionMNIST, Split, diagram, lab, resnet, sharing
 from course_lib.arguments import check_one_of, check_variant, data_shape
+from course_lib.attribution import cam, grad_cam, input_gradient, saliency
 from course_lib.diagram import marks
 from course_lib.diagram.svg import svg
+from course_lib.imagenet import class_index
 from course_lib.initialization import weight_variance
 from course_lib.pages import claims, expressions
 from course_lib.pages.lab import Lab
+from course_lib.photographs import photograph
 
 
 def test_a_known_variant_passes():
@@ -54,6 +57,7 @@ def test_no_classes():
 LEDGER = claims.load_claims()
 SUMMARY = course_lib.summarize(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 8, 8))
 LENET = course_lib.LeNet("small")
+RESNET = course_lib.ResNet("small")
 IMAGE = torch.zeros(1, 1, 28, 28)
 SPLIT = Split(IMAGE.byte(), torch.zeros(1, dtype=torch.int64))
 DATA = FashionMNIST(SPLIT, SPLIT, SPLIT, source="here")
@@ -73,9 +77,24 @@ CHOICES = {
     "alexnet.AlexNet.variant": (course_lib.AlexNet, "torchvision"),
     "arguments.data_shape.data": (lambda x: data_shape(x, None, None), "cifar"),
     "blocks.he_init.mode": (lambda x: course_lib.he_init(LENET, x), "fan_in"),
-    "deconvnet.deconvnet.layer": (
+    "attribution.deconvnet.layer": (
         lambda x: course_lib.deconvnet(LENET, IMAGE, x),
         "f6",
+    ),
+    "attribution.cam.layer": (lambda x: cam(RESNET, IMAGE, 0, x), "conv4_x"),
+    "attribution.grad_cam.layer": (lambda x: grad_cam(LENET, IMAGE, 0, x), "c3"),
+    "attribution.input_gradient.rule": (
+        lambda x: input_gradient(RESNET, IMAGE, 0, rule=x),
+        "guided",
+    ),
+    "attribution.saliency.rule": (
+        lambda x: saliency(RESNET, IMAGE, 0, rule=x),
+        "deconvnet",
+    ),
+    "imagenet.class_index.name": (class_index, "espresso"),
+    "photographs.photograph.name": (
+        lambda x: pytest.importorskip("skimage") and photograph(x),
+        "chelsea",
     ),
     "diagram.draw.level": (
         lambda x: diagram.draw(LENET, (1, 28, 28), level=x),

