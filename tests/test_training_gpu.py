@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import FashionMNIST, Settings, Split, fit
+from course_lib import FashionMNIST, Settings, Split, fit, occlusion
 from course_lib import runtime as runtime_of
 from course_lib.catalog import NETWORKS
-from course_lib.deconvnet import occlusion
 from course_lib.degradation import watch_gradients
 from course_lib.training import loop
 

@@ -72,7 +72,8 @@ def _outcome(
     got: nn.Module, want: nn.Module, x: Tensor, tolerance: float
 ) -> str | None:
     """What differs; None if nothing does with the parameters in some order."""
-    first, trial = None, _Trial(got, want, x, tolerance)
+    first = None
+    trial = _Trial(got, want, x, tolerance)
     for order in _orders(got, want):
         found = trial.difference(order, gradients=True)
         if found is None or found.startswith((RIGHT, *WHATEVER)):
@@ -144,7 +145,9 @@ class _Trial:
     def __init__(
         self, got: nn.Module, want: nn.Module, x: Tensor, tolerance: float
     ) -> None:
-        self._got, self._x, self._tolerance = got, x, tolerance
+        self._got = got
+        self._x = x
+        self._tolerance = tolerance
         self._want = copy.deepcopy(want)
         self._values = [each.detach().clone() for each in want.parameters()]
         self._graphs = {mode: self._graph(mode) for mode in (True, False)}
