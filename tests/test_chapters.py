@@ -33,7 +33,6 @@ EXEMPT = {
         "ablation": "it measures nothing",
     },
     "claims": {
-        "exercises": "its claims are what the exercises of others ask",
         "training": "it trains nothing",
         "paper": "each of its claims is compared with a source",
         "ablation": "it measures nothing",
@@ -45,8 +44,6 @@ EXEMPT = {
     },
     "degradation": {"paper": "figure 6 of the paper is a drawing without numbers"},
     "scaling": {
-        "exercises": "they would take several processes, which notebooks of students"
-        " cannot start everywhere",
         "paper": "it compares processes with each other",
         "ablation": "two processes against one is what it tests",
     },
