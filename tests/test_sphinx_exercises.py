@@ -8,7 +8,7 @@ pytest.importorskip("sphinx")  # where only the library is tested
 
 from course_lib.checks.exercises import EXERCISES
 from tools import exercises, sphinx_exercises
-from tools.sphinx_exercises import Row
+from tools.sphinx_exercises import ListedExercise
 
 ROOT = Path(__file__).parents[1]
 TEXTS = exercises.texts()
@@ -36,8 +36,8 @@ def test_every_exercise_is_in_it_as_its_text_and_key_say(text):
 
 def test_the_table():
     rows = [
-        Row("LeNet", 1, "Seeds", "implement", "reading results", "★★☆", 40),
-        Row("VGG", 2, "Old", "predict", "", "", 20),
+        ListedExercise("LeNet", 1, "Seeds", "implement", "reading results", "★★☆", 40),
+        ListedExercise("VGG", 2, "Old", "predict", "", "", 20),
     ]
     text = list(sphinx_exercises.table(rows))
     assert text[0] == "There are 2 exercises, for 1 hours: reading results 1."

@@ -74,13 +74,11 @@ def telling(root: Path = ROOT) -> Iterator[str]:
         for text in sorted((root / "book/exercises").glob("*.md"))
     ]
     shown = [REASONING.sub("", SOLUTION.sub("", text)) for text in texts]
-    others = [*(root / "book").glob("*.md"), *(root / "course_lib").rglob("*.py")]
-    shown += [
-        other.read_text(encoding="utf-8")
-        for other in others
-        if "keys" not in other.parts
-    ]
-    known = _plain("\n".join(shown))
+    others = {*(root / "book").glob("*.md"), *(root / "book").glob("*.yml")}
+    others |= {*(root / "course_lib").rglob("*.py")}
+    others -= {*(root / "course_lib/checks/keys").glob("*.py")}
+    shown += [other.read_text(encoding="utf-8") for other in others]
+    known = "\n".join(_plain(line) for each in shown for line in each.splitlines())
     for text in texts:
         for pattern, group in ((SOLUTION, 2), (REASONING, 1)):
             for found in pattern.finditer(text):

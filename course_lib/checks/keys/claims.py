@@ -51,7 +51,10 @@ VERDICTS = (
     ),
     ("right", "Count the first fully connected layer: 25,088 inputs, 4096 units."),
     ("imprecise", "Try it with 8 pixels, and with 7."),
-    ("wrong", "How many weights has a convolution with C input and C output channels?"),
+    (
+        "wrong",
+        "With C input and C output channels, how many weights are there?",
+    ),
 )
 
 
@@ -169,10 +172,13 @@ def _table(unit: int, faults: Sequence[str]) -> list[Row]:
     names = random.sample([f"conv{i}" for i in range(1, 30)], 9)
     odd = random.sample(range(1, 9), len(faults))
     for index, name in enumerate(names):
-        inputs, out = random.randint(200, 400), random.randint(200, 400)
-        size, side = random.choice((3, 5)), random.choice((14, 28))
+        inputs = random.randint(200, 400)
+        out = random.randint(200, 400)
+        size = random.choice((3, 5))
+        side = random.choice((14, 28))
         weights = inputs * out * size**2
-        kilo, mega = weights / unit, weights * side**2 / 1e6
+        kilo = weights / unit
+        mega = weights * side**2 / 1e6
         if index in odd:
             factor = random.choice((0.6, 0.9, 1.1, 1.5))
             if faults[odd.index(index)] == "kilo":

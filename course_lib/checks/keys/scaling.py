@@ -148,7 +148,8 @@ def ring(answer: Answer) -> None:
 
 
 #: Parameters of both networks.
-VGG16, RESNET50 = 138_357_544, 25_557_032
+VGG16 = 138_357_544
+RESNET50 = 25_557_032
 
 
 def _seconds(parameters: int, n: int) -> float:

@@ -105,7 +105,10 @@ def small_net(answer: Answer) -> None:
 
 
 #: What is allowed, and what a unit has to see.
-MOST_PARAMETERS, MOST_MACS, LEAST_CONVS, LEAST_FIELD = 25_000, 2_000_000, 4, 28
+MOST_PARAMETERS = 25_000
+MOST_MACS = 2_000_000
+LEAST_CONVS = 4
+LEAST_FIELD = 28
 
 
 def _layers_of(net: nn.Module) -> list[nn.Module]:
