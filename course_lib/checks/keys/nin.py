@@ -547,7 +547,7 @@ def _evidence_mistakes(
     "nin.killed",
     kind="investigate",
     goal="see classes die in one step, and before the first",
-    minutes=30,
+    minutes=60,
     first_hint="Count the dead classes of the network as it is: that is a learning rate"
     " of zero. Then take one step on a copy.",
 )

@@ -618,7 +618,7 @@ def _slid(
     "vgg.spread",
     kind="investigate",
     goal="tell the effective receptive field of a stack from the theoretical one",
-    minutes=30,
+    minutes=60,
     first_hint="Take one axis, weights of one, and an input as large as the receptive"
     " field: a single output. What is its gradient for three layers?",
 )
