@@ -33,7 +33,6 @@ EXEMPT = {
         "ablation": "it measures nothing",
     },
     "claims": {
-        "exercises": "its claims are what the exercises of others ask",
         "training": "it trains nothing",
         "paper": "each of its claims is compared with a source",
         "ablation": "it measures nothing",
@@ -47,8 +46,6 @@ EXEMPT = {
         "paper": "its networks are compared with each other",
     },
     "scaling": {
-        "exercises": "they would take several processes, which notebooks of students"
-        " cannot start everywhere",
         "paper": "it compares processes with each other",
         "ablation": "two processes against one is what it tests",
     },

@@ -234,3 +234,12 @@ def test_nothing_else_is_made(data):
 def test_texts_are_cut_off():
     assert wire.text_of("a" * 300) == "a" * 197 + "..."
     assert wire.text_of(Mute()) == "an object whose text raises ValueError"
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [np.array_split(np.arange(2), 5)[4], torch.zeros(0, 3), torch.arange(6)[::2][3:]],
+)
+def test_an_empty_tensor_arrives(empty):
+    got = loads(dumps(empty))
+    assert tuple(got.shape) == tuple(empty.shape)

@@ -10,8 +10,10 @@ import nbformat
 import pytest
 from judging import judged as check
 
+from course_lib.checks import keys
 from course_lib.checks.exercises import EXERCISES
-from tools import exercises, notebooks
+from experiments import curves
+from tools import exercises, handout, notebooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -196,6 +198,41 @@ def test_text_and_checks_agree(text):
         assert any(asked.line in source for source in shown), name
 
 
+#: Texts whose exercises do not all say their skill and difficulty, and the reasoning.
+PENDING = {"alexnet", "zfnet", "normalization", "degradation", "comparison"}
+
+
+@pytest.mark.parametrize(
+    "text", [t for t in TEXTS if t.stem not in PENDING], ids=lambda path: path.stem
+)
+def test_every_exercise_has_its_skill_and_reasoning(text):
+    """Its difficulty, too; and the last is one for an hour."""
+    sections = re.split(r"^## ", text.read_text(), flags=re.MULTILINE)[1:]
+    levels = []
+    for section in sections:
+        where = f"in book/exercises/{text.name}, below ## {section[:40]}"
+        found = exercises.FIELDS.findall(section)
+        assert len(found) == 1, f"{where}, write `% skill: ...; difficulty: 2`"
+        levels.append(int(found[0][1]))
+        why = handout.REASONING.findall(section)
+        assert len(why) == 1, (
+            f"{where}, write `:::{{dropdown}} The reasoning` ... `:::`"
+        )
+    assert levels[0] < 3, f"begin {text.name} with something easier"
+    assert levels[-1] == 3, f"end {text.name} with something that takes an hour"
+
+
+def test_fields_are_shown_before_the_kind(tmp_path):
+    asked = "% skill: deriving; difficulty: 2\n\nA text."
+    assert exercises.FIELDS.sub(exercises._fields, asked) == "*Deriving, ★★☆.*\nA text."
+    with pytest.raises(ValueError, match=r"a skill is one of .*, got guessing"):
+        exercises.FIELDS.sub(exercises._fields, asked.replace("deriving", "guessing"))
+
+
+def test_the_curves_have_the_faults_that_are_asked_for():
+    assert {**curves.FAULTS} == {"none": "none", **keys.training.CURVES}
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_an_empty_student_notebook_runs_to_its_end(text):
     """In one process, as a kernel would: stubs raise only when they are called."""
@@ -230,5 +267,6 @@ def test_students_see_no_solution(text):
     file = files_of(text.stem)["text"]
     assert solutions, f"in {file}, write solutions between the two marks"
     sources = "\n".join(cell.source for cell in notebook.cells)
+    assert "The reasoning" not in sources, again
     shown = [solution for solution in solutions if solution.strip() in sources]
     assert not shown, f"in {file}, write this nowhere else, and {again}:\n{shown[0]}"

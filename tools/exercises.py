@@ -24,6 +24,7 @@ import argparse
 import copy
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ SKILLS = {
 
 #: Below the heading of an exercise: what it practices, and how hard it is.
 FIELDS = re.compile(r"^% skill: (.+); difficulty: ([123])\n*", re.MULTILINE)
+
+#: What becomes of that line, if there is one, and the text below it.
+FIELDS_SHOWN = re.compile(r"((?:\*[\w ]+, [★☆]{3}\.\*(?:\n|$))?)\s*(.*)", re.DOTALL)
 
 #: A cell that grades. It reads `check` from the library's files again, whatever the
 #: notebook made of the name or of the library, and leaves the reason where nbgrader's
@@ -124,6 +128,7 @@ def read_text(text: Path) -> Notebook:
     Raises: ValueError if an exercise has no answer key, or another skill.
     """
     notebook = from_text(text)
+    notebook.cells = list(_each_with_a_heading(notebook))
     heading: Any = None
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
@@ -134,11 +139,22 @@ def read_text(text: Path) -> Notebook:
             if isinstance(asked, str):
                 raise ValueError(f"{text.name}: {asked}")
             title, _, rest = heading.source.partition("\n")
-            fields, _, rest = rest.strip().rpartition(END_OF_FIELDS)
-            above = f"{fields}{END_OF_FIELDS}" if fields else ""
-            parts = (title, above + asked.line, rest.strip())
+            shown: Any = FIELDS_SHOWN.match(rest.strip())
+            fields = f"{shown[1].strip()}\n" if shown[1] else ""
+            parts = (title, fields + asked.line, shown[2])
             heading.source = "\n\n".join(filter(None, parts))
     return notebook
+
+
+def _each_with_a_heading(notebook: Notebook) -> Iterator[Any]:
+    """The cells; what stands above a heading is a cell of its own."""
+    for cell in notebook.cells:
+        before, mark, after = cell.source.partition("\n\n## ")
+        yield cell
+        if cell.cell_type == "markdown" and mark:
+            cell.source = before
+            name = f"{cell.id}-heading"
+            yield nbformat.v4.new_markdown_cell(f"## {after}", id=name)
 
 
 def _fields(found: re.Match[str]) -> str:
@@ -146,11 +162,7 @@ def _fields(found: re.Match[str]) -> str:
     if found[1] not in SKILLS:
         raise ValueError(f"a skill is one of {', '.join(SKILLS)}, got {found[1]}")
     level = int(found[2])
-    return f"*{found[1].capitalize()}, {'★' * level}{'☆' * (3 - level)}{END_OF_FIELDS}"
-
-
-#: Behind skill and difficulty; kind, goal and minutes follow in the next line.
-END_OF_FIELDS = ".*\n"
+    return f"*{found[1].capitalize()}, {'★' * level}{'☆' * (3 - level)}.*\n"
 
 
 def _without_reasoning(notebook: Notebook) -> Notebook:

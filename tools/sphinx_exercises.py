@@ -31,7 +31,7 @@ EXERCISE = re.compile(
 
 
 @dataclass(frozen=True)
-class Row:
+class ListedExercise:
     """An exercise."""
 
     chapter: str
@@ -44,11 +44,11 @@ class Row:
     minutes: int
 
 
-def rows(chapter: str, notebook: Path) -> Iterator[Row]:
+def rows(chapter: str, notebook: Path) -> Iterator[ListedExercise]:
     """The exercises of a notebook."""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         for found in EXERCISE.finditer("".join(cell["source"])):
-            yield Row(
+            yield ListedExercise(
                 chapter,
                 int(found["number"]),
                 found["title"],
@@ -59,7 +59,7 @@ def rows(chapter: str, notebook: Path) -> Iterator[Row]:
             )
 
 
-def table(listed: list[Row]) -> Iterator[str]:
+def table(listed: list[ListedExercise]) -> Iterator[str]:
     """All of them in Markdown, and how many there are for each skill."""
     skills = Counter(row.skill for row in listed if row.skill)
     hours = sum(row.minutes for row in listed) / 60
@@ -78,7 +78,7 @@ class Exercises(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Write the table as MyST, and parse that in place."""
-        listed: list[Row] = []
+        listed: list[ListedExercise] = []
         for file in (ROOT / "_toc.yml").read_text(encoding="utf-8").split():
             name = re.fullmatch(r"book/(?:solutions|exercises)/(\w+)\.ipynb", file)
             if name:

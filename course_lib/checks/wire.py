@@ -166,7 +166,9 @@ class _DataPickler(pickle.Pickler):
                 gigabytes = (LARGEST - self.left) / 2**30
                 raise TooLarge(f"what it returns takes {gigabytes:.1f} GiB")
             plain = plain.resolve_conj().resolve_neg().contiguous()
-            data = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+            data = b""  # an empty tensor may have strides that no view can take
+            if plain.numel():
+                data = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
         dtype = str(plain.dtype).removeprefix("torch.")
         if not parameter:
             return _made, (dtype, tuple(plain.shape), data, needs)

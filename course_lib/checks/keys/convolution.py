@@ -310,7 +310,8 @@ def _overwritten(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Later windows replace what is there, where they should add."""
     y = torch.zeros_like(F.conv_transpose2d(x, weight, stride=stride))
     for i, j in itertools.product(range(x.shape[1]), range(x.shape[2])):
-        top, left = i * stride, j * stride
+        top = i * stride
+        left = j * stride
         value = torch.einsum("c,cdhw->dhw", x[:, i, j], weight)
         y[:, top : top + weight.shape[2], left : left + weight.shape[3]] = value
     return y
@@ -346,7 +347,8 @@ def _max_pool_mistakes(
     x: Tensor, gradient: Tensor, size: int, want: Tensor
 ) -> Mistakes:
     height, width = x.shape[2:]
-    rows, columns = height % size, width % size
+    rows = height % size
+    columns = width % size
     spread = gradient.repeat_interleave(size, 2).repeat_interleave(size, 3)
     spread = F.pad(spread, (0, columns, 0, rows))
     place = (want != 0).float()

@@ -103,7 +103,8 @@ def as_convolution(answer: Answer) -> None:
         layer = Subsampling(channels)
         nn.init.normal_(layer.coefficient, mean=1.0)
         nn.init.normal_(layer.bias)
-        a, b = layer.coefficient.detach(), layer.bias.detach()
+        a = layer.coefficient.detach()
+        b = layer.bias.detach()
         x = torch.randn(2, channels, 6, 8)
         conv = module(answer(a.flatten(), b.flatten()), x).float()
         with torch.no_grad():
@@ -353,7 +354,8 @@ def prepare(answer: Answer) -> None:
             _looked_up(part[0], images) for part in (train, test)
         )
         _no_leak(source, tested, turned, int(share * count), count)
-        plain, copies = source[~mirrored], source[mirrored]
+        plain = source[~mirrored]
+        copies = source[mirrored]
         refuse(
             sorted(plain.tolist()) != sorted({*source.tolist()})
             or sorted(copies.tolist()) != sorted(plain.tolist()),
@@ -557,7 +559,8 @@ def seeds_needed(answer: Answer) -> None:
         first = [0.9 + 0.004 * random.random() for _ in range(runs)]
         second = [0.9 + 0.008 * random.random() for _ in range(others)]
         first[:2] = [0.9, 0.904]  # so that the variance is not tiny
-        one, two = statistics.variance(first), statistics.variance(second)
+        one = statistics.variance(first)
+        two = statistics.variance(second)
         answer.expect(
             _enough(4 * (one + two), difference),
             first,
@@ -576,7 +579,8 @@ def _enough(square: float, difference: float) -> int:
 def _seeds_mistakes(
     first: list[float], second: list[float], difference: float
 ) -> Mistakes:
-    one, two = statistics.variance(first), statistics.variance(second)
+    one = statistics.variance(first)
+    two = statistics.variance(second)
     biased = statistics.pvariance(first) + statistics.pvariance(second)
     added = (math.sqrt(one) + math.sqrt(two)) ** 2
     exact = 4 * (one + two) / difference**2

@@ -138,7 +138,8 @@ def pointwise_gradients(answer: Answer) -> None:
         y = F.conv2d(x, weight[:, :, None, None], bias)
         gradient = torch.randn_like(y)
         want = torch.autograd.grad(y, (x, weight, bias), gradient)
-        x, weight = x.detach(), weight.detach()
+        x = x.detach()
+        weight = weight.detach()
         got = answer(x, weight, gradient)
         parts = list(got) if isinstance(got, tuple | list) else []
         refuse(
@@ -155,12 +156,9 @@ def pointwise_gradients(answer: Answer) -> None:
 
 def _pointwise_mistakes(x: Tensor, weight: Tensor, g: Tensor) -> dict[str, Mistakes]:
     """What is returned for each, and the hint that fits."""
-    images, pixels = len(x), x[0, 0].numel()
+    images = len(x)
     of_x = torch.einsum("dc,ndhw->nchw", weight, g)
-    of_weight = torch.einsum("ndhw,nchw->dc", g, x)
     of_bias = g.sum((0, 2, 3))
-    mean = "The outputs of all pixels add up in the loss: a sum, not a mean."
-    summed = "The same {} at every pixel: what becomes of their gradients?"
     turned: Mistakes = []
     if len(weight) == len(weight.T):
         wrong = torch.einsum("cd,ndhw->nchw", weight, g)
@@ -169,32 +167,43 @@ def _pointwise_mistakes(x: Tensor, weight: Tensor, g: Tensor) -> dict[str, Mista
         "x": [
             *turned,
             (of_x.sum(0, keepdim=True), "Each x has a gradient of its own."),
-            (of_x / images, mean),
+            (of_x / images, NO_MEAN),
             (g, "How does y change with x? By the weights."),
         ],
-        "the weight": [
-            (of_weight.T, "It has the shape of the weight, (D, C)."),
-            (of_weight / pixels, mean),
-            (of_weight / (images * pixels), mean),
-            (of_weight / images, mean),
-            (
-                torch.einsum("ndhw,nchw->ndc", g, x),
-                "Weights are the same for all images: add up over those, too.",
-            ),
-            (torch.einsum("ndhw,nchw->dchw", g, x), summed.format("weights are used")),
-            (
-                torch.einsum("d,c->dc", of_bias, x.sum((0, 2, 3))),
-                "Multiply at each pixel, and add up afterwards.",
-            ),
-        ],
+        "the weight": _weight_mistakes(x, g),
         "the bias": [
-            (of_bias / (images * pixels), mean),
-            (of_bias / images, mean),
-            (g.sum(0), summed.format("biases are added")),
+            (of_bias / g[:, 0].numel(), NO_MEAN),
+            (of_bias / images, NO_MEAN),
+            (g.sum(0), f"The same biases are added {EVERYWHERE}"),
             (g.sum((2, 3)), "Biases are the same for all images: add up, too."),
             (torch.ones_like(of_bias), "By the chain rule: times the gradient of y."),
         ],
     }
+
+
+#: Of gradients that are divided, and of those that are not added up.
+NO_MEAN = "The outputs of all pixels add up in the loss: a sum, not a mean."
+EVERYWHERE = "at every pixel: what becomes of their gradients?"
+
+
+def _weight_mistakes(x: Tensor, g: Tensor) -> Mistakes:
+    """What is returned for the weight."""
+    of_weight = torch.einsum("ndhw,nchw->dc", g, x)
+    pixels = x[0, 0].numel()
+    first = torch.outer(g.sum((0, 2, 3)), x.sum((0, 2, 3)))
+    images = torch.einsum("ndhw,nchw->ndc", g, x)
+    return [
+        (of_weight.T, "It has the shape of the weight, (D, C)."),
+        (of_weight / pixels, NO_MEAN),
+        (of_weight / (len(x) * pixels), NO_MEAN),
+        (of_weight / len(x), NO_MEAN),
+        (images, "Weights are the same for all images: add up over those, too."),
+        (
+            torch.einsum("ndhw,nchw->dchw", g, x),
+            f"The same weights are used {EVERYWHERE}",
+        ),
+        (first, "Multiply at each pixel, and add up afterwards."),
+    ]
 
 
 @exercise(
@@ -295,37 +304,14 @@ def depends_on_place(answer: Answer) -> None:
 
 def _heads() -> list[tuple[str, nn.Module, bool, str]]:
     """Heads, whether the place matters to them, and the hint for who says otherwise."""
-    mean = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    fc = nn.Linear(5, 3)
+    heads = _blind_heads()
     mirrored = nn.Linear(5 * 36, 3)
     with torch.no_grad():
         rows = mirrored.weight.view(3, 5, 6, 6)
         mirrored.weight.copy_(_symmetric(rows).flatten(1))
     around = nn.Conv2d(5, 3, 3, padding=1, padding_mode="circular")
-    large = nn.Conv2d(5, 3, 1)
-    with torch.no_grad():
-        large.weight.mul_(300)
-    rounding = "The place does not matter to it: the last digits of a sum may differ."
     return [
-        ("average pooling and an FC layer", nn.Sequential(*mean, fc), False, rounding),
-        (
-            "a 1x1 convolution and average pooling",
-            nn.Sequential(nn.Conv2d(5, 3, 1), nn.ReLU(), *mean),
-            False,
-            "The same at each position, and then the mean of all.",
-        ),
-        (
-            "a 1x1 convolution with large weights and average pooling",
-            nn.Sequential(large, *mean),
-            False,
-            rounding,
-        ),
-        (
-            "max pooling and an FC layer",
-            nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), fc),
-            False,
-            "The largest value is the largest, wherever it is.",
-        ),
+        *((name, head, False, hint) for name, head, hint in heads),
         (
             "an FC layer",
             nn.Sequential(nn.Flatten(), nn.Linear(5 * 36, 3)),
@@ -340,15 +326,39 @@ def _heads() -> list[tuple[str, nn.Module, bool, str]]:
         ),
         (
             "a convolution that continues at the opposite border, and average pooling",
-            nn.Sequential(around, nn.ReLU(), *mean),
+            nn.Sequential(around, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
             True,
             "Neighbors matter to it: to shift the maps is not enough.",
         ),
         (
             "average pooling that adds a little of one corner",
-            nets.Corner(fc),
+            nets.Corner(nn.Linear(5, 3)),
             True,
             "One position counts a little more than the others: look closely, at all.",
+        ),
+    ]
+
+
+def _blind_heads() -> list[tuple[str, nn.Module, str]]:
+    """Heads to which the place does not matter."""
+    mean = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    fc = nn.Linear(5, 3)
+    large = nn.Conv2d(5, 3, 1)
+    with torch.no_grad():
+        large.weight.mul_(300)
+    rounding = "The place does not matter to it: the last digits of a sum may differ."
+    each = "The same at each position, and then the mean of all."
+    one = nn.Sequential(nn.Conv2d(5, 3, 1), nn.ReLU(), *mean)
+    most = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), fc)
+    wide = "a 1x1 convolution with large weights and average pooling"
+    return [
+        ("average pooling and an FC layer", nn.Sequential(*mean, fc), rounding),
+        ("a 1x1 convolution and average pooling", one, each),
+        (wide, nn.Sequential(large, *mean), rounding),
+        (
+            "max pooling and an FC layer",
+            most,
+            "The largest value is the largest, wherever it is.",
         ),
     ]
 
@@ -386,12 +396,10 @@ def for_new_classes(answer: Answer) -> None:
             "it freezes the network that it was given",
             "The body of both is one and the same: which one should be frozen?",
         )
-        _trained_anew(got, body, conv, new, x)
+        _trained_anew(got, body, new, x)
 
 
-def _trained_anew(
-    got: nn.Module, body: nn.Module, conv: nn.Conv2d, new: int, x: Tensor
-) -> None:
+def _trained_anew(got: nn.Module, body: nn.Module, new: int, x: Tensor) -> None:
     with torch.no_grad():
         y = got(x)
     refuse(
@@ -412,8 +420,14 @@ def _trained_anew(
         "what is frozen is not the body as it was",
         "Copy its weights. And is the last layer free?",
     )
+    _new_layer(y, trained, body(x).detach(), new)
+
+
+def _new_layer(y: Tensor, trained: list[nn.Parameter], maps: Tensor, new: int) -> None:
+    """What can be trained is the new layer, and `y` is what it makes of `maps`."""
     last = {each.numel(): each for each in trained}
-    weight, bias = last.get(new * conv.in_channels), last.get(new)
+    weight = last.get(new * maps.shape[1])
+    bias = last.get(new)
     if weight is None or bias is None or len(trained) != 2:
         message = "the new layer has other parameters than wanted"
         raise WrongAnswer(message, "It is a 1x1 convolution with a bias, as before.")
@@ -423,15 +437,16 @@ def _trained_anew(
         "A new layer is initialized at random, as PyTorch does it.",
     )
     with torch.no_grad():
-        maps = F.conv2d(body(x), weight.view(new, -1, 1, 1), bias)
+        logits = F.conv2d(maps, weight.view(new, -1, 1, 1), bias)
+    mean = logits.mean((2, 3))
     compare(
         y,
-        maps.mean((2, 3)),
+        mean,
         on="for its own weights",
         mistakes=[
-            (maps.mean((2, 3)).softmax(1), "Logits are wanted, without a softmax."),
-            (maps.amax((2, 3)), "Average pooling was behind it, and stays."),
-            (maps.mean((2, 3)).relu(), "No activation function follows."),
+            (mean.softmax(1), "Logits are wanted, without a softmax."),
+            (logits.amax((2, 3)), "Average pooling was behind it, and stays."),
+            (mean.relu(), "No activation function follows."),
         ],
     )
 
@@ -532,7 +547,7 @@ def _evidence_mistakes(
     "nin.killed",
     kind="investigate",
     goal="see classes die in one step, and before the first",
-    minutes=30,
+    minutes=60,
     first_hint="Count the dead classes of the network as it is: that is a learning rate"
     " of zero. Then take one step on a copy.",
 )

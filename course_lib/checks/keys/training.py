@@ -379,9 +379,11 @@ def _kept(
 ) -> Tensor:
     """What the network holds in the end, with some of `LOOP_FLAWS`."""
     ours = copy.deepcopy(net).train()
-    first = _state(ours)
+    initial = _state(ours)
     images, labels = validation
-    best, kept, weights = -1.0, first, copy.deepcopy(dict(ours.named_parameters()))
+    best = -1.0
+    kept = initial
+    weights = copy.deepcopy(dict(ours.named_parameters()))
     for batches in epochs:
         _epoch(ours, batches, flaws)
         ours.train("training" in flaws)
@@ -390,12 +392,13 @@ def _kept(
         if "worst" in flaws:
             accuracy = 1 - accuracy
         if accuracy > best or ("latest" in flaws and accuracy == best):
-            best, kept = accuracy, _state(ours)
+            best = accuracy
+            kept = _state(ours)
             weights = copy.deepcopy(dict(ours.named_parameters()))
     if "last" in flaws:
         return _state(ours)
     if "start" in flaws:
-        return first
+        return initial
     if "parameters" in flaws:
         ours.load_state_dict(weights, strict=False)
         return _state(ours)

@@ -105,7 +105,10 @@ def small_net(answer: Answer) -> None:
 
 
 #: What is allowed, and what a unit has to see.
-MOST_PARAMETERS, MOST_MACS, LEAST_CONVS, LEAST_FIELD = 25_000, 2_000_000, 4, 28
+MOST_PARAMETERS = 25_000
+MOST_MACS = 2_000_000
+LEAST_CONVS = 4
+LEAST_FIELD = 28
 
 
 def _layers_of(net: nn.Module) -> list[nn.Module]:
@@ -615,7 +618,7 @@ def _slid(
     "vgg.spread",
     kind="investigate",
     goal="tell the effective receptive field of a stack from the theoretical one",
-    minutes=30,
+    minutes=60,
     first_hint="Take one axis, weights of one, and an input as large as the receptive"
     " field: a single output. What is its gradient for three layers?",
 )
