@@ -6,16 +6,19 @@ The pages, the slides and the tests read them here. Texts are Markdown with form
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from docutils.nodes import make_id
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
 GUIDES = ROOT / "book/instructor"
 QUIZZES = ROOT / "book/quiz"
 
@@ -140,6 +143,25 @@ def quizzes() -> dict[str, tuple[QuizQuestion, ...]]:
         )
         for path in sorted(QUIZZES.glob("*.yml"))
     }
+
+
+def _prose(name: str) -> str:
+    """The text of a chapter without its code."""
+    text = (BOOK / f"{name}.md").read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def sections(name: str) -> dict[str, str]:
+    """The sections of a chapter: the id of each on its page, and its title."""
+    titles = re.findall(r"^##+ (.+)$", _prose(name), flags=re.MULTILINE)
+    return {make_id(title): title for title in titles}
+
+
+def questions(name: str) -> list[str]:
+    """The questions at the end of a chapter, each in one line."""
+    part = _prose(name).split("\n## Exercises\n")[1].split("\n## ")[0]
+    items = re.findall(r"^\d+\. (.+(?:\n   .+)*)", part, flags=re.MULTILINE)
+    return [" ".join(item.split()) for item in items]
 
 
 def _read(path: Path) -> Any:
