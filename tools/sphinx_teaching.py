@@ -8,7 +8,6 @@ solutions are left out, since that build does not have these pages.
 
 from __future__ import annotations
 
-import html
 import os
 import re
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from tools.teaching import (
     inline,
     questions,
     quizzes,
+    runs,
     sections,
 )
 
@@ -67,9 +67,18 @@ def page(name: str, guide: Guide) -> Iterator[str]:
     yield from ("## Objectives", "", "Afterwards, students can", "")
     quiz = quizzes().get(name, ())
     for number, objective in enumerate(guide.objectives, 1):
-        asked = [f"question {i} of the quiz" for i, q in enumerate(quiz, 1) if q.objective == number]
-        asked += [f"exercise {i}" for i, a in enumerate(guide.answers, 1) if a.objective == number]
-        yield f"{number}. {objective.text} (%%{objective.section}%%; {', '.join(asked)})"
+        asked = [
+            f"question {i} of the quiz"
+            for i, q in enumerate(quiz, 1)
+            if q.objective == number
+        ]
+        asked += [
+            f"exercise {i}"
+            for i, a in enumerate(guide.answers, 1)
+            if a.objective == number
+        ]
+        where = f"%%{objective.section}%%; {', '.join(asked)}"
+        yield f"{number}. {objective.text} ({where})"
     yield from ("", "## Misconceptions", "")
     for each in guide.misconceptions:
         yield from (f"**“{each.belief}”** {each.answer} (%%{each.section}%%)", "")
@@ -88,6 +97,23 @@ def page(name: str, guide: Guide) -> Iterator[str]:
         zip(questions(name), guide.answers, strict=True), 1
     ):
         yield from (f"**{number}.** *{asked_text}*", "", answer.text, "")
+        if answer.code:
+            yield from ("```python", *answer.code.strip().split("\n"), "```", "")
+            yield from ("```text", *answer.prints.strip().split("\n"), "```", "")
+        if answer.recorded:
+            yield from (*table(runs(answer.recorded)), "")
+
+
+def table(rows: list[dict[str, str]]) -> Iterator[str]:
+    """Recorded runs as a table: for each trial, what its seeds found."""
+    names = ["loss", "train_accuracy", "test_accuracy"]
+    names += ["dead"] if any(row["dead"] != "0" for row in rows) else []
+    yield f"| run | {' | '.join(name.replace('_', ' ') for name in names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for trial in dict.fromkeys(row["trial"] for row in rows):
+        mine = [row for row in rows if row["trial"] == trial]
+        cells = (", ".join(row[name] for row in mine) for name in names)
+        yield f"| {trial} | {' | '.join(cells)} |"
 
 
 def points(number: int) -> str:

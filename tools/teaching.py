@@ -6,11 +6,13 @@ The pages, the slides and the tests read them here. Texts are Markdown with form
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import yaml
 from docutils.nodes import make_id
@@ -63,6 +65,11 @@ class Answer:
 
     text: str
     objective: int
+    #: Python that computes it, and what that prints; a test runs it.
+    code: str = ""
+    prints: str = ""
+    #: Runs that were recorded for it: which rows of book/results/answers.csv.
+    recorded: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,9 @@ def quizzes() -> dict[str, tuple[QuizQuestion, ...]]:
             QuizQuestion(
                 each["question"],
                 each["objective"],
-                tuple(Choice(**choice) for choice in each["choices"]),
+                tuple(
+                    Choice(**choice) for choice in sorted(each["choices"], key=_place)
+                ),
             )
             for each in _read(path)
         )
@@ -162,6 +171,22 @@ def questions(name: str) -> list[str]:
     part = _prose(name).split("\n## Exercises\n")[1].split("\n## ")[0]
     items = re.findall(r"^\d+\. (.+(?:\n   .+)*)", part, flags=re.MULTILINE)
     return [" ".join(item.split()) for item in items]
+
+
+def _place(choice: dict[str, Any]) -> int:
+    """Choices are in an order that depends on their words, so that no habit of authors
+    tells which one is right.
+    """
+    return crc32(choice["text"].encode())
+
+
+def runs(exercise: str) -> list[dict[str, str]]:
+    """The recorded runs for an exercise; `python -m experiments.answers` makes them."""
+    path = BOOK / "results/answers.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["exercise"] == exercise]
 
 
 def _read(path: Path) -> Any:
