@@ -13,6 +13,7 @@ from docutils import nodes
 from docutils.nodes import make_id
 from sphinx.addnodes import pending_xref
 
+from experiments.answers import TRIALS
 from tools import sphinx_teaching as pages
 from tools import teaching
 from tools.teaching import BOOK, GUIDES, QUIZZES, guides, questions, quizzes, sections
@@ -92,12 +93,11 @@ def test_answers_are_what_their_code_prints(name, number):
 
 
 @each
-def test_what_was_recorded_is_there(name):
+def test_what_was_recorded_is_measured_by_an_experiment(name):
     for answer in guides()[name].answers:
         if answer.recorded:
-            rows = teaching.runs(answer.recorded)
-            trials = [row["trial"] for row in rows]
-            assert trials, f"python -m experiments.answers measures {answer.recorded}"
+            assert answer.recorded in TRIALS
+            trials = [row["trial"] for row in teaching.runs(answer.recorded)]
             assert all(trials.count(trial) >= 3 for trial in trials), "three seeds"
 
 
@@ -153,6 +153,8 @@ def test_recorded_runs_become_a_table():
     assert lines[0] == "| run | loss | train accuracy | test accuracy |"
     assert lines[2] == "| a | 1, 4 | 2, 2 | 3, 3 |"
     assert "dead" in next(pages.table([row | {"dead": "2"}]))
+    (line,) = pages.table([])
+    assert "not recorded yet" in line
 
 
 def test_a_class_gets_no_link_to_what_it_does_not_have():

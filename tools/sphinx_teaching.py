@@ -45,7 +45,7 @@ class Instructor(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Write it as MyST, parse that in place, and link the sections."""
+        """Write it as MyST, and parse that in place."""
         name = self.arguments[0]
         self.env.note_dependency(str(GUIDES / f"{name}.yml"))
         self.env.note_dependency(str(QUIZZES / f"{name}.yml"))
@@ -53,10 +53,6 @@ class Instructor(SphinxDirective):
         node = nodes.container()
         text = StringList([*page(name, guides()[name])], "guide")
         self.state.nested_parse(text, self.content_offset, node, match_titles=True)
-        titles = sections(name)
-        for each in list(node.findall(nodes.Text)):
-            if MARK.search(each):
-                each.parent.replace(each, [*linked(each, name, titles)])
         return node.children
 
 
@@ -106,6 +102,9 @@ def page(name: str, guide: Guide) -> Iterator[str]:
 
 def table(rows: list[dict[str, str]]) -> Iterator[str]:
     """Recorded runs as a table: for each trial, what its seeds found."""
+    if not rows:
+        yield "(These runs are not recorded yet: `python -m experiments.answers`.)"
+        return
     names = ["loss", "train_accuracy", "test_accuracy"]
     names += ["dead"] if any(row["dead"] != "0" for row in rows) else []
     yield f"| run | {' | '.join(name.replace('_', ' ') for name in names)} |"
@@ -130,6 +129,22 @@ def linked(text: nodes.Text, name: str, titles: dict[str, str]) -> Iterator[node
         yield nodes.reference("", titles[found[1]], refuri=address, internal=True)
         end = found.end()
     yield nodes.Text(text[end:])
+
+
+class SectionLinks(SphinxTransform):
+    """Make links of the marks on an instructor's page."""
+
+    default_priority = 500
+
+    def apply(self, **_: Any) -> None:
+        """Sphinx calls this for each page."""
+        path = PurePosixPath(self.env.docname)
+        if path.parent.name != GUIDES.name:
+            return
+        titles = sections(path.name)
+        for text in list(self.document.findall(nodes.Text)):
+            if MARK.search(text):
+                text.parent.replace(text, [*linked(text, path.name, titles)])
 
 
 class Quizzes(SphinxTransform):
@@ -209,6 +224,7 @@ def leave_out(link: nodes.Element) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect all of this."""
     app.add_directive("instructor", Instructor)
+    app.add_transform(SectionLinks)
     app.add_transform(Quizzes)
     app.add_transform(ClassLinks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
