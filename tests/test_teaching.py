@@ -158,7 +158,8 @@ def test_recorded_runs_become_a_table():
 
 
 def test_a_class_gets_no_link_to_what_it_does_not_have():
-    paragraph = nodes.paragraph("", "in a notebook, and\n")
+    paragraph = nodes.paragraph("", "in a notebook, and")
+    paragraph += nodes.Text("\n")
     link = pending_xref("", nodes.Text("here they are solved"), reftarget="x")
     paragraph += [link, nodes.Text(".")]
     pages.leave_out(link)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+import yaml
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx import addnodes
@@ -32,11 +33,15 @@ from tools.teaching import (
     quizzes,
     runs,
     sections,
+    topic,
 )
+
+SCHEDULES = GUIDES.parent / "schedules.yml"
 
 #: Stands for a link to a section of the chapter.
 MARK = re.compile(r"%%([\w-]+)%%")
-HIDDEN = ("solutions", "instructor")  # folders that a class does not get
+#: Folders and pages that a class does not get.
+HIDDEN = ("solutions", "instructor", "teaching", "course")
 
 
 class Instructor(SphinxDirective):
@@ -53,6 +58,31 @@ class Instructor(SphinxDirective):
         node = nodes.container()
         text = StringList([*page(name, guides()[name])], "guide")
         self.state.nested_parse(text, self.content_offset, node, match_titles=True)
+        return node.children
+
+
+class Schedule(SphinxDirective):
+    """`{schedule} NAME`: a plan of the course, from `book/schedules.yml`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Write it as MyST, and parse that in place."""
+        self.env.note_dependency(str(SCHEDULES))
+        plan = yaml.safe_load(SCHEDULES.read_text(encoding="utf-8"))[self.arguments[0]]
+        lines = [
+            f"**{plan['title']}.** {plan['text']}",
+            "",
+            "| day | chapters | topic |",
+        ]
+        lines += ["|---|---|---|"]
+        for session in plan["sessions"]:
+            links = [f"[{topic(n)}](/book/{n}.ipynb)" for n in session["chapters"]]
+            day = session["day"] + 1
+            lines.append(f"| {day} | {', '.join(links)} | {session['topic']} |")
+        node = nodes.container()
+        text = StringList(lines, "schedule")
+        self.state.nested_parse(text, self.content_offset, node)
         return node.children
 
 
@@ -208,22 +238,26 @@ class ClassLinks(SphinxTransform):
                 leave_out(link)
 
 
-HIDDEN_LINK = re.compile(rf"(^|/)({'|'.join(HIDDEN)})/")
+HIDDEN_LINK = re.compile(rf"(^|/)({'|'.join(HIDDEN)})(/|$|\.)")
 
 
 def leave_out(link: nodes.Element) -> None:
     """Remove a link, and the word that joins it to what stands before."""
     parent = link.parent
-    place = parent.index(link)
-    before = parent[place - 1] if place else None
-    if isinstance(before, nodes.Text):
-        parent.replace(before, nodes.Text(re.sub(r",?\s+and\s+$", "", before)))
+    while (place := parent.index(link)) and isinstance(parent[place - 1], nodes.Text):
+        before = parent[place - 1]
+        rest = re.sub(r"(,?\s+and)?\s*$", "", before.astext())
+        if rest:
+            parent.replace(before, nodes.Text(rest))
+            break
+        parent.remove(before)
     parent.remove(link)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect all of this."""
     app.add_directive("instructor", Instructor)
+    app.add_directive("schedule", Schedule)
     app.add_transform(SectionLinks)
     app.add_transform(Quizzes)
     app.add_transform(ClassLinks)

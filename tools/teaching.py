@@ -166,6 +166,12 @@ def sections(name: str) -> dict[str, str]:
     return {make_id(title): title for title in titles}
 
 
+def topic(name: str) -> str:
+    """What a chapter is about: its title up to the colon."""
+    found = re.search(r"^# ([^:\n]+)", _prose(name), flags=re.MULTILINE)
+    return found[1] if found else name
+
+
 def questions(name: str) -> list[str]:
     """The questions at the end of a chapter, each in one line."""
     part = _prose(name).split("\n## Exercises\n")[1].split("\n## ")[0]
