@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: help book slides figures test try new times data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
+.PHONY: help book slides figures classbook test try new times data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ slides: book ## a deck of slides for each chapter, from its page
 
 figures: .venv/book ## all figures of the book in one archive, for slides of others
 	$(BIN)/python -m tools.figures
+
+classbook: .venv/book ## the book for a class: no solutions, nothing for instructors
+	$(BIN)/python -m tools.classbook
 
 # The parts of `make test`, and how long each took; MORE=browser adds one.
 test: ## prove it: lint, types, tests, notebooks, the book
@@ -126,9 +129,11 @@ proof: .venv/all .venv/teach .venv/proof data ## what no test can show in minute
 	$(UV) --requirement $<
 	@touch $@
 
-browser: .venv/browser book ## open every page of the book in Chromium
+browser: .venv/browser slides ## open every page and slide of the book in Chromium
 	@command -v "$${CHROMIUM:-chromium}" > /dev/null || { $(call DEBIAN,chromium); }
 	$(BIN)/python tests/browser/suite.py
+	$(BIN)/python tests/browser/quizzes.py
+	$(BIN)/python tests/browser/slides.py
 
 serve: book ## show the book on a local port
 	$(BIN)/python -m http.server --directory _build/html

@@ -30,16 +30,6 @@ from tools import exercises
 
 ROOT = Path(__file__).parents[1]
 
-CONFIG = """\
-c = get_config()
-c.CourseDirectory.course_id = "proof"
-c.CourseDirectory.groupshared = False
-c.ExecutePreprocessor.startup_timeout = 600
-c.ExecutePreprocessor.timeout = 120
-c.ExecutePreprocessor.iopub_timeout = 60
-c.ExecutePreprocessor.interrupt_on_timeout = True
-"""
-
 #: What is beside this Python comes first; nbgrader calls other commands by their names.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
@@ -80,9 +70,8 @@ def main() -> None:
     names = sys.argv[1:] or [text.stem for text in exercises.texts()]
     with TemporaryDirectory() as folder:
         course = Path(folder)
-        (course / "nbgrader_config.py").write_text(CONFIG)
-        tool = ("-m", "tools.exercises")
-        run([sys.executable, *tool, "--nbgrader", course / "source", *names], ROOT)
+        tool = ("-m", "tools.classroom")
+        run([sys.executable, *tool, course, *names], ROOT)
         some = dict(itertools.islice(STUDENTS.items(), 3))
         failed = [
             name

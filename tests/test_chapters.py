@@ -18,7 +18,7 @@ from tools.new_chapter import ADDITIONS, WORD
 ROOT = Path(__file__).parents[1]
 
 #: Pages with cells that are no chapters: about all modules.
-PAGES = {"speed"}
+PAGES = {"speed", "beside_d2l"}
 CHAPTERS = sorted({text.stem for text in notebooks.texts()} - PAGES)
 
 #: Chapter -> what it need not have, and why.

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 TEXTS = notebooks.texts()
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 FILES = [entry["file"] for part in TOC["parts"] for entry in part["chapters"]]
-PAGES = ["speed"]  # executed like chapters, but about all modules
+PAGES = ["speed", "beside_d2l"]  # executed like chapters, but about all modules
 CHAPTERS = [
     stem
     for file in FILES

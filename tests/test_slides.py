@@ -96,7 +96,7 @@ def test_sentences():
         ),
         (["Two warnings.", "The first is here."], "Two warnings. The first is here."),
         (["Figure 3 shows it.", "So it is with all of them."], 1),
-        (["One of them.", "This one is <strong>bold</strong>, and shown."], 1),
+        (["One of them.", "<strong>This one is bold</strong>, and shown."], 1),
         (["word " * 60], ""),
         ([], ""),
     ],

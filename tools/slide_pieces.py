@@ -28,6 +28,8 @@ BESIDE, GAP = 330, 24  # pixels for a caption beside a drawing, and between stri
 
 #: What a sentence ends with, and what only looks like it.
 END = re.compile(r"(?<=[.?!])(?<!al\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+(?=[A-Z(\"“*])")
+#: Words in bold, and no label.
+BOLD = re.compile(r"<strong>[^<]*\w\W+\w+\W+\w")
 LAST = re.compile(r"(?<!al)(?<!e\.g)(?<!i\.e)(?<!vs)[.?!]\s+$")
 
 
@@ -101,7 +103,7 @@ def key(found: list[str]) -> str:
     found = [
         each for each in found if not re.match(r"Figures? \d|Here is|Here are", each)
     ]
-    strong = [each for each in found if "<strong>" in each]
+    strong = [each for each in found if BOLD.search(each)]
     if strong and counted(strong[0]) <= LONGEST:
         return strong[0]
     if not found or counted(found[0]) > LONGEST:

@@ -6,16 +6,21 @@ The pages, the slides and the tests read them here. Texts are Markdown with form
 
 from __future__ import annotations
 
+import csv
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import yaml
+from docutils.nodes import make_id
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
 GUIDES = ROOT / "book/instructor"
 QUIZZES = ROOT / "book/quiz"
 
@@ -60,6 +65,11 @@ class Answer:
 
     text: str
     objective: int
+    #: Python that computes it, and what that prints; a test runs it.
+    code: str = ""
+    prints: str = ""
+    #: Runs that were recorded for it: which rows of book/results/answers.csv.
+    recorded: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,12 +144,55 @@ def quizzes() -> dict[str, tuple[QuizQuestion, ...]]:
             QuizQuestion(
                 each["question"],
                 each["objective"],
-                tuple(Choice(**choice) for choice in each["choices"]),
+                tuple(
+                    Choice(**choice) for choice in sorted(each["choices"], key=_place)
+                ),
             )
             for each in _read(path)
         )
         for path in sorted(QUIZZES.glob("*.yml"))
     }
+
+
+def _prose(name: str) -> str:
+    """The text of a chapter without its code."""
+    text = (BOOK / f"{name}.md").read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def sections(name: str) -> dict[str, str]:
+    """The sections of a chapter: the id of each on its page, and its title."""
+    titles = re.findall(r"^##+ (.+)$", _prose(name), flags=re.MULTILINE)
+    return {make_id(title): title for title in titles}
+
+
+def topic(name: str) -> str:
+    """What a chapter is about: its title up to the colon."""
+    found = re.search(r"^# ([^:\n]+)", _prose(name), flags=re.MULTILINE)
+    return found[1] if found else name
+
+
+def questions(name: str) -> list[str]:
+    """The questions at the end of a chapter, each in one line."""
+    part = _prose(name).split("\n## Exercises\n")[1].split("\n## ")[0]
+    items = re.findall(r"^\d+\. (.+(?:\n   .+)*)", part, flags=re.MULTILINE)
+    return [" ".join(item.split()) for item in items]
+
+
+def _place(choice: dict[str, Any]) -> int:
+    """Choices are in an order that depends on their words, so that no habit of authors
+    tells which one is right.
+    """
+    return crc32(choice["text"].encode())
+
+
+def runs(exercise: str) -> list[dict[str, str]]:
+    """The recorded runs for an exercise; `python -m experiments.answers` makes them."""
+    path = BOOK / "results/answers.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["exercise"] == exercise]
 
 
 def _read(path: Path) -> Any:

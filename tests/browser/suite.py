@@ -374,7 +374,9 @@ def main() -> None:
     paths = [
         path
         for each in sorted(html.rglob("*.html"))
-        if not (path := each.relative_to(html).as_posix()).startswith("_static")
+        if not (path := each.relative_to(html).as_posix()).startswith(
+            ("_static", "slides/")  # slides.py looks at these
+        )
         and path not in ("index.html", "404.html")  # one leads on, one is tried below
         and (not arguments.names or any(name in path for name in arguments.names))
     ]

@@ -1,0 +1,180 @@
+"""What a teacher gets of a chapter: objectives that are taught and asked, answers that
+are computed, quizzes with reasons.
+"""
+
+import contextlib
+import io
+import re
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from docutils import nodes
+from docutils.nodes import make_id
+from sphinx.addnodes import pending_xref
+
+from experiments.answers import TRIALS
+from tools import sphinx_teaching as pages
+from tools import teaching
+from tools.teaching import BOOK, GUIDES, QUIZZES, guides, questions, quizzes, sections
+
+NAMES = sorted(guides())
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def test_guides_and_quizzes_are_those_of_chapters():
+    assert len(NAMES) >= 8
+    assert NAMES == sorted(quizzes()) == sorted(p.stem for p in GUIDES.glob("*.md"))
+    for name in NAMES:
+        assert (BOOK / f"{name}.ipynb").exists()
+    toc = (BOOK.parent / "_toc.yml").read_text()
+    assert all(f"book/instructor/{name}\n" in toc for name in NAMES)
+
+
+@each
+def test_every_objective_is_taught_and_asked(name):
+    guide, quiz = guides()[name], quizzes()[name]
+    asked = {q.objective for q in quiz} | {a.objective for a in guide.answers}
+    assert asked == set(range(1, len(guide.objectives) + 1))
+    for objective in guide.objectives:
+        assert objective.section in sections(name), objective
+        assert objective.text.split()[0].isalpha(), "begins with a verb"
+
+
+@each
+def test_every_section_that_is_named_is_there(name):
+    guide = guides()[name]
+    named = {q.section for q in guide.ask} | {m.section for m in guide.misconceptions}
+    assert named | {*guide.reserve} <= {*sections(name)}
+
+
+def cells_of(name):
+    """Section -> whether there is code in it, or in one inside of it."""
+    found, open_sections = {}, []
+    for cell in nbformat.read(BOOK / f"{name}.ipynb", as_version=4).cells:
+        if cell.cell_type == "code":
+            found |= {section: True for _, section in open_sections}
+        for marks, title in re.findall(r"^(##+) (.+)$", cell.source, flags=re.M):
+            if cell.cell_type == "markdown":
+                open_sections = [s for s in open_sections if s[0] < len(marks)]
+                open_sections.append((len(marks), make_id(title)))
+    return found
+
+
+@each
+def test_an_experiment_answers_each_misconception(name):
+    guide = guides()[name]
+    assert len(guide.misconceptions) >= 3
+    for misconception in guide.misconceptions:
+        assert cells_of(name).get(misconception.section), misconception
+
+
+@each
+def test_a_guide_is_complete(name):
+    guide = guides()[name]
+    assert len(guide.objectives) >= 4
+    assert len(guide.ask) >= 4
+    assert len(guide.exam) == 3
+    assert all(sum(points for points, _ in exam.key) >= 3 for exam in guide.exam)
+    assert all(points > 0 for exam in guide.exam for points, _ in exam.key)
+    assert len(guide.answers) == len(questions(name)), "an answer for every exercise"
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(n, i) for n in NAMES for i, a in enumerate(guides()[n].answers) if a.code],
+)
+def test_answers_are_what_their_code_prints(name, number):
+    answer = guides()[name].answers[number]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(answer.code, {})
+    assert printed.getvalue().strip() == answer.prints.strip()
+
+
+@each
+def test_what_was_recorded_is_measured_by_an_experiment(name):
+    for answer in guides()[name].answers:
+        if answer.recorded:
+            assert answer.recorded in TRIALS
+            trials = [row["trial"] for row in teaching.runs(answer.recorded)]
+            assert all(trials.count(trial) >= 3 for trial in trials), "three seeds"
+
+
+@each
+def test_a_quiz_has_one_right_choice_and_reasons(name):
+    for question in quizzes()[name]:
+        assert sum(choice.right for choice in question.choices) == 1
+        assert len(question.choices) >= 3
+        assert all(len(choice.why) > 15 for choice in question.choices)
+        assert len({choice.text for choice in question.choices}) == len(
+            question.choices
+        )
+    right = [[c.right for c in q.choices].index(True) for q in quizzes()[name]]
+    assert len({*right}) > 1, "the right one is always at the same place"
+
+
+@each
+def test_a_quiz_works_without_its_script(name):
+    found = BeautifulSoup(pages.quiz(quizzes()[name]), "html.parser")
+    assert len(found.select("fieldset > legend")) == len(quizzes()[name])
+    for choice in found.select("input"):
+        assert found.select_one(f'label[for="{choice["id"]}"]')
+        reason = found.select_one(f'details p[data-for="{choice["id"]}"]')
+        assert len(reason.get_text()) > 20
+    ids = [element["id"] for element in found.select("[id]")]
+    assert len(ids) == len({*ids})
+
+
+@each
+def test_an_instructors_page_has_all_of_it(name):
+    guide, text = guides()[name], "\n".join(pages.page(name, guides()[name]))
+    for part in (*guide.objectives, *guide.answers):
+        assert part.text in text
+    for question in questions(name):
+        assert question in text
+    for exam in guide.exam:
+        assert all(line in text for _, line in exam.key)
+    for section in re.findall(r"%%([\w-]+)%%", text):
+        assert section in sections(name)
+
+
+def test_marks_become_links():
+    text = nodes.Text("before %%the-idea%% after")
+    first, link, last = pages.linked(text, "net", {"the-idea": "The idea"})
+    assert (first, last) == ("before ", " after")
+    assert link["refuri"] == "../net.html#the-idea"
+    assert link.astext() == "The idea"
+
+
+def test_recorded_runs_become_a_table():
+    row = {"trial": "a", "loss": "1", "train_accuracy": "2", "test_accuracy": "3"}
+    lines = [*pages.table([row | {"dead": "0"}, row | {"loss": "4", "dead": "0"}])]
+    assert lines[0] == "| run | loss | train accuracy | test accuracy |"
+    assert lines[2] == "| a | 1, 4 | 2, 2 | 3, 3 |"
+    assert "dead" in next(pages.table([row | {"dead": "2"}]))
+    (line,) = pages.table([])
+    assert "not recorded yet" in line
+
+
+def test_a_class_gets_no_link_to_what_it_does_not_have():
+    paragraph = nodes.paragraph("", "in a notebook, and")
+    paragraph += nodes.Text("\n")
+    link = pending_xref("", nodes.Text("here they are solved"), reftarget="x")
+    paragraph += [link, nodes.Text(".")]
+    pages.leave_out(link)
+    assert paragraph.astext() == "in a notebook."
+    assert pages.HIDDEN_LINK.search("/book/solutions/resnet")
+    assert pages.HIDDEN_LINK.search("instructor/resnet")
+    assert not pages.HIDDEN_LINK.search("exercises/resnet")
+
+
+def test_inline_text_escapes_what_is_html():
+    assert teaching.inline("*a* < $x < 1$") == (
+        '<em>a</em> &lt; <span class="math">\\(x &lt; 1\\)</span>'
+    )
+
+
+def test_quizzes_have_a_place():
+    for path in QUIZZES.glob("*.yml"):
+        assert "\n## Exercises\n" in (BOOK / f"{path.stem}.md").read_text()
