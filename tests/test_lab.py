@@ -8,8 +8,10 @@ import base64
 import gzip
 import json
 import os
+import re
 from contextlib import ExitStack
 from functools import cache
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -1043,6 +1045,31 @@ def test_a_file_that_cannot_be_run(engine, change, words):
     found["ops"] = [{**found["ops"][0], **change}]
     with pytest.raises(quickjs.JSException, match=words):
         engine.context.eval(f"lab.open({json.dumps(found)})")
+
+
+def linked():
+    """The states that texts link to, and those that parts of the page open with."""
+    for path in sorted((ROOT / "book").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        for state in re.findall(r'lab\.html\?([^"]+)"', text):
+            yield pytest.param(unescape(state), id=f"{path.stem}: {unescape(state)}")
+        for net, state in re.findall(r'Lab\(\s*\*?\(?"(\w+)", "([^"]+)"', text):
+            yield pytest.param(f"net={net}&{state}", id=f"{path.stem}: {net} {state}")
+
+
+@pytest.mark.parametrize("text", linked())
+def test_a_state_that_a_text_links_to(engine, text):
+    state = engine.call("lab.parse", text)
+    assert state["unknown"] == []
+    changes = json.dumps(state["changes"])
+    found = f"JSON.stringify(lab.possible(nets.{state['net']}, {changes}))"
+    assert json.loads(engine.context.eval(found))["bad"] == 0
+    assert state["image"] < 200
+    if "at" in state:
+        op, *place = state["at"]
+        shape = file_of(state["net"])["ops"][op]["shape"]
+        assert all(at < size for at, size in zip(place, shape, strict=False))
+    assert {*engine.call("lab.write", state).split("&")} >= {*text.split("&")}
 
 
 # ---- The files. ----
