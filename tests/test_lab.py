@@ -1057,7 +1057,7 @@ def linked():
             yield pytest.param(f"net={net}&{state}", id=f"{path.stem}: {net} {state}")
 
 
-@pytest.mark.parametrize("text", linked())
+@pytest.mark.parametrize("text", list(linked()))
 def test_a_state_that_a_text_links_to(engine, text):
     state = engine.call("lab.parse", text)
     assert state["unknown"] == []
