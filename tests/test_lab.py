@@ -918,6 +918,83 @@ def test_probabilities(engine):
     assert engine.context.eval("lab.answer([1, NaN])") == -1
 
 
+# ---- An image of one's own. ----
+
+
+def by_numpy(pixels, square, invert, stretch):
+    """A photograph as 28 by 28 bytes, by matrices that average along rows and columns.
+
+    Shape: (H, W, 4) -> (28, 28).
+    """
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+
+    def means(start, length, lines):
+        edges = start + np.arange(29) * length / 28
+        line = np.arange(lines)
+        ends = np.minimum(edges[1:, None], line + 1) - np.maximum(
+            edges[:-1, None], line
+        )
+        return np.maximum(ends, 0) * 28 / length
+
+    top, down = ((height - side) / 2, side) if square else (0, height)
+    left, across = ((width - side) / 2, side) if square else (0, width)
+    gray = pixels[..., :3] @ np.array([0.299, 0.587, 0.114])
+    small = means(top, down, height) @ gray @ means(left, across, width).T
+    small = 255 - small if invert else small
+    if stretch:
+        small = 255 * (small - small.min()) / max(np.ptp(small), 1)
+    return small
+
+
+@pytest.mark.parametrize("size", [(28, 28), (50, 33), (31, 90), (20, 28), (57, 57)])
+@pytest.mark.parametrize(
+    "steps", [(True, True, True), (False, False, False), (True, False, True)]
+)
+def test_a_photograph(engine, size, steps):
+    random = np.random.default_rng(0)
+    pixels = random.integers(20, 230, (*size, 4))
+    names = ("square", "invert", "stretch")
+    asked = json.dumps(dict(zip(names, steps, strict=True)))
+    text = engine.context.eval(
+        f"JSON.stringify(Array.from(lab.photograph({pixels.flatten().tolist()},"
+        f" {size[1]}, {size[0]}, {asked})))"
+    )
+    found = np.array(json.loads(text)).reshape(28, 28)
+    assert np.abs(found - by_numpy(pixels, *steps)).max() <= 0.5 + 1e-9
+
+
+def test_a_photograph_of_one_gray(engine):
+    pixels = [100, 100, 100, 255] * 30 * 40
+    for asked, value in (({}, 0), ({"stretch": False}, 100)):
+        call = f"lab.photograph({pixels}, 40, 30, {json.dumps(asked)})"
+        assert (
+            json.loads(engine.context.eval(f"JSON.stringify([...{call}])"))
+            == [value] * 784
+        )
+
+
+def test_the_map_of_the_evidence(engine):
+    """In three of its positions, as PyTorch has it with the same square."""
+    net, x = network("lenet"), image(8)
+    engine.context.eval(f"globalThis.bytes = {pixels_of(8).flatten().tolist()}")
+    found = json.loads(
+        engine.context.eval(
+            """JSON.stringify((([...all]) => [all.length, Array.from(all.at(-1).map)])(
+              lab.occlusion(nets.lenet, bytes, {}, [], { size: 6, shade: 1 }, 8)))"""
+        )
+    )
+    count, shares = found
+    assert count == len(shares) == 196
+    for place in (0, 97, 195):
+        row, column = (2 * at + 1 - 3 for at in divmod(place, 14))
+        covered = x.clone()
+        covered[..., max(row, 0) : row + 6, max(column, 0) : column + 6] = normal(1.0)
+        with torch.no_grad():
+            expected = net(covered).softmax(1)[0, 8].item()
+        assert shares[place] == pytest.approx(expected, abs=1e-5)
+
+
 # ---- The state in the address. ----
 
 FULL = {

@@ -434,7 +434,7 @@ lab.photograph = (rgba, width, height, { square = true, invert = false, stretch 
     return invert ? 255 - sum : sum;
   });
   const [least, most] = stretch ? [Math.min(...gray), Math.max(...gray)] : [0, 255];
-  return Uint8Array.from(gray, (value) => Math.round((255 * (value - least)) / (most - least || 1)));
+  return Uint8Array.from(gray, (value) => Math.round((255 * (value - least)) / Math.max(most - least, 1)));
 };
 
 /** The standard deviation of an accuracy on so many images; and of the difference of two, when
