@@ -327,7 +327,7 @@ lab.play = async (container, load) => {
   const bar = element("progress", { max: 200, value: 0, hidden: true, "aria-label": "Images measured" });
   const measured = element("div", { class: "lab-measured", role: "status" });
   const cloud = element("canvas", { class: "lab-image", role: "img", hidden: true });
-  const evidence = element("p", { role: "status" });
+  const evidence = element("p", { class: "lab-evidence", role: "status" });
   const seek = button("Where is the evidence? Cover every part in turn", () => occlude());
   const total = Object.values(lab.files).reduce((all, [size]) => all + size, 0);
   const eightButton = button(`All eight networks on this image (${(total / 1000).toFixed(1)} MB)`, () => eight());
