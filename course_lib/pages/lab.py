@@ -92,7 +92,7 @@ class Lab:
         titles += [f"image {k}: {label}" for k, label in enumerate(self.labels)]
         head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
         rows = "\n".join(map(self._row, self.rows))
-        drawing = draw(self.module, (1, 28, 28), legend=False)._repr_html_()
+        drawing = draw(self.module, (1, 28, 28), direction="right", legend=False)
         piece = json.dumps(self.piece, separators=(",", ":"))
         part = f' data-piece="{escape(piece)}"' if self.piece["show"] else ""
         return (
@@ -101,7 +101,7 @@ class Lab:
             " book, networks run in the browser. What is said of three test images, and"
             " the accuracy on all 10,000:</p>\n"
             f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n"
-            f"</table>\n{drawing}</div>\n"
+            f"</table>\n{drawing._repr_html_()}</div>\n"
         )
 
     def _row(self, name: str) -> str:
