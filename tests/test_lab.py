@@ -24,9 +24,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from course_lib import fashion_mnist
+from course_lib import fashion_mnist, recorded
 from course_lib.data.fashion import normalize
-from course_lib.lab import NETS, export, network, program, quantized, read
+from course_lib.lab import (
+    NETS,
+    export,
+    network,
+    program,
+    quantized,
+    read,
+    trained,
+)
 from course_lib.lab.weights import unpacked
 from proofs.lab import FAULTS
 
@@ -460,7 +468,7 @@ class Stranger(nn.Module):
         return self.fc(self.drop(x.view(x.size(0), -1)))
 
 
-def trained(net):
+def warmed(net):
     """With other statistics than those that batch normalization begins with."""
     torch.manual_seed(0)
     with torch.no_grad():
@@ -470,7 +478,7 @@ def trained(net):
 
 
 def test_a_network_of_a_stranger(engine, tmp_path):
-    net = trained(Stranger())
+    net = warmed(Stranger())
     path = export(net, tmp_path / "mine.js", title="Mine")
     found = read(path)
     assert (found["name"], found["title"]) == ("mine", "Mine")
@@ -495,7 +503,7 @@ def test_a_network_of_a_stranger(engine, tmp_path):
 
 
 def test_exporting_changes_nothing(tmp_path):
-    net = trained(Stranger())
+    net = warmed(Stranger())
     before = {name: x.clone() for name, x in net.state_dict().items()}
     state = torch.get_rng_state()
     export(net, tmp_path / "mine.js")
@@ -1163,6 +1171,30 @@ def test_the_files_are_those_of_the_networks(name):
     assert ours["floats"] == found["floats"]
     for one, other in zip(unpacked(ours), unpacked(found), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_what_eight_bits_change():
+    """On all 10,000 test images; and what was trained is what the comparison has."""
+    for row in recorded("lab"):
+        own, stored = float(row["float32_accuracy"]), float(row["int8_accuracy"])
+        assert abs(own - stored) <= 0.002
+        assert abs(own - float(row["test_accuracy"])) <= 0.002
+        assert float(row["changed"]) <= 0.005
+        table = [each for each in recorded("accuracy") if each["net"] == row["net"]]
+        if row["settings"] == "laptop" and table:
+            means = [float(each["test_accuracy"]) for each in table]
+            assert abs(own - sum(means) / len(means)) <= 0.005, row["net"]
+
+
+def test_how_they_were_trained():
+    rows = recorded("lab")
+    for name, title in NETS.items():
+        kinds = {row["settings"] for row in rows if row["net"] == title}
+        assert trained(name)["settings"] == ("laptop" if "laptop" in kinds else "quick")
+        assert trained(name)["net"] == title
+        assert f"{float(trained(name)['int8_accuracy']):.4f}" == (
+            f"{file_of(name)['accuracy']:.4f}"
+        )
 
 
 def test_the_files_are_small():

@@ -168,9 +168,10 @@ def speed(browser: Browser, address: str, report) -> None:
     """
     page = opened(browser, address)
     text, weight = page.evaluate(
-        """() => ["navigation", "resource"].map((type) => performance.getEntriesByType(type)
-          .filter(({ name }) => type === "navigation" || /_static\\/lab/.test(name))
-          .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0))"""
+        """() => ["navigation", "resource"].map((type) =>
+          performance.getEntriesByType(type)
+            .filter(({ name }) => type[0] === "n" || /_static\\/lab/.test(name))
+            .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0))"""
     )
     report.expect(weight < LARGEST_PAGE, LAB, "light before a click", weight)
     print(
