@@ -428,7 +428,10 @@ NETWORKS = {
         "fashion",
         options={"shortcut": "none"},
         explored=False,
-        settings={"laptop": Settings(epochs=4, lr=0.2)},
+        settings={
+            "quick": Settings(epochs=1, lr=0.2),
+            "laptop": Settings(epochs=4, lr=0.2),
+        },
     ),
     "ResNet small-20": CatalogEntry(
         RESNETS,

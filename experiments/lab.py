@@ -1,5 +1,6 @@
-"""The networks of the chapter Lab: trained as for the table of accuracies, and what is
-lost when their weights are stored with eight bits.
+"""The networks of the chapter Lab: trained as for the table of accuracies ("laptop"),
+or for one epoch ("quick"), and what is lost when their weights are stored with eight
+bits.
 
 The weights stay in ``_build/lab``, from where ``python -m tools.lab`` takes them.
 """
@@ -20,14 +21,14 @@ from experiments.rows import ROOT
 WEIGHTS = ROOT / "_build/lab"
 
 
-def trained(name: str, seed: int) -> tuple[nn.Module, float]:
+def trained(name: str, kind: str, seed: int) -> tuple[nn.Module, float]:
     """The network and its accuracy on the test images, in the runtime's precision."""
     entry, data = NETWORKS[name], fashion_mnist()
     torch.manual_seed(seed)
     net = entry.build()
-    settings = replace(entry.settings["laptop"], seed=seed)
+    settings = replace(entry.settings[kind], seed=seed)
     WEIGHTS.mkdir(parents=True, exist_ok=True)
-    path = WEIGHTS / f"{name}, seed {seed}, {len(data.train)} images.pt"
+    path = WEIGHTS / f"{name}, {kind}, seed {seed}, {len(data.train)} images.pt"
     history = fit(net, data, settings, checkpoint=path, progress=False)
     assert history.test is not None
     return net.float().cpu(), history.test.accuracy
@@ -46,7 +47,7 @@ def measure(key: Row) -> Row:
     """Train one network, and evaluate it on the 10,000 test images in full precision,
     with its own weights and with those of 8 bits.
     """
-    net, accuracy = trained(key["net"], int(key["seed"]))
+    net, accuracy = trained(key["net"], key["settings"], int(key["seed"]))
     test = fashion_mnist().test
     labels = torch.cat([y for _, y in test.batches(500)])
     float32, int8 = (probabilities(each, test) for each in (net, quantized(net)))
@@ -62,7 +63,11 @@ def measure(key: Row) -> Row:
 
 EXPERIMENT = Experiment(
     table="lab",
-    keys=[{"net": net, "seed": "0"} for net in NETS.values()],
+    keys=[
+        {"net": net, "settings": kind, "seed": "0"}
+        for kind in ("laptop", "quick")
+        for net in NETS.values()
+    ],
     measure=measure,
 )
 

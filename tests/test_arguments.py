@@ -65,6 +65,7 @@ DATA = FashionMNIST(SPLIT, SPLIT, SPLIT, source="here")
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
     "lab.network.name": (lab.network, "resnet"),
+    "lab.trained.name": (lab.trained, "resnet"),
     "pages.lab.Lab.net": (Lab, "resnet"),
     "summary.table.Summary.training_bytes.optimizer": (
         lambda x: course_lib.summarize(nn.ReLU(), (3,)).training_bytes(1, x),

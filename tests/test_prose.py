@@ -24,6 +24,7 @@ SILENT = [
     r"\$[^$]*\$",
     r"<!--.*?-->",
     r"\]\([^)]*\)",  # where a link leads
+    r"<a [^>]*>",
     r"^\s*\d+\. ",  # the items of a list
     r"\d+x\d+(/\d+)?(x\d+)*",  # 3x3, 7x7/2
     r"\d+( by \d+)+",  # 28 by 28 pixels

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from course_lib import fashion_mnist, recorded
+from course_lib import fashion_mnist
 from course_lib.catalog import NETWORKS
 from course_lib.diagram import draw
-from course_lib.lab import NETS, network, program, written
+from course_lib.lab import NETS, network, program, trained, written
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "book/_static/lab"
@@ -37,13 +37,12 @@ IMAGES, FIRST = 20, 2
 def content(name: str) -> str:
     """The file of a network: its program, its drawings, and its accuracy."""
     entry, net = NETWORKS[NETS[name]], weighted(name)
-    row = next(row for row in recorded("lab") if row["net"] == NETS[name])
     drawing = draw(net, INPUT, legend=False)
     found = {
         "name": name,
         "title": TITLES[name],
         "year": entry.year,
-        "accuracy": float(row["int8_accuracy"]),
+        "accuracy": float(trained(name)["int8_accuracy"]),
         "drawing": {"wide": slim(drawing.svg), "narrow": slim(drawing.narrow)},
     }
     return written(found | program(net, INPUT))
@@ -58,7 +57,8 @@ TITLES = {
 
 def weighted(name: str) -> nn.Module:
     """The network as it was trained, or else as it is in its file."""
-    path = WEIGHTS / f"{NETS[name]}, seed 0, 55000 images.pt"
+    settings = trained(name)["settings"]
+    path = WEIGHTS / f"{NETS[name]}, {settings}, seed 0, 55000 images.pt"
     if not path.exists():
         return network(name)
     net = NETWORKS[NETS[name]].build().eval()

@@ -97,6 +97,12 @@ lab.play = async (container, load) => {
   let now; // and of the image as it was changed, with what is switched off
   let painted = lab.painter(container);
   let running; // the measurement, if there is one
+  let mine; // the bytes of an image that the reader has drawn or brought
+  const current = () => {
+    const { bytes, label } = lab.gallery[state.image];
+    if (mine) return { bytes: mine, label: -1, title: "Your image" };
+    return { bytes, label, title: `Test image ${state.image}, ${lab.classes[label]}` };
+  };
   let striped = []; // the stages that have a strip
   const opened = {}; // networks by name
 
@@ -184,6 +190,96 @@ lab.play = async (container, load) => {
     where,
   );
 
+  /* An image of one's own: drawn, or a photograph, which is read here and sent nowhere. */
+  const pen = { row: 14, column: 14 };
+  const pad = element("canvas", { class: "lab-image", tabindex: 0, role: "application", "aria-label": "Draw: arrow keys move the pen, the space bar paints, the delete key rubs out" });
+  const paintPad = () => {
+    painted(pad, mine ?? new Uint8Array(784), 1, 28, 28, 1, 255, { gray: true });
+    pad.getContext("2d").fillStyle = "rgb(255 160 0 / 60%)";
+    pad.getContext("2d").fillRect(pen.column, pen.row, 1, 1);
+  };
+  const dab = (row, column, value) => {
+    Object.assign(pen, { row, column });
+    mine ??= new Uint8Array(784);
+    for (let i = row - 1; i <= row + 1; i += 1) {
+      for (let k = column - 1; k <= column + 1; k += 1) {
+        const soft = i === row || k === column ? 1 : 0.5;
+        if (i < 0 || i > 27 || k < 0 || k > 27) continue;
+        const was = mine[28 * i + k];
+        mine[28 * i + k] = value ? Math.max(was, soft * value) : Math.min(was, 255 * (1 - soft));
+      }
+    }
+    paintPad();
+    sync();
+    update();
+  };
+  pad.addEventListener("keydown", (event) => {
+    const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (move) {
+      pen.row = Math.min(Math.max(pen.row + move[0], 0), 27);
+      pen.column = Math.min(Math.max(pen.column + move[1], 0), 27);
+      paintPad();
+    } else if (event.key === " ") dab(pen.row, pen.column, 230);
+    else if (event.key === "Delete" || event.key === "Backspace") dab(pen.row, pen.column, 0);
+    else return;
+    event.preventDefault();
+  });
+  const stroke = (event) => {
+    const box = pad.getBoundingClientRect();
+    const at = (offset, size) => Math.min(Math.max(Math.floor((28 * offset) / size), 0), 27);
+    dab(at(event.clientY - box.top, box.height), at(event.clientX - box.left, box.width), event.shiftKey ? 0 : 230);
+  };
+  pad.addEventListener("pointerdown", (event) => {
+    pad.setPointerCapture(event.pointerId);
+    stroke(event);
+  });
+  pad.addEventListener("pointermove", (event) => pad.hasPointerCapture(event.pointerId) && stroke(event));
+  const steps = { square: ["the square in the middle", true], invert: ["light and dark exchanged", true], stretch: ["range stretched", true] };
+  const stepBoxes = Object.entries(steps).map(([name, [text, on]]) => {
+    const box = element("input", { type: "checkbox", checked: on, onchange: () => develop() });
+    steps[name] = box;
+    return element("label", {}, box, ` ${text}`);
+  });
+  let photo; // its pixels
+  const develop = () => {
+    if (!photo) return;
+    const asked = Object.fromEntries(Object.entries(steps).map(([name, box]) => [name, box.checked]));
+    mine = lab.photograph(photo.data, photo.width, photo.height, asked);
+    paintPad();
+    sync();
+    update();
+  };
+  const camera = element("input", { type: "file", accept: "image/*", onchange: async () => {
+    if (!camera.files[0]) return;
+    try {
+      const bitmap = await createImageBitmap(camera.files[0]);
+      const scale = Math.min(1, 560 / Math.min(bitmap.width, bitmap.height));
+      const canvas = element("canvas", {});
+      [canvas.width, canvas.height] = [bitmap.width * scale, bitmap.height * scale].map(Math.round);
+      const context = canvas.getContext("2d");
+      context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+      photo = context.getImageData(0, 0, canvas.width, canvas.height);
+      develop();
+    } catch {
+      trouble.replaceChildren(`${camera.files[0].name} is no image that this browser can read.`);
+    }
+  } });
+  const empty = button("Empty it", () => {
+    mine = new Uint8Array(784);
+    paintPad();
+    sync();
+    update();
+  });
+  const ownImage = element(
+    "details",
+    { ontoggle: () => paintPad() },
+    element("summary", {}, "An image of your own"),
+    element("div", { class: "lab-top" }, pad, element("div", {},
+      element("p", {}, "Draw with a finger, a mouse (with shift it rubs out) or the keyboard. Or choose a photograph: it is read in this page and sent nowhere. What is done to it, step by step: gray, the mean of what is under each of 28 by 28 pixels, and"),
+      element("div", { class: "lab-row lab-board" }, ...stepBoxes),
+      element("div", { class: "lab-row" }, labeled("Photograph", camera), empty))),
+  );
+
   const bars = element("tbody", {});
   const probabilities = element(
     "table",
@@ -230,6 +326,9 @@ lab.play = async (container, load) => {
   const stop = button("Stop", () => (running = undefined), { hidden: true });
   const bar = element("progress", { max: 200, value: 0, hidden: true, "aria-label": "Images measured" });
   const measured = element("div", { class: "lab-measured", role: "status" });
+  const cloud = element("canvas", { class: "lab-image", role: "img", hidden: true });
+  const evidence = element("p", { class: "lab-evidence", role: "status" });
+  const seek = button("Where is the evidence? Cover every part in turn", () => occlude());
   const total = Object.values(lab.files).reduce((all, [size]) => all + size, 0);
   const eightButton = button(`All eight networks on this image (${(total / 1000).toFixed(1)} MB)`, () => eight());
   const eightMeasure = button("Measure all eight on 200 images", () => measureEight(), { hidden: true });
@@ -286,6 +385,7 @@ lab.play = async (container, load) => {
       element("div", { class: "lab-top" }, shown, element("div", {}, gallery, more)),
     ),
     element("div", { class: "lab-answer" }, status, off),
+    ownImage,
     changeImage,
     probabilities,
     section("Inside", element("p", {}, "Choose a stage, in the drawing or below it, to switch off what it consists of."), drawing, strips, legend),
@@ -301,6 +401,7 @@ lab.play = async (container, load) => {
       element("div", { class: "lab-row" }, ...spotLabels, inputLabel),
       sum,
     ),
+    section("Where the evidence is", element("div", { class: "lab-row" }, seek), cloud, evidence),
     section("On 200 test images", element("div", { class: "lab-row" }, measureButton, stop, bar), measured, many),
     section("All eight", element("div", { class: "lab-row" }, eightButton, eightMeasure), table),
   );
@@ -387,14 +488,15 @@ lab.play = async (container, load) => {
     cover.value = state.cover ? String(state.cover.shade) : "off";
     where.hidden = !state.cover;
     for (const [name, each] of Object.entries(corner)) each.value = state.cover?.[name] ?? "";
-    gallery.querySelectorAll("button").forEach((each, k) => each.setAttribute("aria-pressed", k === state.image));
+    gallery.querySelectorAll("button").forEach((each, k) => each.setAttribute("aria-pressed", !mine && k === state.image));
   };
   const fillGallery = () => {
     gallery.replaceChildren(
       ...lab.gallery.map(({ bytes, label }, k) => {
         const canvas = element("canvas", { "aria-hidden": "true" });
         painted(canvas, bytes, 1, 28, 28, 1, 255, { gray: true });
-        return element("button", { type: "button", "aria-pressed": k === state.image, "aria-label": `image ${k}: ${lab.classes[label]}`, title: `${k}: ${lab.classes[label]}`, onclick: () => {
+        return element("button", { type: "button", "aria-pressed": !mine && k === state.image, "aria-label": `image ${k}: ${lab.classes[label]}`, title: `${k}: ${lab.classes[label]}`, onclick: () => {
+          mine = undefined;
           state.image = k;
           sync();
           update();
@@ -503,10 +605,10 @@ lab.play = async (container, load) => {
       if (whole) history.replaceState(null, "", `#${lab.write(state)}`);
     });
   };
-  const altered = () => lab.altered(lab.gallery[state.image].bytes, { ...state, seed: state.image });
+  const altered = () => lab.altered(current().bytes, { ...state, seed: state.image });
   const compute = () => {
     state.image = Math.min(state.image, lab.gallery.length - 1);
-    clean = lab.run(net, lab.altered(lab.gallery[state.image].bytes));
+    clean = lab.run(net, lab.altered(current().bytes));
     const start = performance.now();
     now = lab.run(net, altered(), state.changes);
     place.dataset.milliseconds = performance.now() - start;
@@ -551,16 +653,15 @@ lab.play = async (container, load) => {
     context.strokeStyle = getComputedStyle(container).getPropertyValue("--lab-frame");
     context.lineWidth = 3;
     context.strokeRect(8 * left + 1.5, 8 * top + 1.5, 8 * (right - left + 1) - 3, 8 * (bottom - top + 1) - 3);
-    const { label } = lab.gallery[state.image];
-    shown.setAttribute("aria-label", `Test image ${state.image}, ${lab.classes[label]}, as it was changed. The frame is what the chosen number sees: rows ${top} to ${bottom}, columns ${left} to ${right}.`);
+    shown.setAttribute("aria-label", `${current().title}, as it was changed. The frame is what the chosen number sees: rows ${top} to ${bottom}, columns ${left} to ${right}.`);
   };
   const paintVerdict = (before, after) => {
     const [was, is] = [clean, now].map((values) => lab.answer(values.at(-1)));
-    const truth = lab.classes[lab.gallery[state.image].label];
+    const truth = current().label < 0 ? "" : ` The image is of class ${lab.classes[current().label]}.`;
     const text =
       is < 0
         ? `${net.title} makes no numbers any more, from ${broken()} on.`
-        : `${net.title} says ${names()[is]}, ${percent(after[is])}. Before any change: ${names()[was]}, ${percent(before[was])}. The image is of class ${truth}.`;
+        : `${net.title} says ${names()[is]}, ${percent(after[is])}. Before any change: ${names()[was]}, ${percent(before[was])}.${truth}`;
     if (text === spoken) return;
     spoken = text;
     // Screen readers hear the last of several changes.
@@ -758,12 +859,30 @@ lab.play = async (container, load) => {
       const canvas = element("canvas", { "aria-hidden": "true" });
       painted(canvas, lab.gallery[k].bytes, 1, 28, 28, 1, 255, { gray: true });
       return element("button", { type: "button", "aria-label": `image ${k}: ${lab.classes[lab.gallery[k].label]}, whose answer changed`, onclick: () => {
+        mine = undefined;
         state.image = k;
         sync();
         update();
       } }, canvas);
     });
     many.replaceChildren(...(seen.length ? [`Answers that changed (${changed.length}): `, ...seen] : []));
+  };
+
+  /** The map of what each covered part costs, for the answer to the whole image. */
+  const occlude = async () => {
+    const square = { size: state.cover?.size ?? 8, shade: state.cover?.shade ?? 0 };
+    const settings = { ...state, cover: undefined, seed: state.image };
+    const all = lab.softmax(lab.run(net, lab.altered(current().bytes, settings), state.changes).at(-1));
+    const label = all.indexOf(Math.max(...all));
+    cloud.hidden = false;
+    await goThrough(lab.occlusion(net, current().bytes, settings, state.changes, square, label), ({ done, map }) => {
+      const lost = map.map((share, i) => (i < done ? all[label] - share : 0));
+      painted(cloud, lost, 1, 14, 14, 1, Math.max(largestOf(lost), 0.01));
+      const most = lost.indexOf(Math.max(...lost));
+      const text = `Covered by a square of ${square.size} pixels, shade ${square.shade}, the probability of ${names()[label]} falls most, from ${percent(all[label])} to ${percent(map[most])}, around row ${2 * Math.floor(most / 14) + 1}, column ${2 * (most % 14) + 1}.`;
+      evidence.textContent = `${done} of 196 squares. ${text} Blue: it falls; orange: it rises. Size and shade are those of the square above, if there is one.`;
+      cloud.setAttribute("aria-label", text);
+    });
   };
 
   let accuracies = {};
@@ -776,21 +895,22 @@ lab.play = async (container, load) => {
       const logits = lab.run(each, altered()).at(-1);
       found.push({ name, net: each, milliseconds: performance.now() - start, answer: lab.answer(logits), shares: lab.softmax(logits) });
     }
-    const { label } = lab.gallery[state.image];
+    const truth = current().label;
+    const label = truth < 0 ? found[0].answer : truth;
     // Those that disagree with the truth first, the least sure of it before others.
     found.sort((one, other) => one.shares[label] - other.shares[label]);
     place.dataset.eight = found.reduce((sum_, each) => sum_ + each.milliseconds, 0);
     const row = ({ name, net: each, milliseconds, answer, shares }) =>
       element("tr", { class: answer === label ? "" : "wrong" },
         element("th", { scope: "row" }, button(each.title, () => choose(name))),
-        element("td", {}, `${lab.classes[answer] ?? "no number"}${answer === label ? "" : " (wrong)"}`),
+        element("td", {}, `${lab.classes[answer] ?? "no number"}${answer === label || truth < 0 ? "" : " (wrong)"}`),
         element("td", {}, percent(shares[answer] ?? NaN)),
         element("td", {}, percent(shares[label])),
         element("td", {}, `${number(milliseconds, 1)} ms`),
         element("td", {}, accuracies[name] ?? ""));
     const titles = ["network", "says", "probability", `of ${lab.classes[label]}`, "time", "on 200"];
     table.replaceChildren(
-      element("p", {}, `${found.filter(({ answer }) => answer === label).length} of 8 are right: image ${state.image} is of class ${lab.classes[label]}. The image is as it was changed; nothing is switched off in them.`),
+      element("p", {}, `${found.filter(({ answer }) => answer === label).length} of 8 say ${lab.classes[label]}${truth < 0 ? "" : ", which is the class of the image"}. The image is as it was changed; nothing is switched off in them.`),
       element("table", {}, element("thead", {}, element("tr", {}, ...titles.map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, ...found.map(row))),
     );
     eightMeasure.hidden = false;

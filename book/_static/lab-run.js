@@ -392,6 +392,51 @@ lab.measure = function* (net, images, changes = [], settings = {}) {
   }
 };
 
+/** Where the evidence is: the probability of a class when a square of a shade covers the image, for
+ * a square around every second pixel. A generator, as `measure`; `map` has 14 rows of 14. */
+lab.occlusion = function* (net, bytes, settings, changes, { size, shade }, label) {
+  const found = { done: 0, map: new Float32Array(196) };
+  for (let i = 0; i < 196; i += 1) {
+    const [row, column] = [Math.floor(i / 14), i % 14].map((at) => 2 * at + 1 - Math.floor(size / 2));
+    const x = lab.altered(bytes, { ...settings, cover: { row, column, size, shade } });
+    found.map[i] = lab.softmax(lab.run(net, x, changes).at(-1))[label];
+    found.done += 1;
+    yield found;
+  }
+};
+
+/** A photograph, of four bytes for each pixel, as an image of 28 by 28 bytes, each step if it is
+ * asked for: the largest square in the middle; gray; the mean over the part of the photograph under each pixel; light
+ * made dark; the range stretched to all of 0 to 255. */
+lab.photograph = (rgba, width, height, { square = true, invert = false, stretch = true }) => {
+  const side = Math.min(width, height);
+  const [left, across] = square ? [(width - side) / 2, side] : [0, width];
+  const [top, down] = square ? [(height - side) / 2, side] : [0, height];
+  /** What each of 28 pixels has of the lines from `start`, `length` of them: [line, share]. */
+  const shares = (start, length) =>
+    Array.from({ length: 28 }, (_, k) => {
+      const [from, to] = [start + (k * length) / 28, start + ((k + 1) * length) / 28];
+      const found = [];
+      for (let line = Math.floor(from); line < to; line += 1) {
+        found.push([line, (Math.min(line + 1, to) - Math.max(line, from)) / (to - from)]);
+      }
+      return found;
+    });
+  const [rows, columns] = [shares(top, down), shares(left, across)];
+  const gray = Float64Array.from({ length: 784 }, (_, i) => {
+    let sum = 0;
+    for (const [row, high] of rows[Math.floor(i / 28)]) {
+      for (const [column, wide] of columns[i % 28]) {
+        const at = 4 * (row * width + column);
+        sum += high * wide * (0.299 * rgba[at] + 0.587 * rgba[at + 1] + 0.114 * rgba[at + 2]);
+      }
+    }
+    return invert ? 255 - sum : sum;
+  });
+  const [least, most] = stretch ? [Math.min(...gray), Math.max(...gray)] : [0, 255];
+  return Uint8Array.from(gray, (value) => Math.round((255 * (value - least)) / Math.max(most - least, 1)));
+};
+
 /** The standard deviation of an accuracy on so many images; and of the difference of two, when
  * some were lost and some gained. */
 lab.deviation = (accuracy, count) => Math.sqrt((accuracy * (1 - accuracy)) / count);

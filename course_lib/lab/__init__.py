@@ -20,8 +20,18 @@ from course_lib.arguments import check_one_of
 from course_lib.catalog import NETWORKS
 from course_lib.lab.program import program
 from course_lib.lab.weights import quantize, quantized, unpacked, weight_of
+from course_lib.pages.results import recorded
 
-__all__ = ["NETS", "export", "network", "program", "quantize", "quantized", "read"]
+__all__ = [
+    "NETS",
+    "export",
+    "network",
+    "program",
+    "quantize",
+    "quantized",
+    "read",
+    "trained",
+]
 
 #: The networks of the page: what addresses and files call them -> the catalog's name.
 NETS = {
@@ -96,6 +106,17 @@ def network(name: str) -> nn.Module:
     net = NETWORKS[NETS[name]].build().eval()
     restore(net, read(folder / f"{name}.js"))
     return net
+
+
+def trained(name: str) -> dict[str, str]:
+    """How a network of the page was trained: its row in the table of the experiment,
+    with the settings "laptop", or else with those of the longest training there is.
+
+    Raises: ValueError for another name.
+    """
+    check_one_of(tuple(NETS), name=name)
+    rows = recorded("lab", net=NETS[name])
+    return min(rows, key=lambda row: row["settings"])  # "laptop" before "quick"
 
 
 def restore(net: nn.Module, found: dict[str, Any]) -> None:

@@ -16,8 +16,7 @@ from course_lib.arguments import check_one_of
 from course_lib.data import fashion_mnist
 from course_lib.data.fashion import CLASSES
 from course_lib.diagram import draw
-from course_lib.lab import NETS, network
-from course_lib.pages.results import recorded
+from course_lib.lab import NETS, network, trained
 
 #: The test images that the table has, by their numbers in the test set.
 SHOWN = (0, 1, 4)
@@ -93,7 +92,7 @@ class Lab:
         titles += [f"image {k}: {label}" for k, label in enumerate(self.labels)]
         head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
         rows = "\n".join(map(self._row, self.rows))
-        drawing = draw(self.module, (1, 28, 28), legend=False)._repr_html_()
+        drawing = draw(self.module, (1, 28, 28), direction="right", legend=False)
         piece = json.dumps(self.piece, separators=(",", ":"))
         part = f' data-piece="{escape(piece)}"' if self.piece["show"] else ""
         return (
@@ -102,12 +101,11 @@ class Lab:
             " book, networks run in the browser. What is said of three test images, and"
             " the accuracy on all 10,000:</p>\n"
             f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n"
-            f"</table>\n{drawing}</div>\n"
+            f"</table>\n{drawing._repr_html_()}</div>\n"
         )
 
     def _row(self, name: str) -> str:
-        row = next(row for row in recorded("lab") if row["net"] == NETS[name])
-        cells = [f"{float(row['int8_accuracy']):.3f}"]
+        cells = [f"{float(trained(name)['int8_accuracy']):.3f}"]
         for shares in self.answers[name]:
             share, answer = shares.max(dim=0)
             cells.append(f"{CLASSES[answer]}, {100 * share:.0f} %")
