@@ -93,7 +93,7 @@ def small_jpeg(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
     figure.savefig(drawn, format="png", dpi=1.25 * figure.dpi)
     image = Image.open(drawn).convert("RGB")
     small = io.BytesIO()
-    image.save(small, format="jpeg", quality=75, optimize=True)
+    image.save(small, format="jpeg", quality=70, optimize=True)
     width, height = (round(each / 1.25) for each in image.size)
     return small.getvalue(), {"width": width, "height": height}
 
