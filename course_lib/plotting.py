@@ -90,11 +90,11 @@ def small_jpeg(figure: Figure) -> tuple[bytes, dict[str, int]] | None:
     if figure.get_label() != PHOTOGRAPHS:
         return None
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=1.5 * figure.dpi)
+    figure.savefig(drawn, format="png", dpi=1.25 * figure.dpi)
     image = Image.open(drawn).convert("RGB")
     small = io.BytesIO()
-    image.save(small, format="jpeg", quality=80, optimize=True)
-    width, height = (round(each / 1.5) for each in image.size)
+    image.save(small, format="jpeg", quality=70, optimize=True)
+    width, height = (round(each / 1.25) for each in image.size)
     return small.getvalue(), {"width": width, "height": height}
 
 

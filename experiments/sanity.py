@@ -16,12 +16,10 @@ from torch import Tensor, nn
 
 from course_lib.attribution import (
     grad_cam,
-    integrated_gradients,
     occlusion,
     randomized,
     rank_correlation,
     saliency,
-    smooth_grad,
 )
 from course_lib.efficientnet import (
     EfficientNetLite0,
@@ -41,15 +39,11 @@ FIRST = ("head", "mbconv7", "mbconv6", "mbconv4", "mbconv2", "stem")
 
 def maps(net: nn.Module, x: Tensor, target: int) -> dict[str, Tensor]:
     """Method -> its map, without signs: for one image, (1, 3, H, W)."""
-    smooth = smooth_grad(net, x, target, samples=10)
-    integrated = integrated_gradients(net, x, target, steps=10)
     return {
         "gradient": saliency(net, x, target)[0],
-        "smooth_grad": smooth[0].abs().amax(dim=0),
-        "integrated": integrated[0].abs().amax(dim=0),
         "guided": saliency(net, x, target, rule="guided")[0],
         "grad_cam": grad_cam(net, x, target, "conv")[0],
-        "occlusion": -occlusion(net, x, target, size=56, stride=42),
+        "occlusion": -occlusion(net, x, target, size=74, stride=50, batch_size=8),
     }
 
 

@@ -7,8 +7,8 @@ The images are Fashion-MNIST's, enlarged to 64 by 64 pixels, with three equal ch
 All of it in float32 with channels last, which is faster than bfloat16 for depthwise
 convolutions here. "head" trains a new classifier on the features of the body, which
 stays as it is; "fine-tuned" trains all weights, from the trained body on; "scratch"
-trains all of them from He (Kaiming) initialization, as long and, with "longer", four
-times as long.
+trains all of them from He (Kaiming) initialization, as long and, with "longer",
+three times as long. Accuracies are of the first 2,000 test images.
 """
 
 from dataclasses import replace
@@ -26,12 +26,14 @@ from experiments.record import Experiment, Row, main
 SEEDS = 3
 PER_CLASS = 50
 SIZE = 64
+TESTED = 2_000
 
-#: Kind of training -> its settings; learning rates chosen on the validation images.
+#: Kind of training -> its settings. Of the learning rates that were tried once on other
+#: images (0.01, 0.02 and 0.05; 0.05 and 0.2), these did best.
 KINDS = {
     "fine-tuned": Settings(epochs=10, lr=0.02, batch_size=50, size=SIZE),
     "scratch": Settings(epochs=10, lr=0.05, batch_size=50, size=SIZE),
-    "scratch, longer": Settings(epochs=40, lr=0.05, batch_size=50, size=SIZE),
+    "scratch, longer": Settings(epochs=30, lr=0.05, batch_size=50, size=SIZE),
 }
 
 
@@ -50,8 +52,8 @@ class Colored(nn.Module):
 
 
 def few(data: FashionMNIST, seed: int) -> FashionMNIST:
-    """`PER_CLASS` random training images of each class, and a few for validation, by
-    which nothing is chosen here.
+    """`PER_CLASS` random training images of each class, the first `TESTED` test images,
+    and a few for validation, by which nothing is chosen here.
     """
     random = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data.train), generator=random)
@@ -59,7 +61,8 @@ def few(data: FashionMNIST, seed: int) -> FashionMNIST:
     chosen = torch.cat([order[labels == label][:PER_CLASS] for label in range(10)])
     train = Split(data.train.images[chosen], data.train.labels[chosen])
     part = Split(data.validation.images[:50], data.validation.labels[:50])
-    return replace(data, train=train, validation=part)
+    test = Split(data.test.images[:TESTED], data.test.labels[:TESTED])
+    return replace(data, train=train, validation=part, test=test)
 
 
 def pretrained() -> EfficientNetLite0:

@@ -9,7 +9,15 @@ from PIL import Image
 
 from course_lib import plot_seeds, show_images, style
 from course_lib.catalog import FAMILIES
-from course_lib.plotting import COLORS, FAMILY_COLORS, label_lines, small_png
+from course_lib.plotting import (
+    COLORS,
+    FAMILY_COLORS,
+    label_lines,
+    overlay,
+    show_photographs,
+    small_jpeg,
+    small_png,
+)
 
 
 def test_figures_have_one_size_whatever_their_labels(tmp_path):
@@ -67,6 +75,9 @@ def test_style_in_a_notebook_asks_for_exact_sizes(monkeypatch):
     assert asked == [(("retina",), {"bbox_inches": None})]
     formatter = shell.display_formatter.formatters["image/png"]
     assert formatter.lookup_by_type(Figure) is small_png
+    formatter = shell.display_formatter.formatters["image/jpeg"]
+    assert formatter.enabled
+    assert formatter.lookup_by_type(Figure) is small_jpeg
 
 
 def test_seeds_are_dots_with_their_mean_and_deviation():
@@ -164,3 +175,59 @@ def test_figures_of_notebooks_are_small():
     assert (image.size, image.mode) == ((1280, 720), "P")
     assert size == {"width": 640, "height": 360}
     plt.close(figure)
+
+
+def test_photographs_and_maps():
+    photo = torch.linspace(0, 255, 3 * 4 * 5).view(3, 4, 5)
+    heat = torch.arange(20.0).view(4, 5)
+    show_photographs(
+        [[photo, heat], [photo]], rows=["one", "two"], titles=["photo", "map"]
+    )
+    figure = plt.gcf()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["one", "", "two", ""]
+    assert [axes.get_title() for axes in figure.axes] == ["photo", "map", "", ""]
+    first, second, third = (axes.images[0].get_array() for axes in figure.axes[:3])
+    assert torch.allclose(torch.tensor(first), photo.permute(1, 2, 0) / 255)
+    assert torch.equal(torch.tensor(third), torch.tensor(first))
+    assert second.min() == 0
+    assert second.max() == 1  # the largest value is cut to that of the 99th percentile
+    assert second[1, 1] == pytest.approx(6 / heat.flatten().quantile(0.99).item())
+    assert not figure.axes[3].images
+    content, size = small_jpeg(figure)
+    image = Image.open(io.BytesIO(content))
+    assert image.format == "JPEG"
+    assert size["width"] == 640
+    assert image.width == 800
+    assert small_png(figure) is None
+    plt.close(figure)
+
+
+def test_other_figures_are_no_jpeg():
+    figure, _ = plt.subplots()
+    assert small_jpeg(figure) is None
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rows": ["a"]}, "2 rows need as many labels, got 1"),
+        ({"rows": ["a", "b"], "titles": ["c"]}, "2 columns need as many titles, got 1"),
+    ],
+)
+def test_photographs_without_their_words(arguments, message):
+    image = torch.zeros(3, 2, 2)
+    with pytest.raises(ValueError, match=message):
+        show_photographs([[image, image], [image]], **arguments)
+
+
+def test_an_overlay_is_bright_where_the_map_is_large():
+    pixels = torch.full((3, 8, 8), 100.0)
+    heat = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    shown = overlay(pixels, heat)
+    assert shown.shape == pixels.shape
+    assert 0 <= shown.min() <= shown.max() <= 255
+    brightness = shown.mean(dim=0)
+    assert brightness[0, 7] > brightness[0, 0] + 50
+    assert torch.equal(brightness[7, 0], brightness[0, 0])
+    assert overlay(pixels, torch.zeros(2, 2)).isfinite().all()

@@ -212,6 +212,71 @@ def crossings(period, kernel_size, stride):
     return stride * len(row) / (changes / 2)
 
 
+def class_maps(features, weight):
+    return torch.einsum("ck,khw->chw", weight, features)
+
+
+def with_gradient(features, weight, label):
+    """The gradient of the logit is the weight, at each position alike."""
+    features = features.clone().requires_grad_()
+    logit = features.mean(dim=(1, 2)) @ weight[label]
+    (gradient,) = torch.autograd.grad(logit, features)
+    positions = features[0].numel()
+    return (positions * gradient * features).sum(dim=0).detach()
+
+
+def as_convolution(features, weight, label):
+    return F.conv2d(features[None], weight[label][None, :, None, None])[0, 0]
+
+
+def map_by_numpy(features, weight, label):
+    return np.tensordot(weight[label].numpy(), features.numpy(), axes=1)
+
+
+def weighted(features, gradient, relu_last=True, by=torch.mean):
+    weights = by(gradient, dim=(1, 2), keepdim=True)
+    parts = weights * features
+    return parts.sum(0).clamp(min=0) if relu_last else parts.clamp(min=0).sum(0)
+
+
+def in_loops(features, gradient):
+    result = torch.zeros(features.shape[1:])
+    for feature, slope in zip(features, gradient, strict=True):
+        result += slope.mean() * feature
+    return torch.where(result > 0, result, 0)
+
+
+def cam_by_numpy(features, gradient):
+    weights = gradient.numpy().mean(axis=(1, 2))
+    return np.maximum(np.tensordot(weights, features.numpy(), axes=1), 0).tolist()
+
+
+def path(net, image, baseline, label, steps, at=0.5, factor=None, mean=True):
+    t = (torch.arange(steps) + at) / steps
+    images = baseline + t.view(-1, 1, 1, 1) * (image - baseline)
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(net(images)[:, label].sum(), images)
+    total = gradient.mean(0) if mean else gradient.sum(0)
+    return (image - baseline if factor is None else factor) * total
+
+
+def step_by_step(net, image, baseline, label, steps):
+    result = np.zeros(image.shape)
+    step = (image - baseline) / steps
+    for number in range(steps):
+        x = (baseline + (number + 0.5) * step).detach().requires_grad_()
+        net(x)[0, label].backward()
+        result += (x.grad * step).double().numpy()
+    return result
+
+
+def with_func(net, image, baseline, label, steps):
+    slope = torch.func.grad(lambda x: net(x)[0, label])
+    ts = [(2 * m + 1) / (2 * steps) for m in range(steps)]
+    slopes = [slope(image * t + baseline * (1 - t)) for t in ts]
+    return torch.stack(slopes).mean(0) * (image - baseline)
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "zfnet.projection_widths": [
@@ -311,6 +376,34 @@ WRONG = {
         (lambda *a: 1 - covered(*a), "not of the others"),
         (lambda *a: torch.ones_like(covered(*a)), "which are columns"),
         (largest, "not the largest"),
+    ],
+    "zfnet.class_map": [
+        (lambda f, w, c: class_maps(f, w)[c].mean(), "each position"),
+        (lambda f, w, c: class_maps(f, w)[c] / f[0].numel(), "not its sum"),
+        (lambda f, w, c: class_maps(f, w)[c].relu(), "speak against"),
+        (lambda f, w, c: class_maps(f, w), "of one class"),
+        (lambda f, w, c: class_maps(f, w).sum(0), "a row of `weight`"),
+        (lambda f, w, c: f.mean(0), "its own weight"),
+        (lambda f, w, c: class_maps(f, w)[c].T, "Rows stay rows"),
+    ],
+    "zfnet.grad_cam": [
+        (lambda f, g: (g.mean((1, 2), True) * f).sum(0), "set to zero"),
+        (lambda f, g: weighted(f, g, relu_last=False), "comes last"),
+        (lambda f, g: (g * f).sum(0).relu(), "mean of its gradient"),
+        (lambda f, g: weighted(f, g, by=torch.sum), "not its sum"),
+        (lambda f, g: (g.mean((1, 2), True) * f).mean(0).relu(), "not averaged"),
+        (lambda f, g: g.mean((1, 2)), "not for each channel"),
+        (lambda f, g: weighted(f, g) / weighted(f, g).max(), "not scaled"),
+    ],
+    "zfnet.integrated": [
+        (lambda *a: path(*a, at=0.0), "the middles"),
+        (lambda *a: path(*a, at=1.0), "the middles"),
+        (lambda *a: path(*a, factor=torch.ones(1, 1, 1, 1)), "from the baseline"),
+        (lambda *a: path(*a, factor=a[1]), "difference from the baseline"),
+        (lambda *a: -path(*a), "minus the baseline"),
+        (lambda n, x, b, c, s: path(n, x, 0 * x, c, s), "begins at the baseline"),
+        (lambda *a: path(*a, mean=False), "not the sum"),
+        (lambda *a: path(*a).sum(), "each pixel"),
     ],
     "zfnet.seen_period": [
         (lambda period, kernel_size, stride: period, "not in the image"),
@@ -509,5 +602,8 @@ RIGHT = {
     ],
     "zfnet.transposed": [folded, laid, by_shifts],
     "zfnet.cover": [covered, in_one_batch, with_masks],
+    "zfnet.class_map": [with_gradient, as_convolution, map_by_numpy],
+    "zfnet.grad_cam": [weighted, in_loops, cam_by_numpy],
+    "zfnet.integrated": [path, step_by_step, with_func],
     "zfnet.seen_period": [crossings, theory, by_spectrum, by_correlation],
 }

@@ -503,6 +503,183 @@ def _cover(
 
 
 @exercise(
+    "zfnet.class_map",
+    kind="implement",
+    goal="split a logit over the positions of the feature maps",
+    minutes=10,
+    first_hint="Write the logit as a double sum, over channels and positions. Which"
+    " sum can be left for the end?",
+    banned=("course_lib.attribution.cam",),
+    instead="One line with a sum over the channels is enough.",
+)
+def class_map(answer: Answer) -> None:
+    """Maps that are not square, and classes at both ends."""
+    for channels, height, width, label in ((6, 3, 4, 0), (4, 5, 2, 2)):
+        features = torch.randn(channels, height, width)
+        weight = torch.randn(3, channels)
+        want = torch.einsum("k,khw->hw", weight[label], features)
+        answer.expect(
+            want,
+            features,
+            weight,
+            label,
+            on=f"{channels} feature maps of {height} by {width}, class {label}",
+            mistakes=_class_map_mistakes(want, features, weight, label),
+        )
+
+
+def _class_map_mistakes(
+    want: Tensor, features: Tensor, weight: Tensor, label: int
+) -> Mistakes:
+    every = torch.einsum("ck,khw->chw", weight, features)
+    signed = "A position may speak against the class, too."
+    own = "The weights are those of the class: a row of `weight`."
+    return [
+        (want.mean(), "One value for each position: the mean comes afterwards."),
+        (want / want.numel(), "The mean of the map, not its sum, is the logit."),
+        (want.relu(), signed),
+        (want.abs(), signed),
+        (every, "The map of one class."),
+        (every.sum(dim=0), own),
+        (every.flip(0)[label], own),
+        (features.sum(dim=0), "Each channel has its own weight."),
+        (features.mean(dim=0), "Each channel has its own weight."),
+        (want.T, "Rows stay rows."),
+        (want.softmax(dim=0), "It is a part of a logit, no probability."),
+        (want[None], "Two dimensions: rows and columns."),
+    ]
+
+
+@exercise(
+    "zfnet.grad_cam",
+    kind="implement",
+    goal="compute Grad-CAM",
+    minutes=10,
+    first_hint="Begin with one number per channel.",
+    banned=("course_lib.attribution.grad_cam",),
+    instead="A mean, a product, a sum and a ReLU are enough.",
+)
+def grad_cam(answer: Answer) -> None:
+    """Gradients that differ from position to position, and maps of both signs."""
+    for channels, height, width in ((6, 3, 4), (5, 4, 2)):
+        features = torch.randn(channels, height, width).relu()
+        gradient = torch.randn(channels, height, width)
+        features[0, 0, 0] += 3.0
+        gradient[0] += 1.0  # one position is positive for sure
+        features[1, 1, 1] += 9.0
+        gradient[1] -= 2.0  # and one negative
+        weights = gradient.mean(dim=(1, 2), keepdim=True)
+        answer.expect(
+            (weights * features).sum(dim=0).relu(),
+            features,
+            gradient,
+            on=f"{channels} feature maps of {height} by {width}",
+            mistakes=_grad_cam_mistakes(features, gradient, weights),
+        )
+
+
+def _grad_cam_mistakes(features: Tensor, gradient: Tensor, weights: Tensor) -> Mistakes:
+    parts = weights * features
+    total = parts.sum(dim=0)
+    last = "The ReLU comes last, after the sum over the channels."
+    mean = "One weight for each channel: the mean of its gradient."
+    sums = gradient.sum(dim=(1, 2), keepdim=True)
+    return [
+        (total, "What speaks against the class is set to zero."),
+        (total.abs(), "What speaks against the class is set to zero."),
+        (parts.relu().sum(dim=0), last),
+        ((weights.relu() * features).sum(dim=0), last),
+        ((gradient * features).sum(dim=0).relu(), mean),
+        ((gradient * features).sum(dim=0), mean),
+        ((sums * features).sum(dim=0).relu(), "The mean of the gradient, not its sum."),
+        (parts.mean(dim=0).relu(), "The channels are summed, not averaged."),
+        (features.sum(dim=0), mean),
+        (weights.flatten(), "One value for each position, not for each channel."),
+        (total.relu().T, "Rows stay rows."),
+        (total.relu()[None], "Two dimensions: rows and columns."),
+        (total.relu() / total.max(), "As it is, not scaled to a maximum of one."),
+    ]
+
+
+@exercise(
+    "zfnet.integrated",
+    kind="implement",
+    goal="attribute the whole difference of two scores",
+    minutes=20,
+    first_hint="With one step: at which image is the gradient taken?",
+    banned=("course_lib.attribution.integrated_gradients",),
+    instead="Write the loop over the steps.",
+)
+def integrated(answer: Answer) -> None:
+    """On a smooth network, whose gradient changes along the way."""
+    for side, steps, label in ((3, 1, 0), (4, 5, 2)):
+        net = nn.Sequential(
+            nn.Flatten(), nn.Linear(2 * side * side, 6), nn.Tanh(), nn.Linear(6, 3)
+        ).eval()
+        image = 2 * torch.randn(1, 2, side, side)
+        baseline = torch.randn(1, 2, side, side)
+        answer.expect(
+            _integrated(net, image, baseline, label, steps),
+            net,
+            image,
+            baseline,
+            label,
+            steps,
+            on=f"{side} by {side} pixels, {steps} steps",
+            mistakes=_integrated_mistakes(net, image, baseline, label, steps),
+        )
+
+
+def _integrated(
+    net: nn.Module,
+    image: Tensor,
+    baseline: Tensor,
+    label: int,
+    steps: int,
+    *,
+    shift: float = 0.5,
+    factor: Tensor | None = None,
+) -> Tensor:
+    """With gradients at other parts of the steps, or multiplied by something else."""
+    difference = image - baseline
+    total = torch.zeros_like(image)
+    for step in range(steps):
+        x = (baseline + (step + shift) / steps * difference).requires_grad_()
+        total += torch.autograd.grad(net(x)[0, label], x)[0]
+    return (difference if factor is None else factor) * total / steps
+
+
+def _integrated_mistakes(
+    net: nn.Module, image: Tensor, baseline: Tensor, label: int, steps: int
+) -> Mistakes:
+    case = (net, image, baseline, label, steps)
+    right = _integrated(*case)
+    middle = "The gradients are taken at the middles of the steps."
+    times = "The mean gradient is multiplied by the difference from the baseline."
+    way = "The way begins at the baseline and ends at the image."
+    ones = torch.ones_like(image)
+    mistakes = [
+        (_integrated(*case, shift=0.0), middle),
+        (_integrated(*case, shift=1.0), middle),
+        (_integrated(*case, factor=ones), times),
+        (_integrated(*case, factor=image), times),
+        (-right, "The difference is the image minus the baseline."),
+        (
+            _integrated(net, image, torch.zeros_like(image), label, steps),
+            way,
+        ),
+        (right.abs(), "Attributions have a sign."),
+        (right.sum(), "One value for each pixel and channel."),
+        (right.sum(dim=1), "One value for each pixel and channel."),
+        (right[0], "The shape of the image: four dimensions."),
+        (_integrated(net, image, baseline, (label + 1) % 3, steps), "Which class?"),
+    ]
+    if steps > 1:
+        mistakes.append((steps * right, "The mean over the steps, not the sum."))
+    return mistakes
+
+
+@exercise(
     "zfnet.seen_period",
     kind="investigate",
     goal="see the aliasing that made ZFNet's stride smaller",
