@@ -13,7 +13,6 @@ from docutils import nodes
 from docutils.nodes import make_id
 from sphinx.addnodes import pending_xref
 
-from experiments.answers import TRIALS
 from tools import sphinx_teaching as pages
 from tools import teaching
 from tools.teaching import BOOK, GUIDES, QUIZZES, guides, questions, quizzes, sections
@@ -93,15 +92,6 @@ def test_answers_are_what_their_code_prints(name, number):
 
 
 @each
-def test_what_was_recorded_is_measured_by_an_experiment(name):
-    for answer in guides()[name].answers:
-        if answer.recorded:
-            assert answer.recorded in TRIALS
-            trials = [row["trial"] for row in teaching.runs(answer.recorded)]
-            assert all(trials.count(trial) >= 3 for trial in trials), "three seeds"
-
-
-@each
 def test_a_quiz_has_one_right_choice_and_reasons(name):
     for question in quizzes()[name]:
         assert sum(choice.right for choice in question.choices) == 1
@@ -145,16 +135,6 @@ def test_marks_become_links():
     assert (first, last) == ("before ", " after")
     assert link["refuri"] == "../net.html#the-idea"
     assert link.astext() == "The idea"
-
-
-def test_recorded_runs_become_a_table():
-    row = {"trial": "a", "loss": "1", "train_accuracy": "2", "test_accuracy": "3"}
-    lines = [*pages.table([row | {"dead": "0"}, row | {"loss": "4", "dead": "0"}])]
-    assert lines[0] == "| run | loss | train accuracy | test accuracy |"
-    assert lines[2] == "| a | 1, 4 | 2, 2 | 3, 3 |"
-    assert "dead" in next(pages.table([row | {"dead": "2"}]))
-    (line,) = pages.table([])
-    assert "not recorded yet" in line
 
 
 def test_a_class_gets_no_link_to_what_it_does_not_have():

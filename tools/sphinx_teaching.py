@@ -31,7 +31,6 @@ from tools.teaching import (
     inline,
     questions,
     quizzes,
-    runs,
     sections,
     topic,
 )
@@ -126,23 +125,6 @@ def page(name: str, guide: Guide) -> Iterator[str]:
         if answer.code:
             yield from ("```python", *answer.code.strip().split("\n"), "```", "")
             yield from ("```text", *answer.prints.strip().split("\n"), "```", "")
-        if answer.recorded:
-            yield from (*table(runs(answer.recorded)), "")
-
-
-def table(rows: list[dict[str, str]]) -> Iterator[str]:
-    """Recorded runs as a table: for each trial, what its seeds found."""
-    if not rows:
-        yield "(These runs are not recorded yet: `python -m experiments.answers`.)"
-        return
-    names = ["loss", "train_accuracy", "test_accuracy"]
-    names += ["dead"] if any(row["dead"] != "0" for row in rows) else []
-    yield f"| run | {' | '.join(name.replace('_', ' ') for name in names)} |"
-    yield "|---" * (len(names) + 1) + "|"
-    for trial in dict.fromkeys(row["trial"] for row in rows):
-        mine = [row for row in rows if row["trial"] == trial]
-        cells = (", ".join(row[name] for row in mine) for name in names)
-        yield f"| {trial} | {' | '.join(cells)} |"
 
 
 def points(number: int) -> str:

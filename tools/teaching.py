@@ -6,7 +6,6 @@ The pages, the slides and the tests read them here. Texts are Markdown with form
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -68,8 +67,6 @@ class Answer:
     #: Python that computes it, and what that prints; a test runs it.
     code: str = ""
     prints: str = ""
-    #: Runs that were recorded for it: which rows of book/results/answers.csv.
-    recorded: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,15 +181,6 @@ def _place(choice: dict[str, Any]) -> int:
     tells which one is right.
     """
     return crc32(choice["text"].encode())
-
-
-def runs(exercise: str) -> list[dict[str, str]]:
-    """The recorded runs for an exercise; `python -m experiments.answers` makes them."""
-    path = BOOK / "results/answers.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["exercise"] == exercise]
 
 
 def _read(path: Path) -> Any:

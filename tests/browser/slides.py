@@ -2,7 +2,7 @@
 
     python tests/browser/slides.py                    all decks
     python tests/browser/slides.py resnet             this one
-    python tests/browser/slides.py --pictures FOLDER  with a picture of each slide
+    python tests/browser/slides.py --screenshots FOLDER with an image of each slide
 
 It wants `_build/html/slides` (make slides) and Chromium. At 1280 by 720 nothing may be
 cut, no letter of a text or of a drawing may be smaller than 18 pixels, nothing may be
@@ -25,7 +25,7 @@ SMALLEST = 18  # pixels of a letter
 MEASURE = Path(__file__).with_name("slide.js").read_text(encoding="utf-8")
 
 
-def walk(page: Page, path: Path, pictures: Path | None) -> list[str]:
+def walk(page: Page, path: Path, folder: Path | None) -> list[str]:
     """What is wrong with the slides of a deck, one line each."""
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
@@ -37,8 +37,8 @@ def walk(page: Page, path: Path, pictures: Path | None) -> list[str]:
         page.evaluate("number => Reveal.slide(number)", number)
         found = page.evaluate(MEASURE, SMALLEST)
         faults += [f"{path.stem} {number + 1}: {each}" for each in found]
-        if pictures:
-            page.screenshot(path=pictures / f"{path.stem}-{number + 1:03}.png")
+        if folder:
+            page.screenshot(path=folder / f"{path.stem}-{number + 1:03}.png")
     faults += live(page)
     print(f"{path.stem:15}{count:4} slides, {len(faults)} faults", flush=True)
     return faults
@@ -66,9 +66,7 @@ def live(page: Page) -> list[str]:
     return faults
 
 
-def check(
-    browser: Browser, decks: list[Path], pictures: Path | None = None
-) -> list[str]:
+def check(browser: Browser, decks: list[Path], folder: Path | None = None) -> list[str]:
     """The faults of these decks, from disk, with no other host to be reached."""
     faults: list[str] = []
     for path in decks:
@@ -82,7 +80,7 @@ def check(
                 else found.append(request.url)
             ),
         )
-        faults += walk(page, path, pictures)
+        faults += walk(page, path, folder)
         faults += [f"{path.stem}: asks for {address}" for address in foreign]
         page.close()
     return faults
@@ -91,10 +89,12 @@ def check(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="decks; all, if none is named")
-    parser.add_argument("--pictures", type=Path, help="a folder for pictures")
+    parser.add_argument(
+        "--screenshots", type=Path, help="a folder for images of the slides"
+    )
     arguments = parser.parse_args()
-    if arguments.pictures:
-        arguments.pictures.mkdir(parents=True, exist_ok=True)
+    if arguments.screenshots:
+        arguments.screenshots.mkdir(parents=True, exist_ok=True)
     decks = [path for path in sorted(DECKS.glob("*.html")) if path.stem != "index"]
     if arguments.names:
         decks = [path for path in decks if path.stem in arguments.names]
@@ -103,7 +103,7 @@ def main() -> None:
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable)
-        faults = check(browser, decks, arguments.pictures)
+        faults = check(browser, decks, arguments.screenshots)
         browser.close()
     print("\n".join(faults))
     sys.exit(bool(faults))
