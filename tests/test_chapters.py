@@ -43,6 +43,7 @@ EXEMPT = {
     "degradation": {"paper": "figure 6 of the paper is a drawing without numbers"},
     "lab": {
         "exercises": "its questions are answered by playing",
+        "ablation": "each of its cells is one",
         "paper": "its networks are compared with each other",
     },
     "scaling": {

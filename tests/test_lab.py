@@ -1138,7 +1138,7 @@ def linked():
         text = path.read_text(encoding="utf-8")
         for state in re.findall(r'lab\.html\?([^"]+)"', text):
             yield pytest.param(unescape(state), id=f"{path.stem}: {unescape(state)}")
-        for net, state in re.findall(r'Lab\(\s*\*?\(?"(\w+)", "([^"]+)"', text):
+        for net, state in re.findall(r'Lab\(\s*"(\w+)",\s+"([^"]+)"', text):
             yield pytest.param(f"net={net}&{state}", id=f"{path.stem}: {net} {state}")
 
 

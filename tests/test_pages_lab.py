@@ -85,8 +85,8 @@ def test_what_is_no_state(state):
     ("arguments", "words"),
     [
         ({"net": "vit"}, r"net must be one of .*; got 'vit'"),
-        ({"show": ["conv9"]}, r"stage must be one of c1, .*; got 'conv9'"),
-        ({"controls": ["color"]}, r"control must be one of right, .*; got 'color'"),
+        ({"show": ["conv9"]}, r"stage must be one of 'c1', .*; got 'conv9'"),
+        ({"controls": ["color"]}, r"control must be one of 'right', .*; got 'color'"),
         ({"ask": "Why?"}, r"a question needs answers: got 'Why\?'"),
     ],
 )

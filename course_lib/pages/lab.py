@@ -77,6 +77,10 @@ class Lab:
             "answers": [*answers],
         }
         self.rows = [net] if show else [*NETS]
+        self._look_at_images()
+
+    def _look_at_images(self) -> None:
+        """What the networks say of the images in the table."""
         test = fashion_mnist().test
         chosen = torch.tensor(SHOWN)
         self.labels = [CLASSES[label] for label in test.labels[chosen]]
