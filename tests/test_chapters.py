@@ -43,7 +43,6 @@ EXEMPT = {
         "training": "it shows recorded runs of all chapters",
         "paper": "its accuracies on ImageNet are torchvision's",
     },
-    "degradation": {"paper": "figure 6 of the paper is a drawing without numbers"},
     "scaling": {
         "exercises": "they would take several processes, which notebooks of students"
         " cannot start everywhere",
