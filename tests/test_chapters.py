@@ -40,7 +40,6 @@ EXEMPT = {
     "comparison": {
         "training": "it shows recorded runs of all chapters",
     },
-    "degradation": {"paper": "figure 6 of the paper is a drawing without numbers"},
     "lab": {
         "exercises": "its questions are answered by playing",
         "ablation": "each of its cells is one",
