@@ -12,7 +12,7 @@ from typing import Any
 
 #: What draws: a cell with one of these calls is there for a figure.
 DRAWS = re.compile(
-    r"\b(plt\.subplots|plt\.subplot_mosaic|show_images|draw_volumes|plot_seeds"
+    r"\b(plt\.subplots|plt\.subplot_mosaic|show_images|show_photographs|draw_volumes|plot_seeds"
     r"|label_lines)\("
 )
 
