@@ -12,8 +12,8 @@ from typing import Any
 
 #: What draws: a cell with one of these calls is there for a figure.
 DRAWS = re.compile(
-    r"\b(plt\.subplots|plt\.subplot_mosaic|show_images|show_photographs|draw_volumes|plot_seeds"
-    r"|label_lines)\("
+    r"\b(plt\.subplots|plt\.subplot_mosaic|show_images|show_photographs"
+    r"|draw_volumes|plot_seeds|label_lines)\("
 )
 
 
