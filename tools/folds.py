@@ -23,7 +23,7 @@ def fold(cell: Any) -> None:
     if what is None:
         return
     tags = cell.metadata.get("tags", [])
-    cell.metadata["tags"] = [*tags, "hide-input"]
+    cell.metadata["tags"] = [*dict.fromkeys([*tags, "hide-input"])]
     prompts = {
         f"code_prompt_{verb.lower()}": f"{verb} {what}" for verb in ("Show", "Hide")
     }
