@@ -270,6 +270,20 @@ FAULTS = [
         "top, left = corners.T",
         "left, top = corners.T",
     ),
+    Fault(
+        "guided backpropagation that forgets the forward pass",
+        "zfnet",
+        "course_lib/attribution.py",
+        '"guided": lambda signal, active: signal.clamp(min=0) * active',
+        '"guided": lambda signal, _: signal.clamp(min=0)',
+    ),
+    Fault(
+        "PyTorch's constant in TensorFlow's batch normalization",
+        "zfnet",
+        "course_lib/efficientnet.py",
+        "EPS = 1e-3",
+        "EPS = 1e-5",
+    ),
     # Data and training.
     Fault(
         "images not scaled",

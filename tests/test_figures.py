@@ -109,6 +109,7 @@ def test_the_median_chapter_shows_little_code():
             "Table(['a long title', 'another'], rows, 'what is shown in this table')",
             "the code of the table",
         ),
+        ("show_photographs([pixels], rows=['image'])", "the code of the figure"),
         ("layer_table(net, (1, 28, 28))", None),
         ("net = LeNet('modern')", None),
         ("%pip install x", None),

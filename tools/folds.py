@@ -12,8 +12,8 @@ from typing import Any
 
 #: What draws: a cell with one of these calls is there for a figure.
 DRAWS = re.compile(
-    r"\b(plt\.subplots|plt\.subplot_mosaic|show_images|draw_volumes|plot_seeds"
-    r"|label_lines)\("
+    r"\b(plt\.subplots|plt\.subplot_mosaic|show_images|show_photographs"
+    r"|draw_volumes|plot_seeds|label_lines)\("
 )
 
 
@@ -23,7 +23,7 @@ def fold(cell: Any) -> None:
     if what is None:
         return
     tags = cell.metadata.get("tags", [])
-    cell.metadata["tags"] = [*tags, "hide-input"]
+    cell.metadata["tags"] = [*dict.fromkeys([*tags, "hide-input"])]
     prompts = {
         f"code_prompt_{verb.lower()}": f"{verb} {what}" for verb in ("Show", "Hide")
     }
