@@ -128,7 +128,7 @@ class Figures(SphinxPostTransform):
             source = " ".join(
                 each.astext() for each in cell.findall(nodes.literal_block)
             )
-            shown = re.search(r"\b(imshow|show_images)\(", source)
+            shown = re.search(r"\b(imshow|show_images|show_photographs)\(", source)
             for image in cell.findall(nodes.image):
                 image["classes"] += ["dark-light", "images" if shown else "plot"]
 
