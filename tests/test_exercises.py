@@ -218,6 +218,7 @@ def test_every_exercise_has_its_skill_and_reasoning(text):
         assert len(why) == 1, (
             f"{where}, write `:::{{dropdown}} The reasoning` ... `:::`"
         )
+    assert levels == sorted(levels), f"in {text.name}, difficulty rises: {levels}"
     assert levels[0] < 3, f"begin {text.name} with something easier"
     assert levels[-1] == 3, f"end {text.name} with something that takes an hour"
 
