@@ -320,7 +320,9 @@ def stale(tree):
 
 
 def test_a_loss_that_is_scaled_makes_every_row_stale(copy):
-    """Wherever in the library the loss of a step gets its weight."""
+    """Wherever in the library the loss of a step gets its weight; some experiments have
+    loops of their own, or train nothing.
+    """
     weighted = re.compile(r"^ *def weight\(.*?^ +return ", re.DOTALL | re.MULTILINE)
     (file,) = (
         path
@@ -328,14 +330,18 @@ def test_a_loss_that_is_scaled_makes_every_row_stale(copy):
         if weighted.search(path.read_text())
     )
     file.write_text(weighted.sub(lambda found: f"{found[0]}0.1 * ", file.read_text()))
+    trained = 0
     for name, (rows, count) in stale(copy).items():
-        assert len(rows) == count > 0, name
+        if "fit(" in (copy / f"experiments/{name}.py").read_text():
+            assert len(rows) == count > 0, name
+            trained += 1
+    assert trained > 8
 
 
 def test_words_and_a_new_module_leave_every_row_fresh(copy):
-    (copy / "course_lib/densenet.py").write_text("class DenseNet:\n    growth = 32\n")
+    (copy / "course_lib/rexnet.py").write_text("class ReXNet:\n    growth = 32\n")
     init = copy / "course_lib/__init__.py"
-    added = "from course_lib.densenet import DenseNet\n"
+    added = "from course_lib.rexnet import ReXNet\n"
     init.write_text(f"{init.read_text()}\n{added}")
     for path in copy.rglob("*.py"):
         path.write_text(f"# Written anew.\n\n{path.read_text()}\n\n'Words.'\n")

@@ -100,9 +100,10 @@ def shown(cell: Any) -> tuple[str, str, bytes]:
     """
     for output in cell.outputs:
         data = output.get("data", {})
-        if "image/png" in data:
-            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-            return "png", alt, base64.b64decode(data["image/png"])
+        for kind, ending in (("image/png", "png"), ("image/jpeg", "jpg")):
+            if kind in data:
+                alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+                return ending, alt, base64.b64decode(data[kind])
         drawn = SVG.findall("".join(data.get("text/html", "")))
         if drawn:
             return "svg", *drawing(drawn[0])
