@@ -79,7 +79,7 @@ def by_keys(browser: Browser, address: str, report) -> None:
     """From the network to a switch, a feature map, a value, and 200 images."""
     page = opened(browser, address)
     said = page.locator(".lab-verdict").inner_text()
-    page.locator(".lab-image").evaluate("e => e.closest('section').scrollIntoView()")
+    page.locator(".lab-live section").first.scroll_into_view_if_needed()
     page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges()")
     page.locator(".lab-live select").first.focus()  # all that follows are keys
     page.keyboard.type("ResNet")
