@@ -217,7 +217,7 @@ def own_network(browser: Browser, address: str, report) -> None:
         "mimeType": "text/javascript",
         "buffer": f"lab.add({text});\n".encode(),
     }
-    chooser = page.locator("input[type=file]")
+    chooser = page.locator("input[accept='.js']")
     chooser.set_input_files(program)
     said = settled(page, said)
     report.expect(said.startswith("Mine says"), LAB, "opens one's own", said)
