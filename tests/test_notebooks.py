@@ -414,7 +414,14 @@ def test_no_such_chapter(text, monkeypatch, capsys):
 COMPARED = sorted([*ROOT.glob("book/*.ipynb"), *ROOT.glob("book/solutions/*.ipynb")])
 
 #: What a cell may be tagged with: nothing else keeps nbval from looking at it.
-TAGS = {"parameters", "hide-cell", "hide-input", "nbval-ignore-output", "measured"}
+TAGS = {
+    "parameters",
+    "hide-cell",
+    "hide-input",
+    "remove-input",
+    "nbval-ignore-output",
+    "measured",
+}
 
 
 @pytest.mark.parametrize("path", COMPARED, ids=lambda path: path.stem)

@@ -324,7 +324,8 @@ def test_a_module_of_this_kind_is_refused(build, data, words):
 
 def test_a_distribution_by_size_says_what_to_give():
     net = module(
-        lambda net, x: Normal(net.fc(x), x.abs().sum() + 1), fc=nn.Linear(3, 2)
+        lambda net, x: Normal(net.fc(x), x.abs().sum() + 1, validate_args=True),
+        fc=nn.Linear(3, 2),
     )
     with pytest.raises(ValueError, match="give a tensor of that size in its place"):
         summarize(net, (3,))

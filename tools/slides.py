@@ -115,12 +115,19 @@ def main() -> None:
         print(f"All decks: {OUT / 'index.html'}")
 
 
+#: Pages with exercises that are no lectures.
+NO_DECK = ("claims", "scaling")
+
+
 def chapters() -> list[str]:
-    """The pages of the part that is called Chapters and that have an exercise."""
+    """The pages of the part that is called Chapters and that have an exercise, but for
+    those of `NO_DECK`.
+    """
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     part = next(part for part in toc["parts"] if part["caption"] == "Chapters")
     names = [Path(entry["file"]).stem for entry in part["chapters"]]
-    return [name for name in names if (ROOT / f"book/exercises/{name}.md").exists()]
+    asked = {path.stem for path in (ROOT / "book/exercises").glob("*.md")}
+    return [name for name in names if name in asked.difference(NO_DECK)]
 
 
 def copy_reveal(target: Path) -> None:
