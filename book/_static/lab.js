@@ -3,6 +3,8 @@
 
 document.addEventListener("DOMContentLoaded", () => {
   const places = document.querySelectorAll(".lab");
+  // On a narrow page the drawing scrolls, by keyboard, too.
+  for (const each of document.querySelectorAll(".lab .drawing")) each.tabIndex = 0;
   const folder = document.querySelector('script[src*="lab.js"]').src.replace(/lab\.js.*$/, "");
   const load = (file) =>
     new Promise((done, failed) => {
