@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := book
-.PHONY: help book slides figures classbook test try new times data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
+.PHONY: help book slides figures test try new times data lint types unit nbval notebooks exercises proof browser serve bench gpu links audit lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,11 @@ $(BIN)/uv:
 	$(UV) --no-deps --editable .
 	@touch $@ .venv/book
 
-# make book SOLUTIONS=no, for a class: built from a copy that holds no solution.
+# make book SOLUTIONS=no, for a class: built from a copy that holds no solution, and
+# nothing for instructors.
+ifeq ($(SOLUTIONS),no)
+export CLASS_BUILD := 1
+endif
 BUILD := $(BIN)/jupyter-book build --warningiserror --nitpick --keep-going
 book: .venv/book ## render the course from the notebooks; SOLUTIONS=no: for a class
 	@rm -rf _build/.doctrees  # a page that is not read again does not warn again
@@ -43,9 +47,6 @@ slides: book ## a deck of slides for each chapter, from its page
 
 figures: .venv/book ## all figures of the book in one archive, for slides of others
 	$(BIN)/python -m tools.figures
-
-classbook: .venv/book ## the book for a class: no solutions, nothing for instructors
-	$(BIN)/python -m tools.classbook
 
 # The parts of `make test`, and how long each took; MORE=browser adds one.
 test: ## prove it: lint, types, tests, notebooks, the book

@@ -1,12 +1,14 @@
-"""The book without its solutions, for a class: make book SOLUTIONS=no.
+"""The book for a class, without solutions and without what is for instructors: make
+book SOLUTIONS=no.
 
     python -m tools.handout FOLDER           a copy of what the book is built from, with
                                              the students' notebooks in place of those
                                              that are solved
     python -m tools.handout --search FOLDER  fail if a solution stands in a file there
 
-The copy holds no solution, so neither do pages, notebooks, the search index, and
-whatever else is made from it.
+The copy holds no solution and no answer, so neither do pages, notebooks, the search
+index, and whatever else is made from it. Links to what is left out are left out, too
+(tools/sphinx_teaching.py).
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +38,10 @@ REASONING = re.compile(
 #: What the book is built from.
 PARTS = ("_config.yml", "_toc.yml", "book", "tools", "course_lib")
 
+#: What is for instructors: a part of the table of contents, and pages of others.
+INSTRUCTORS = "For instructors"
+PAGES = ("book/teaching", "book/course")
+
 #: Between words, also where a line ends in the JSON of a notebook.
 SPACE = r'(?:\s|\\n",\n\s*")+'
 
@@ -47,7 +56,10 @@ TELLING = 30
 def copy(folder: Path, root: Path = ROOT) -> None:
     """Write to `folder` what the book is built from, without solutions."""
     shutil.rmtree(folder, ignore_errors=True)
-    skipped = shutil.ignore_patterns("__pycache__", "solutions", "keys")
+    pages = [f"{Path(page).name}.md" for page in PAGES]
+    skipped = shutil.ignore_patterns(
+        "__pycache__", "solutions", "keys", "instructor", *pages
+    )
     for part in PARTS:
         source, target = root / part, folder / part
         if source.is_dir():
@@ -57,14 +69,26 @@ def copy(folder: Path, root: Path = ROOT) -> None:
             shutil.copy2(source, target)
     for text in (folder / "book/exercises").glob("*.md"):
         text.unlink()
-    toc = (folder / "_toc.yml").read_text(encoding="utf-8")
-    toc = toc.replace("book/solutions/", "book/exercises/")
-    toc = toc.replace("caption: Exercises, solved", "caption: Exercises")
+    toc = yaml.safe_dump(contents(root), sort_keys=False)
     (folder / "_toc.yml").write_text(toc, encoding="utf-8")
     for page in (folder / "book").glob("*.*"):
         if page.suffix in (".md", ".ipynb"):
             content = LINK.sub("", page.read_text(encoding="utf-8"))
             page.write_text(content, encoding="utf-8")
+
+
+def contents(root: Path = ROOT) -> dict[str, Any]:
+    """The table of contents for a class."""
+    text = (root / "_toc.yml").read_text(encoding="utf-8")
+    text = text.replace("book/solutions/", "book/exercises/")
+    text = text.replace("caption: Exercises, solved", "caption: Exercises")
+    toc: dict[str, Any] = yaml.safe_load(text)
+    toc["parts"] = [
+        {**part, "chapters": [e for e in part["chapters"] if e["file"] not in PAGES]}
+        for part in toc["parts"]
+        if part["caption"] != INSTRUCTORS
+    ]
+    return toc
 
 
 def telling(root: Path = ROOT) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 `{instructor} resnet` on a page stands for what a teacher needs of that chapter. A
 chapter with a quiz gets it above its exercises; what is chosen stays in the page.
-With CLASS_BUILD set, as `make class` does, links to the instructor's pages and to
-solutions are left out, since that build does not have these pages.
+With CLASS_BUILD set, as `make book SOLUTIONS=no` does, links to the instructor's pages
+and to solutions are left out, since that build does not have these pages.
 """
 
 from __future__ import annotations
