@@ -331,6 +331,8 @@ def views(browser: Browser, address: str, report) -> None:
             page_ = "document.documentElement"
             wide = page.evaluate(f"[{page_}.scrollWidth, {page_}.clientWidth]")
             report.expect(wide[0] <= wide[1], where, "no horizontal scrolling", wide)
+            forms = page.locator(".lab-drawing > :visible").count()
+            report.expect(forms == 1, where, "one form of the drawing", forms)
             page.context.close()
 
 
