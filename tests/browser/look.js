@@ -27,6 +27,32 @@ async () => {
     fold.click();
     return fold.closest(".toggle").classList.contains("toggle-hidden") !== hidden;
   };
+  // Mark the first text of each kind: its color, size and weight, and what is behind it.
+  // Code in which all is of a kind that was there before becomes plain text.
+  window.bookMark = () => {
+    const kinds = new Set();
+    for (const element of all("body *")) {
+      delete element.dataset.kind;
+      const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+      if (!text || !element.checkVisibility?.()) continue;
+      const style = getComputedStyle(element);
+      let box = element;
+      let behind = getComputedStyle(box);
+      while (box.parentElement && behind.backgroundColor === "rgba(0, 0, 0, 0)" && behind.backgroundImage === "none") {
+        box = box.parentElement;
+        behind = getComputedStyle(box);
+      }
+      const kind = [
+        style.color, style.fill, style.fontSize, style.fontWeight, style.opacity,
+        behind.backgroundColor, behind.backgroundImage, element.closest("svg")?.getAttribute("class"),
+      ].join();
+      if (!kinds.has(kind)) element.dataset.kind = kinds.size;
+      kinds.add(kind);
+    }
+    for (const code of all("div.highlight pre")) {
+      if (!code.querySelector("[data-kind]")) code.textContent = code.textContent;
+    }
+  };
   return {
     images: images.map((image) => ({
       src: image.src,
