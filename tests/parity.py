@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
 import torch
 from torch import Tensor, nn
+
+#: By what the course, torchvision and PyTorch's hub call them: the deepest or widest of
+#: a family whose other members go through the same lines.
+LARGE = {
+    *("ResNet-101", "ResNet-152", "DenseNet-161", "DenseNet-169", "DenseNet-201"),
+    *(101, 152, 161, 169, 201, "resnext101_32x8d", "resnet101", "resnet152"),
+    *("densenet161", "densenet169", "densenet201"),
+}
+
+
+def sized(names: Iterable) -> list:
+    """Parameters of a test, of which the large ones are `slow`."""
+    slow = {True: [pytest.mark.slow], False: []}
+    return [pytest.param(name, marks=slow[name in LARGE]) for name in names]
 
 
 def same_weights(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:

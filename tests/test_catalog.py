@@ -16,9 +16,10 @@ from course_lib.arguments import DATA
 from course_lib.catalog import FAMILIES, LATER, NETWORKS, SIZES
 from course_lib.efficientnet import EfficientNetLite0
 from course_lib.pages.cheatsheet import IDEAS
+from tests.parity import sized
 
 ROOT = Path(__file__).parents[1]
-each_network = pytest.mark.parametrize("name", NETWORKS)
+each_network = pytest.mark.parametrize("name", sized(NETWORKS))
 
 
 def meta(entry, **options):
@@ -43,7 +44,7 @@ def test_its_classes_and_channels_can_be_others(name):
     assert net(x).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", [n for n, e in NETWORKS.items() if e.torchvision])
+@pytest.mark.parametrize("name", sized(n for n, e in NETWORKS.items() if e.torchvision))
 def test_torchvision_has_it(name):
     entry = NETWORKS[name]
     more = {"init_weights": False} if entry.torchvision == "googlenet" else {}

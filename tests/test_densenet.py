@@ -5,7 +5,7 @@ from torch import nn
 
 from course_lib import count_parameters, draw, summarize
 from course_lib.densenet import VARIANTS, Concatenated, DenseNet, dense_block
-from tests.parity import same_weights
+from tests.parity import same_weights, sized
 
 #: Parameters and MACs of torchvision's networks, which are the authors'.
 COUNTS = {
@@ -23,7 +23,7 @@ def test_counts(depth):
     assert (summary.parameters, summary.macs) == COUNTS[depth]
 
 
-@pytest.mark.parametrize("depth", COUNTS)
+@pytest.mark.parametrize("depth", sized(COUNTS))
 def test_depth_counts_layers(depth):
     with torch.device("meta"):
         net = DenseNet(depth)
@@ -47,7 +47,7 @@ def test_stage_sizes_of_table_1():
     }
 
 
-@pytest.mark.parametrize("depth", COUNTS)
+@pytest.mark.parametrize("depth", sized(COUNTS))
 def test_equals_torchvision(depth):
     ours, theirs = same_weights(
         DenseNet(depth), getattr(torchvision.models, f"densenet{depth}")()

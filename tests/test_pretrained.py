@@ -20,6 +20,7 @@ from course_lib.pretrained import (
     torchvision_names,
 )
 from course_lib.vgg import VGG
+from tests.parity import sized
 
 models = torchvision.models
 
@@ -64,7 +65,7 @@ def randomize(state):
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", sized(NETS))
 def test_logits_equal_torchvision(name):
     theirs = empty(build, name).eval()
     ours = empty(NETS[name]).eval()
@@ -77,7 +78,7 @@ def test_logits_equal_torchvision(name):
     assert expected.std(dim=0).max() > 0.01 * scale  # what is in the images arrives
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", sized(NETS))
 def test_every_name_has_its_counterpart(name):
     """Ours cover torchvision's, and its shapes and order too."""
     with torch.device("meta"):
@@ -296,7 +297,7 @@ def test_unknown_weights(name):
         download_torchvision(name)
 
 
-@pytest.mark.parametrize("name", [name for name in NETS if name != "googlenet"])
+@pytest.mark.parametrize("name", sized(sorted(NETS.keys() - {"googlenet"})))
 def test_names_by_order_are_those_of_the_rules(name):
     """What a network without a rule of its own gets; GoogLeNet's order is tested with
     its auxiliary classifiers, which torchvision builds by default.

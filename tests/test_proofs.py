@@ -71,6 +71,7 @@ def test_a_fault_without_a_place():
         plant(Fault("x", "lenet", "course_lib/lenet.py", "no such text", ""), ROOT)
 
 
+@pytest.mark.slow
 def test_the_mutants_are_a_hundred_and_each_is_another_program():
     mutants = pytest.importorskip("proofs.mutants", reason="pip install '.[proof]'")
     drawn = mutants.drawn()

@@ -16,7 +16,7 @@ from course_lib import (
 )
 from course_lib.convolution import receptive_field
 from course_lib.resnet import VARIANTS, SqueezeExcitation, ZeroPad, make_shortcut
-from tests.parity import same_weights
+from tests.parity import same_weights, sized
 
 DEPTHS = (18, 34, 50, 101, 152)
 #: Later networks that torchvision has, and their parameters there.
@@ -74,7 +74,7 @@ def test_stage_sizes_of_table_1(depth):
     }
 
 
-@pytest.mark.parametrize("variant", [*DEPTHS, *LATER])
+@pytest.mark.parametrize("variant", sized([*DEPTHS, *LATER]))
 def test_equals_torchvision(variant):
     ours, theirs = same_weights(ResNet(variant), torchvisions(variant))
     x = torch.randn(2, 3, 64, 64)
@@ -156,7 +156,7 @@ def test_gradients_and_statistics_equal_torchvision():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", sized(VARIANTS))
 def test_depth_counts_layers(variant):
     """The number in the name: convolutions of the residual branches and the stem,
     and one fully connected layer.

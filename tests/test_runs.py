@@ -70,7 +70,17 @@ def short(sample):
     return call, asked
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=[pytest.mark.slow] if path.stem in ("alexnet", "vgg") else [],
+        )
+        for path in TEXTS
+    ],
+)
 def test_the_run_for_a_gpu(text, sample, monkeypatch):
     call, asked = short(sample)
     monkeypatch.setattr(course_lib, "fit", call)
