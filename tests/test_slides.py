@@ -1,6 +1,7 @@
 """Slides are cut from pages: nothing is lost, and nothing is too much for one."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from bs4 import BeautifulSoup
 
 from tools import slide_pieces, slides
 from tools.slide_pieces import HEIGHT, Piece
+from tools.teaching import guides
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,7 +97,12 @@ def test_sentences():
             0,
         ),
         (["Two warnings.", "The first is here."], "Two warnings. The first is here."),
-        (["Figure 3 shows it.", "So it is with all of them."], 1),
+        (["Figure 3 shows it.", "That is so with all of them."], 1),
+        (
+            ["They are many.", "But all of them are small here."],
+            "All of them are small here.",
+        ),
+        (["It is not said what it is in this sentence."], ""),
         (["One of them.", "<strong>This one is bold</strong>, and shown."], 1),
         (["word " * 60], ""),
         ([], ""),
@@ -175,6 +182,41 @@ def test_a_deck(deck):
     ]
     assert idea.notes[1] == "where nothing else is meant."
     assert 0.3 < deck.minutes() < 2
+
+
+def test_a_guide_changes_a_deck(deck, monkeypatch, tmp_path):
+    other = PAGE.replace("A last sentence", "A sentence of another page")
+    (tmp_path / "book/other.html").write_text(f"<article>{other}</article>")
+    found = guides()["resnet"]
+    changes = {"opens_with": ("other#deeper",), "conclude": {"deeper": ["So it is."]}}
+    guide = replace(found, ask=(), reserve=(), no_code=(), **changes)
+    monkeypatch.setattr(slides, "guides", lambda: {"net": guide})
+    made = slides.deck("net").slides
+    titles = ["Net", "After this lecture you can", "Deeper", "The idea", "Deeper"]
+    assert [slide.title for slide in made] == [*titles, "To remember"]
+    assert "another page" in made[2].pieces[0].html
+    assert "So it is." in made[-1].pieces[0].html
+
+
+def test_without_code_there_is_what_came_of_it():
+    cell = tag(
+        '<div class="cell"><div class="cell_input"><pre>f(1)</pre></div>'
+        '<div class="cell_output"><div class="output"><pre>7</pre></div></div></div>'
+    )
+    [[printed]] = slide_pieces.pieces(cell, code=False)
+    assert "7" in printed.html
+    assert "f(1)" not in printed.html
+
+
+def test_what_is_live_stands_without_its_code():
+    cell = tag(
+        '<div class="cell"><div class="cell_input"><pre>Lab()</pre></div>'
+        '<div class="cell_output"><div class="output"><div class="lab">'
+        '<a href="lab.html?net=vgg">In the lab</a></div></div></div></div>'
+    )
+    [[live]] = slide_pieces.pieces(cell)
+    assert 'href="../book/lab.html?net=vgg"' in live.html
+    assert "Lab()" not in live.html
 
 
 def test_the_page_of_a_deck_asks_no_other_host(deck):

@@ -44,7 +44,11 @@ def test_every_objective_is_taught_and_asked(name):
 def test_every_section_that_is_named_is_there(name):
     guide = guides()[name]
     named = {q.section for q in guide.ask} | {m.section for m in guide.misconceptions}
-    assert named | {*guide.reserve} <= {*sections(name)}
+    named |= {*guide.reserve, *guide.no_code, *guide.conclude}
+    assert named <= {*sections(name)}
+    for place in guide.opens_with:
+        page, _, section = place.partition("#")
+        assert section in sections(page)
 
 
 def cells_of(name):

@@ -24,10 +24,15 @@ ROWS = 13
 LONGEST = 45  # words of a sentence that is shown; longer ones are only said
 SHORT = 12
 SMALLEST = 18  # pixels of a letter
+LIVE = ".playground, .explorer, .lab"  # what runs in the page
 BESIDE, GAP = 330, 24  # pixels for a caption beside a drawing, and between strips
 
 #: What a sentence ends with, and what only looks like it.
 END = re.compile(r"(?<=[.?!])(?<!al\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+(?=[A-Z(\"“*])")
+#: How a sentence begins that says nothing without those before it, or without a figure.
+BACK = re.compile(r"Figures? \d|Here (is|are)|(They|Those|These|Their|It|Its|Both) ")
+#: And what a sentence can do without.
+JOINED = re.compile(r"^(?:But|So|And|Yet|Still|Also),? (\w)")
 #: Words in bold, and no label.
 BOLD = re.compile(r"<strong>[^<]*\w\W+\w+\W+\w")
 LAST = re.compile(r"(?<!al)(?<!e\.g)(?<!i\.e)(?<!vs)[.?!]\s+$")
@@ -100,9 +105,7 @@ def key(found: list[str]) -> str:
     """The sentence that is shown: one with bold words, or the first, and the second as
     well if the first is short. What only leads to a figure is said.
     """
-    found = [
-        each for each in found if not re.match(r"Figures? \d|Here is|Here are", each)
-    ]
+    found = [JOINED.sub(capital, each) for each in found if not BACK.match(each)]
     strong = [each for each in found if BOLD.search(each)]
     if strong and counted(strong[0]) <= LONGEST:
         return strong[0]
@@ -112,6 +115,11 @@ def key(found: list[str]) -> str:
         both = f"{found[0]} {found[1]}"
         return both if counted(both) <= LONGEST else found[0]
     return found[0] if counted(found[0]) >= 4 else ""
+
+
+def capital(joined: re.Match[str]) -> str:
+    """The first letter of what a sentence is without what joins it to the last one."""
+    return joined[1].upper()
 
 
 def with_lead(group: list[Piece], lead: list[Piece]) -> list[Piece]:
@@ -164,8 +172,10 @@ def _unlinked(element: Tag) -> Tag:
     return made
 
 
-def pieces(block: Tag) -> list[list[Piece]]:
-    """What is shown of a block of a page, slide by slide; of a folded one, nothing."""
+def pieces(block: Tag, code: bool = True) -> list[list[Piece]]:
+    """What is shown of a block of a page, slide by slide; of a folded one, and of any
+    without `code`, only what came of it.
+    """
     classes = [*(block.get("class") or [])]
     if block.name in ("ul", "ol"):
         return listed(block)
@@ -176,7 +186,7 @@ def pieces(block: Tag) -> list[list[Piece]]:
         return [group for each in lists for group in listed(each)]
     if "cell" not in classes or {"tag_hide-cell", "tag_parameters"} & {*classes}:
         return []
-    return cell(block, "tag_hide-input" in classes)
+    return cell(block, not code or "tag_hide-input" in classes)
 
 
 def formula(block: Tag) -> Piece:
@@ -207,9 +217,10 @@ def listed(block: Tag) -> list[list[Piece]]:
 
 
 def cell(block: Tag, folded: bool) -> list[list[Piece]]:
-    """Code that is not folded, and what came of it."""
+    """Code that is not folded, and what came of it; of what is live, only that."""
     code = block.select_one("div.cell_input pre")
     figure = block.find("figure")
+    folded = folded or block.select_one(LIVE) is not None
     shown = [] if folded or code is None or _draws_only(code, figure) else source(code)
     groups = [[piece] for piece in shown]
     if isinstance(figure, Tag):
@@ -267,9 +278,9 @@ def chunks(lines: list[str], most: int) -> Iterator[list[str]]:
 
 def printed(output: Tag) -> list[Piece]:
     """What a cell prints, or its table, or what is live."""
-    live = output.select_one(".playground, .explorer")
+    live = output.select_one(LIVE)
     if live is not None:
-        return [Piece(f'<div class="live">{live}</div>', HEIGHT)]
+        return [Piece(running(live), HEIGHT)]
     table = output.find("table")
     if isinstance(table, Tag):
         return [*tables(table)]
@@ -286,6 +297,12 @@ def printed(output: Tag) -> list[Piece]:
         )
         for part in chunks(lines, PRINTED)
     ]
+
+
+def running(live: Tag) -> str:
+    """What runs in the page, with its links to pages beside it."""
+    made = re.sub(r'href="(?=[\w-]+\.html)', 'href="../book/', str(live))
+    return f'<div class="live">{made}</div>'
 
 
 def tables(table: Tag) -> Iterator[Piece]:
@@ -309,9 +326,9 @@ def drawn(figure: Tag) -> list[list[Piece]]:
     """A figure with its caption; a drawing in pieces that can be read."""
     caption = figure.find("figcaption")
     words = _unlinked(caption).decode_contents() if isinstance(caption, Tag) else ""
-    live = figure.select_one(".playground, .explorer")
+    live = figure.select_one(LIVE)
     if live is not None:
-        made = f'<div class="live">{live}</div><figcaption>{words}</figcaption>'
+        made = f"{running(live)}<figcaption>{words}</figcaption>"
         return [[Piece(f"<figure>{made}</figure>", HEIGHT, figure=True)]]
     image = figure.find("img")
     if isinstance(image, Tag):
@@ -319,10 +336,12 @@ def drawn(figure: Tag) -> list[list[Piece]]:
         made = f'<img src="{address}" alt="{alt}">'
         shown = f"<figure>{made}<figcaption>{words}</figcaption></figure>"
         return [[Piece(shown, HEIGHT - 2 * LINE - 24, figure=True)]]
-    drawings = [
-        svg for svg in figure.find_all("svg") if not svg.find_parent(class_="bb-narrow")
-    ]
-    return [group for svg in drawings for group in drawing(svg, words)]
+    forms: dict[bool, list[list[Piece]]] = {False: [], True: []}
+    for svg in figure.find_all("svg"):
+        narrow = svg.find_parent(class_="bb-narrow") is not None
+        forms[narrow] += drawing(svg, words)
+    # As wide as a page, or as narrow as a phone: what takes fewer slides.
+    return min((form for form in forms.values() if form), key=len, default=[])
 
 
 @dataclass(frozen=True)

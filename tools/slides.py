@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import html
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ OUT = PAGES / "slides"
 WORDS_A_MINUTE = 130
 SECONDS_LOOKING, SECONDS_OTHER = 40, 10
 SECONDS_QUESTION = 90
+#: How much larger letters are where there is room, and the longest line of code then.
+LARGER, LARGE_LINE = 1.33, 66
 #: Sections that a lecture has no time for, on every page.
 LEFT_OUT = ("exercises", "read-the-paper", "check-yourself")
 #: What reveal.js is, in the package that carries it.
@@ -67,6 +70,16 @@ class Slide:
         """Whether there is nothing but sentences on it."""
         return all(piece.words for piece in self.pieces)
 
+    def has_room(self) -> bool:
+        """Whether its letters can be larger by a third, and no line gets too long."""
+        shown = "\n".join(piece.html for piece in self.pieces)
+        if re.search("<svg|<img|<table|live", shown):
+            return False
+        code = "\n".join(re.findall("<pre.*?</pre>", shown, flags=re.DOTALL))
+        longest = max(map(len, re.sub("<[^>]+>", "", code).split("\n")))
+        room = LARGER**2 * slide_pieces.height(self.pieces)
+        return longest <= LARGE_LINE and room <= HEIGHT
+
     def html(self) -> str:
         """The slide as a section of reveal.js."""
         shown = "\n".join(piece.html for piece in self.pieces)
@@ -74,6 +87,8 @@ class Slide:
         kind = self.kind
         if self.is_words():
             kind = f"{kind} words".strip()
+        elif self.has_room():
+            kind = f"{kind} large".strip()
         return (
             f'<section class="{kind}" data-section="{self.section}">\n'
             f'<h2>{self.title}</h2>\n<div class="body">{shown}</div>\n'
@@ -144,13 +159,13 @@ def copy_reveal(target: Path) -> None:
 
 def deck(name: str) -> Deck:
     """The slides of a chapter, from its page and its guide."""
-    page = (PAGES / f"book/{name}.html").read_text(encoding="utf-8")
-    article = BeautifulSoup(page, "html.parser").select_one("article > section")
-    if article is None:
-        raise SystemExit(f"{name}: the page has no text")
+    article = section_of(name)
     title = slide_pieces.heading(article)
     guide = guides().get(name)
     slides = [*opening(article, title, guide)]
+    for place in guide.opens_with if guide else ():
+        page, _, name_there = place.partition("#")
+        slides += of_section(section_of(page, name_there), code=False)
     reserve: list[Slide] = []
     for section in article.find_all("section", recursive=False):
         if section["id"] in LEFT_OUT:
@@ -162,8 +177,28 @@ def deck(name: str) -> Deck:
                 if kept or (guide and section["id"] in guide.reserve)
                 else slides
             )
-            target += [*of_section(part), *questions(guide, str(part["id"]))]
+            target += with_guide(part, guide)
     return Deck(name, title, slides, reserve)
+
+
+def section_of(page: str, name: str = "") -> Tag:
+    """A section of a page of the book, or all of its text."""
+    text = (PAGES / f"book/{page}.html").read_text(encoding="utf-8")
+    where = f'section[id="{name}"]' if name else "article > section"
+    found = BeautifulSoup(text, "html.parser").select_one(where)
+    if found is None:
+        raise SystemExit(f"{page}: the page has no {name or 'text'}")
+    return found
+
+
+def with_guide(section: Tag, guide: Guide | None) -> Iterator[Slide]:
+    """The slides of a section, and what the guide has for its end."""
+    name = str(section["id"])
+    yield from of_section(section, code=guide is None or name not in guide.no_code)
+    if guide and (sentences := guide.conclude.get(name)):
+        items = "".join(f"<li>{inline(each)}</li>" for each in sentences)
+        yield Slide("To remember", name, [Piece(f"<ul>{items}</ul>", 400, words=True)])
+    yield from questions(guide, name)
 
 
 def opening(article: Tag, title: str, guide: Guide | None) -> Iterator[Slide]:
@@ -202,21 +237,23 @@ def questions(guide: Guide | None, section: str) -> Iterator[Slide]:
             yield Slide("A question", section, [piece], notes, "question")
 
 
-def of_section(section: Tag) -> Iterator[Slide]:
+def of_section(section: Tag, code: bool = True) -> Iterator[Slide]:
     """The slides of a section, without those of sections in it."""
     blocks = section.find_all(recursive=False)
     own = [each for each in blocks if each.name not in ("h2", "h3", "section")]
-    yield from of_blocks(own, slide_pieces.heading(section), str(section["id"]))
+    yield from of_blocks(own, slide_pieces.heading(section), str(section["id"]), code)
 
 
-def of_blocks(blocks: list[Tag], title: str, section: str) -> Iterator[Slide]:
+def of_blocks(
+    blocks: list[Tag], title: str, section: str, code: bool = True
+) -> Iterator[Slide]:
     """Slides of what stands below one heading: what is shown, with its notes."""
     made = Section(title, section)
     pending: list[Tag] = []  # paragraphs since the last slide
     for block in blocks:
         if block.name in ("p", "blockquote"):
             pending.append(block)
-        elif groups := slide_pieces.pieces(block):
+        elif groups := slide_pieces.pieces(block, code):
             formula = "math" in (block.get("class") or [])
             made.add(slide_pieces.lead(pending, formula), groups, pending)
             pending = []

@@ -7,7 +7,8 @@ The pages, the slides and the tests read them here. Texts are Markdown with form
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ class Guide:
     answers: tuple[Answer, ...]
     #: Ids of sections that the slides leave out.
     reserve: tuple[str, ...] = ()
+    #: Sections of other chapters that the slides begin with: "degradation#the-section".
+    opens_with: tuple[str, ...] = ()
+    #: Ids of sections of which the slides show what comes out, and no code.
+    no_code: tuple[str, ...] = ()
+    #: Sentences to show at the end of a section, by its id.
+    conclude: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,9 @@ def guide(data: dict[str, Any]) -> Guide:
         exam=exam,
         answers=tuple(Answer(**each) for each in data["answers"]),
         reserve=tuple(data.get("reserve", ())),
+        opens_with=tuple(data.get("opens_with", ())),
+        no_code=tuple(data.get("no_code", ())),
+        conclude=data.get("conclude", {}),
     )
 
 

@@ -16,7 +16,7 @@ addEventListener("DOMContentLoaded", async () => {
     transition: "none",
     viewDistance: 1000,
     // The arrow keys belong to what is live on a slide while it has the focus.
-    keyboardCondition: () => !document.activeElement?.closest(".playground, .explorer"),
+    keyboardCondition: () => !document.activeElement?.closest(".playground, .explorer, .lab"),
     plugins: [RevealNotes],
   });
   document.body.dataset.ready = "";

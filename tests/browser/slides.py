@@ -17,7 +17,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 DECKS = ROOT / "_build/html/slides"
@@ -63,6 +63,19 @@ def live(page: Page) -> list[str]:
             page.wait_for_timeout(300)
             if piece.inner_html() == before:
                 faults.append(f"{kind} on slide {number + 1} does not change")
+    for piece in page.query_selector_all(".slides .lab"):
+        slide = piece.evaluate(
+            "each => Reveal.getSlides().indexOf(each.closest('section'))"
+        )
+        page.evaluate("number => Reveal.slide(number)", slide)
+        try:
+            page.wait_for_function(
+                "each => each.querySelector('.lab-verdict')?.textContent",
+                arg=piece,
+                timeout=60_000,
+            )
+        except Error:
+            faults.append(f"the networks on slide {slide + 1} do not run")
     return faults
 
 
