@@ -1,5 +1,5 @@
 """The ten layers of `experiments.normalization` with and without batch normalization,
-in mini-batches of 1 to 128 images.
+in mini-batches of 2 to 128 images.
 
 Each network sees the same 5,120 images once. The learning rate is proportional to the
 batch size, so that the steps of an epoch together are about as long for all.
@@ -15,7 +15,7 @@ from experiments.record import Experiment, Row, main
 
 IMAGES = 5_120
 SEEDS = 3
-SIZES = ("1", "2", "8", "32", "128")
+SIZES = ("2", "8", "32", "128")
 
 #: The learning rate of a batch of 128 images.
 LR = 0.1
