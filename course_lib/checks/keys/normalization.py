@@ -65,7 +65,8 @@ def _state_mistakes(parameters: int, buffers: int, mean: float, var: float) -> M
 
 def _averages_mistakes(mean: float, var: float) -> dict[tuple[float, float], str]:
     """Running averages after the values 1, 3, 5 and 15, the right ones among them."""
-    of_batch, of_all = 29.0, 116 / 3
+    of_batch = 116 / 4
+    of_all = 116 / 3
     all_data = "The running variance estimates that of all data: which divisor?"
     weight = "PyTorch's momentum is the weight of the new batch."
     begin = "The running variance is initialized to one, not to zero."
