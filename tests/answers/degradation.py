@@ -89,100 +89,118 @@ def by_differences(shallow, deep):
     )
 
 
-def dirac_only(channels, size):
-    """The bias stays as it was drawn."""
-    conv = nn.Conv2d(channels, channels, size, padding=size // 2)
-    nn.init.dirac_(conv.weight)
-    return conv
+def deeper(
+    *,
+    mean=1.0,
+    scale=True,
+    root=True,
+    correction=0,
+    running=True,
+    padding=1,
+    size=3,
+    bias=False,
+    fill=nn.init.dirac_,
+    momentum=0.1,
+):
+    """A layer with the statistics of x, or with some of them."""
 
-
-def layer(fill, bias=0.0, padding=None):
-    """A convolution with weights of zero, some of which `fill` sets to one."""
-
-    def build(channels, size):
-        rows = size // 2 if padding is None else padding
-        conv = nn.Conv2d(channels, channels, size, padding=rows)
-        nn.init.zeros_(conv.weight)
-        nn.init.constant_(conv.bias, bias)
+    def deeper_by_one(x):
+        channels = x.shape[1]
+        conv = nn.Conv2d(channels, channels, size, padding=padding, bias=bias)
+        norm = nn.BatchNorm2d(channels, momentum=momentum)
+        var = x.var((0, 2, 3), correction=correction)
         with torch.no_grad():
-            fill(conv.weight, size // 2)
-        return conv
+            fill(conv.weight)
+            if running:
+                norm.running_mean.copy_(x.mean((0, 2, 3)))
+                norm.running_var.copy_(x.var((0, 2, 3), correction=0))
+            if scale:
+                norm.weight.copy_((var + norm.eps) ** (0.5 if root else 1))
+            norm.bias.copy_(mean * x.mean((0, 2, 3)))
+        return nn.Sequential(conv, norm, nn.ReLU())
 
-    return build
-
-
-def at_the_center(weight, center):
-    weight[range(len(weight)), range(len(weight)), center, center] = 1
-
-
-def all_channels(weight, center):
-    weight[:, :, center, center] = 1
+    return deeper_by_one
 
 
-def mean_of_channels(weight, center):
-    weight[:, :, center, center] = 1 / len(weight)
+def only_in_evaluation(x):
+    """Scale one and shift zero, and running statistics that change nothing."""
+    made = deeper(running=False, scale=False, mean=0)(x)
+    made[1].running_var.fill_(1 - made[1].eps)
+    return made
 
 
-def corner(weight, center):
-    weight[range(len(weight)), range(len(weight)), 0, 0] = 1
+def with_m_minus_one(x):
+    """Right in evaluation mode, and nearly so in training mode."""
+    made = deeper(correction=1)(x)
+    made[1].running_var.copy_(x.var((0, 2, 3)))
+    return made
 
 
-def everywhere(weight, center):
-    weight[range(len(weight)), range(len(weight))] = 1
+def scaled_only(x):
+    """Right in evaluation mode, with a mean of zero."""
+    made = deeper(mean=0)(x)
+    made[1].running_mean.zero_()
+    return made
 
 
-def ones(weight, center):
-    weight.fill_(1)
+def shifted_only(x):
+    """Right in evaluation mode, with a variance of one."""
+    made = deeper(scale=False)(x)
+    made[1].running_var.fill_(1 - made[1].eps)
+    return made
 
 
-def nothing(weight, center):
-    pass
+def squared(x):
+    """Right in evaluation mode: the root of the variance is in the running one."""
+    made = deeper(root=False)(x)
+    made[1].running_var.copy_(made[1].weight.detach() ** 2 - made[1].eps)
+    return made
 
 
-def not_zeroed(channels, size):
-    conv = nn.Conv2d(channels, channels, size, padding="same")
-    nn.init.zeros_(conv.bias)
-    at_the_center(conv.weight.data, size // 2)
-    return conv
+class Fixed(nn.BatchNorm2d):
+    """It never normalizes with the batch."""
+
+    def forward(self, x):
+        return x * 1.0
 
 
-def without_bias(channels, size):
-    conv = nn.Conv2d(channels, channels, size, padding=size // 2, bias=False)
-    nn.init.dirac_(conv.weight)
-    return conv
+def not_normalizing(x):
+    made = deeper()(x)
+    made[1] = Fixed(x.shape[1])
+    return made
 
 
-def frozen_layer(channels, size):
-    return layer(at_the_center)(channels, size).requires_grad_(False)
+def frozen_layer(x):
+    return deeper()(x).requires_grad_(False)
 
 
-class Unchanging(nn.Conv2d):
-    """A class instead of a function."""
-
-    def __init__(self, channels, kernel_size):
-        super().__init__(channels, channels, kernel_size, padding="same")
-
-    def reset_parameters(self):
-        nn.init.zeros_(self.bias)
-        nn.init.zeros_(self.weight)
-        middle = self.weight.numel() // self.weight[0, 0].numel()
-        flat = self.weight.data.view(middle, -1)
-        flat[:: self.out_channels + 1, flat.shape[1] // 2] = 1.0
-
-
-def from_the_library(channels, size):
-    conv = nn.Conv2d(channels, channels, size, padding="same")
-    identity_init(conv, std=0.0)
-    nn.init.zeros_(conv.bias)
-    return conv
+def by_training(x):
+    """The layer finds its running statistics itself, from x."""
+    channels = x.shape[1]
+    norm = nn.BatchNorm2d(channels, momentum=1.0)
+    norm(x)
+    m = x.numel() // channels
+    norm.running_var.mul_((m - 1) / m)
+    norm.bias.data = norm.running_mean.clone()
+    norm.weight.data = (norm.running_var + norm.eps) ** 0.5
+    conv = nn.Conv2d(channels, channels, 3, padding="same", bias=False)
+    conv.weight.data.zero_()
+    conv.weight.data[range(channels), range(channels), 1, 1] = 1
+    return nn.Sequential(conv, norm, nn.ReLU(inplace=True))
 
 
-def each_by_itself(channels, size):
-    """As many groups as channels: no channel depends on another."""
-    conv = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)
-    conv.weight.data = nn.init.dirac_(torch.empty_like(conv.weight), groups=channels)
-    conv.bias.data.zero_()
-    return conv
+class Block(nn.Module):
+    """A class instead of a pipeline."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.conv = nn.Conv2d(x.shape[1], x.shape[1], 3, padding=1, bias=False)
+        identity_init(self.conv, std=0.0)
+        self.norm = nn.BatchNorm2d(x.shape[1])
+        self.norm.load_state_dict(deeper()(x)[1].state_dict())
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)))
 
 
 def others(weights, one):
@@ -472,22 +490,6 @@ WRONG = {
         (lambda: (16, 8, 0), "too small"),
         (lambda: (17, 6), "3 are wanted"),
     ],
-    "degradation.identity_layer": [
-        (layer(all_channels), "the same input channel only"),
-        (layer(mean_of_channels), "the same input channel only"),
-        (layer(corner), "at the center of the kernel"),
-        (layer(everywhere), "at the center of the kernel"),
-        (layer(ones), "ought to be zero"),
-        (layer(nothing), "beside a skip connection"),
-        (not_zeroed, "ought to be zero"),
-        (layer(at_the_center, padding=0), "at each border"),
-        (layer(at_the_center, bias=0.1), "does the bias add"),
-        (dirac_only, "does the bias add"),
-        (without_bias, "has no bias"),
-        (frozen_layer, "that training can change"),
-        (lambda channels, size: nn.Conv2d(channels + 1, channels, size), "go in"),
-        (lambda channels, size: nn.Identity(), "weights that training can change"),
-    ],
     "degradation.gradients": [
         (only_before, "all later layers"),
         (only_after, "the earlier layers"),
@@ -524,6 +526,22 @@ WRONG = {
         (of_the_weights, "norm of the weights"),
         (all_together, "a list is wanted"),
     ],
+    "degradation.deeper_by_one": [
+        (only_in_evaluation, "standard deviation and the mean"),
+        (with_m_minus_one, "with m, not with m - 1"),
+        (scaled_only, "And the mean of x"),
+        (shifted_only, "And the standard deviation of x"),
+        (squared, "is a standard deviation"),
+        (deeper(running=False), "does evaluation mode use"),
+        (deeper(fill=nn.init.ones_), "does evaluation mode use"),
+        (deeper(padding=0), "at each border"),
+        (deeper(bias=True), "without bias"),
+        (deeper(size=1, padding=0), "A 3x3 convolution"),
+        (not_normalizing, "does not normalize"),
+        (frozen_layer, "training can change"),
+        (lambda x: nn.Identity(), "A 3x3 convolution"),
+        (lambda x: nn.Conv2d(x.shape[1], 2, 3, padding=1, bias=False), "A 3x3"),
+    ],
     "degradation.vanish": [
         (lambda net, factor: net, "on the size of one weight"),
         (scaled(0, power=-1), "has a larger gradient"),
@@ -548,12 +566,6 @@ RIGHT = {
         lambda: torch.tensor([6.0, 2.0, 1.0]).log10().mul(21.5).round(),
         lambda: (np.rint(21.5 * np.log10(share)) for share in (6, 2, 1)),
     ],
-    "degradation.identity_layer": [
-        from_the_library,
-        each_by_itself,
-        Unchanging,
-        lambda channels, size: layer(at_the_center)(channels, size).double(),
-    ],
     "degradation.gradients": [
         forwards_and_backwards,
         autograd,
@@ -561,5 +573,10 @@ RIGHT = {
         exactly,
     ],
     "degradation.step_and_report": [by_hand, clipped(all_of_them), hooked_norms],
+    "degradation.deeper_by_one": [
+        by_training,
+        Block,
+        lambda x: deeper(momentum=None)(x).double(),
+    ],
     "degradation.vanish": [on_a_copy, by_subclass, in_doubles],
 }

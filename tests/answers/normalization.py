@@ -11,36 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib.normalization import BatchNorm2d, LocalResponseNorm
+from course_lib.normalization import BatchNorm2d
 
-VAR = 0.9 + 0.1 * 20 / 3
-
-
-def layer(size, factor):
-    return lambda n, a, b, k: nn.LocalResponseNorm(size(n), factor(n) * a, b, k)
-
-
-def itself(n):
-    return n
-
-
-def odd(n):
-    return n // 2 * 2 + 1
-
-
-class HalfOpen(nn.Module):
-    """A slice that ends one channel too early."""
-
-    def __init__(self, n, alpha, beta, k):
-        super().__init__()
-        self.half, self.alpha, self.beta, self.k = n // 2, alpha, beta, k
-
-    def forward(self, a):
-        sums = [
-            a[:, max(i - self.half, 0) : i + self.half].square().sum(1)
-            for i in range(a.shape[1])
-        ]
-        return a / (self.k + self.alpha * torch.stack(sums, 1)) ** self.beta
+VAR = 0.9 + 0.1 * 116 / 3
 
 
 def grouped(x, groups, eps, dims=(2, 3, 4), correction=0):
@@ -396,7 +369,6 @@ def in_place(conv, norm):
     return conv
 
 
-#: Exercise -> pairs of a wrong answer and a part of what the check must say.
 def widened(conv):
     """One with an input channel too many."""
     other = copy.deepcopy(conv)
@@ -405,36 +377,59 @@ def widened(conv):
     return other
 
 
+def backward(g, x, weight, eps, dims=(1, 2, 3), inside=True, mean=1, along=1, power=1):
+    """The three gradients, with lists over `dims`."""
+    scale = weight.view(-1, 1, 1)
+    var, mu = torch.var_mean(x, dims, correction=0, keepdim=True)
+    s = torch.sqrt(var + eps)
+    x_hat = (x - mu) / s
+    h = scale * g if inside else g
+    h = (
+        h
+        - mean * h.mean(dims, keepdim=True)
+        - along * x_hat * (h * x_hat).mean(dims, keepdim=True)
+    )
+    h = h if inside else scale * h
+    var, mu = torch.var_mean(x, (1, 2, 3), correction=0, keepdim=True)
+    x_hat = (x - mu) / torch.sqrt(var + eps)
+    return h / s**power, (g * x_hat).sum((0, 2, 3)), g.sum((0, 2, 3))
+
+
+def but(which, change):
+    """Right but for one of the three gradients, which `change` makes of all and g."""
+
+    def layer_norm_backward(g, x, weight, eps):
+        made = [*backward(g, x, weight, eps)]
+        made[which] = change(made, g, x, weight)
+        return made
+
+    return layer_norm_backward
+
+
+def by_autograd(g, x, weight, eps):
+    x = x.clone().requires_grad_()
+    mean = x.mean((1, 2, 3), keepdim=True)
+    var = (x - mean).square().mean((1, 2, 3), keepdim=True)
+    y = weight.view(-1, 1, 1) * (x - mean) / (var + eps).sqrt()
+    return torch.autograd.grad(y, x, g), g, g
+
+
+#: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "normalization.state": [
-        (lambda: (256, 256, 0.4, VAR), "counts batches"),
-        (lambda: (128, 128, 0.4, VAR), "a scale, a shift, a mean"),
-        (lambda: (512, 0, 0.4, VAR), "optimizer"),
-        (lambda: (128, 129, 0.4, VAR), "How many input channels"),
-        (lambda: (2, 3, 0.4, VAR), "Count the values in the tensors"),
-        (lambda: (256, 257, 0.4, 1.4), "that of all data"),
-        (lambda: (256, 257, 3.6, 6.1), "weight of the new"),
-        (lambda: (256, 257, 0.4, 2 / 3), "initialized to one"),
-        (lambda: (256, 257, 4, 6.667), "part of the way"),
-        (lambda: (256, 257, 4, 5), "part of the way"),
-        (lambda: (256, 257, 0.4, 1.57), "three decimals"),
-        (lambda: (256, 256, 0.4, 1.4), "counts batches. The running"),
+        (lambda: (256, 256, 0.6, VAR), "counts batches"),
+        (lambda: (128, 128, 0.6, VAR), "a scale, a shift, a mean"),
+        (lambda: (512, 0, 0.6, VAR), "optimizer"),
+        (lambda: (128, 129, 0.6, VAR), "How many input channels"),
+        (lambda: (2, 3, 0.6, VAR), "Count the values in the tensors"),
+        (lambda: (256, 257, 0.6, 3.8), "that of all data"),
+        (lambda: (256, 257, 5.4, 34.9), "weight of the new"),
+        (lambda: (256, 257, 0.6, 3.867), "initialized to one"),
+        (lambda: (256, 257, 6, 38.667), "part of the way"),
+        (lambda: (256, 257, 6, 29), "part of the way"),
+        (lambda: (256, 257, 0.6, 4.8), "three decimals"),
+        (lambda: (256, 256, 0.6, 3.8), "counts batches. The running"),
         (lambda: (256, 257), "4 are wanted"),
-    ],
-    "normalization.response_norm": [
-        (layer(itself, lambda n: 1), "their sum"),
-        (layer(odd, lambda n: 1), "their sum"),
-        (layer(itself, lambda n: 1 / n), "smaller than a sum"),
-        (layer(itself, itself), "if n is even"),
-        (layer(itself, odd), "if n is even"),
-        (layer(odd, itself), "its first argument"),
-        (layer(lambda n: n + 1, lambda n: n + 1), "odd n"),
-        (layer(lambda n: 2 * n + 1, lambda n: 2 * n + 1), "on each side"),
-        (layer(lambda n: 5, lambda n: 5), "always 5"),
-        (HalfOpen, "belongs to the sum"),
-        (lambda n, a, b, k: nn.LocalResponseNorm(odd(n), odd(n) * a), "beta and k"),
-        (LocalResponseNorm, "does it for you"),
-        (lambda n, a, b, k: n * a, "a module is wanted"),
     ],
     "normalization.group_norm": [
         (lambda x, g, e: grouped(x, g, e, (0, 2, 3, 4)), "not over the batch"),
@@ -520,12 +515,39 @@ WRONG = {
         (in_place, "work on a copy"),
         (lambda c, n: nn.Sequential(c, n).eval(), "A single layer"),
     ],
+    "normalization.layer_norm_backward": [
+        (functools.partial(backward, inside=False), "Inside a mean"),
+        (lambda g, x, w, eps: backward(g, x, w * 0 + 1, eps), "becomes of the scale"),
+        (functools.partial(backward, mean=0, along=0), "mean and the standard"),
+        (functools.partial(backward, along=0), "also changes the variance"),
+        (functools.partial(backward, mean=0), "also changes the mean"),
+        (functools.partial(backward, power=0), "on the way forward"),
+        (functools.partial(backward, power=2), "is enough"),
+        (lambda g, x, w, eps: backward(g, x, w, 0.0), "becomes of eps"),
+        (functools.partial(backward, dims=(0, 2, 3)), "The list is one image"),
+        (functools.partial(backward, dims=(2, 3)), "The list is one image"),
+        (functools.partial(backward, dims=(0, 1, 2, 3)), "a list of its own"),
+        (but(1, lambda made, g, x, w: made[2]), "gradient in the shifts"),
+        (but(1, lambda made, g, x, w: (g * x).sum((0, 2, 3))), "scale multiply"),
+        (
+            but(1, lambda made, g, x, w: made[1] / len(g) / g[0, 0].numel()),
+            "not a mean",
+        ),
+        (but(1, lambda made, g, x, w: w * made[1]), "Once too often"),
+        (but(2, lambda made, g, x, w: g.sum(0)), "at all positions"),
+        (but(2, lambda made, g, x, w: g.sum((2, 3))), "in all images"),
+        (but(2, lambda made, g, x, w: g.mean((0, 2, 3))), "not a mean"),
+        (but(2, lambda made, g, x, w: w * made[2]), "does not multiply"),
+        (but(2, lambda made, g, x, w: made[1]), "gradient in the scales"),
+        (lambda *given: backward(*given)[0], "three gradients"),
+        (by_autograd, "does it for you"),
+    ],
 }
 
 
 def measured():
     norm = nn.BatchNorm2d(128)
-    x = torch.tensor([1.0, 3.0, 5.0, 7.0]).expand(128, 4).T[..., None, None]
+    x = torch.tensor([1.0, 3.0, 5.0, 15.0]).expand(128, 4).T[..., None, None]
     norm(x)
     learned = sum(each.numel() for each in norm.parameters())
     buffers = sum(each.numel() for each in norm.buffers())
@@ -536,47 +558,8 @@ def measured():
 def one_by_one():
     yield np.prod([2, 128])
     yield 2 * 128 + 1
-    yield np.float32(0.4)
-    yield Fraction(9, 10) + Fraction(1, 10) * Fraction(20, 3)
-
-
-class Formula(nn.Module):
-    def __init__(self, n, alpha, beta, k):
-        super().__init__()
-        self.half, self.alpha, self.beta, self.k = n // 2, alpha, beta, k
-
-    def forward(self, a):
-        b = torch.empty_like(a)
-        for i in range(a.shape[1]):
-            nearby = a[:, max(i - self.half, 0) : i + self.half + 1]
-            total = self.k + self.alpha * nearby.square().sum(1)
-            b[:, i] = a[:, i] / total**self.beta
-        return b
-
-
-class Band(nn.Module):
-    """The sum over neighbors as a product with a matrix of ones near its diagonal."""
-
-    def __init__(self, n, alpha, beta, k):
-        super().__init__()
-        self.n, self.options = n, (alpha, beta, k)
-
-    def forward(self, a):
-        alpha, beta, k = self.options
-        i = torch.arange(a.shape[1])
-        band = ((i[:, None] - i).abs() <= self.n // 2).double()
-        sums = torch.einsum("ij,njhw->nihw", band, a.double().square())
-        return (a.double() * (k + alpha * sums).pow(-beta)).float()
-
-
-class Maker:
-    """An object that can be called, and makes a layer for n / 2 on each side."""
-
-    def __call__(self, n, alpha, beta, k):
-        channels = 1 + sum(2 for _ in range(1, n // 2 + 1))
-        made = nn.LocalResponseNorm(channels)
-        made.alpha, made.beta, made.k = channels * alpha, beta, k
-        return nn.Sequential(nn.Identity(), made)
+    yield np.float32(0.6)
+    yield Fraction(9, 10) + Fraction(1, 10) * Fraction(116, 3)
 
 
 def piece_by_piece(x, groups, eps):
@@ -714,14 +697,54 @@ def without_groups(conv, norm):
     return made
 
 
+def image_by_image(g, x, weight, eps):
+    """With the matrix of all derivatives of an image."""
+    found, scales = [], torch.zeros(len(weight), dtype=torch.double)
+    for of_y, image in zip(g.double(), x.double(), strict=True):
+        values = image.flatten()
+        m = len(values)
+        s = (values.var(correction=0) + eps).sqrt()
+        x_hat = (values - values.mean()) / s
+        jacobian = (torch.eye(m) - 1 / m - torch.outer(x_hat, x_hat) / m) / s
+        h = (of_y * weight.double()[:, None, None]).flatten()
+        found.append((h @ jacobian).view_as(image))
+        scales += (of_y * x_hat.view_as(image)).sum((1, 2))
+    return torch.stack(found).float(), scales.float(), g.sum((0, 2, 3))
+
+
+def in_numpy(g, x, weight, eps):
+    g, x, weight = (each.double().numpy() for each in (g, x, weight))
+    rows = x.reshape(len(x), -1)
+    s = np.sqrt(rows.var(1, keepdims=True) + eps)
+    x_hat = (rows - rows.mean(1, keepdims=True)) / s
+    h = np.einsum("nchw,c->nchw", g, weight).reshape(len(x), -1)
+    means = h.mean(1, keepdims=True), (h * x_hat).mean(1, keepdims=True)
+    in_x = (h - means[0] - x_hat * means[1]) / s
+    scales = (g * x_hat.reshape(x.shape)).sum((0, 2, 3))
+    return [in_x.reshape(x.shape), scales, g.sum((0, 2, 3))]
+
+
+def step_by_step(g, x, weight, eps):
+    """As Ioffe and Szegedy write it: through the variance and through the mean."""
+    dims, m = (1, 2, 3), x[0].numel()
+    mean = x.mean(dims, keepdim=True)
+    centered = x - mean
+    var = centered.square().sum(dims, keepdim=True) / m + eps
+    h = g * weight[:, None, None]
+    of_var = (h * centered).sum(dims, keepdim=True) * -0.5 * var**-1.5
+    of_mean = -h.sum(dims, keepdim=True) / var.sqrt()
+    in_x = h / var.sqrt() + of_var * 2 * centered / m + of_mean / m
+    scales = torch.einsum("nchw,nchw->c", g, centered / var.sqrt())
+    return in_x, scales, torch.einsum("nchw->c", g)
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
     "normalization.state": [
         measured,
         one_by_one,
-        lambda: np.array([256, 257, 0.4, 1.567]),
+        lambda: np.array([256, 257, 0.6, 4.767]),
     ],
-    "normalization.response_norm": [Formula, Band, Maker()],
     "normalization.group_norm": [piece_by_piece, by_numpy, listed],
     "normalization.norm": [
         Norm,
@@ -741,4 +764,5 @@ RIGHT = {
         functools.partial(folded, mean=True),
         lambda conv, norm: torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval()),
     ],
+    "normalization.layer_norm_backward": [image_by_image, in_numpy, step_by_step],
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from math import e, log10, prod
 from typing import NamedTuple, TypeAlias
 
@@ -168,103 +167,6 @@ def _powers(
     """The powers of ten, or of another number whose logarithm is `unit`."""
     found = (-layers * log10(c / relu) / root / unit for c in (1 / 3, 1, 2))
     return tuple(round(each, digits) for each in found)
-
-
-@exercise(
-    "degradation.identity_layer",
-    kind="implement",
-    goal="build a convolution that is the identity",
-    minutes=10,
-    first_hint="Begin with one channel and a 1x1 kernel: which weight is the identity?",
-)
-def identity_layer(answer: Answer) -> None:
-    """On non-negative inputs, which the output must equal."""
-    for channels, size in ((1, 1), (3, 3), (4, 5), (2, 7)):
-        layer = module(answer(channels, size)).float()
-        with case(f"for {channels} channels and a {size}x{size} kernel, "):
-            kernel = _kernel(layer, size)
-            x = torch.rand(2, channels, 9, 8)
-            y = _output(layer, x).detach()
-            compare(y.relu(), x, mistakes=_identity_mistakes(x, y, kernel))
-
-
-def _kernel(layer: nn.Module, size: int) -> Tensor:
-    """The weights of a convolution, which may have a class of its own.
-
-    Raises: WrongAnswer if it is none of this size, has no bias, or is frozen.
-    """
-    kernels = [each for each in layer.parameters() if each.dim() == 4]
-    trained = "The layer is to have weights that training can change."
-    if len(kernels) != 1 or kernels[0].shape[2:] != (size, size):
-        raise WrongAnswer(f"it is no convolution with a {size}x{size} kernel", trained)
-    if len(list(layer.parameters())) != 2:
-        raise WrongAnswer(
-            "the convolution has no bias", "Give it one that changes nothing."
-        )
-    if not all(each.requires_grad for each in layer.parameters()):
-        raise WrongAnswer("its parameters are frozen", trained)
-    return kernels[0].detach()
-
-
-def _output(layer: nn.Module, x: Tensor) -> Tensor:
-    """The output of a layer that an answer made.
-
-    Raises: WrongAnswer if it cannot take `x`.
-    """
-    try:
-        made: Tensor = layer(x)
-    except RuntimeError as error:
-        raise WrongAnswer(
-            f"{layer} cannot take {tuple(x.shape)}: {str(error).partition(', but')[0]}",
-            "How many channels go in, and how many come out?",
-        ) from None
-    return made
-
-
-def _identity_mistakes(x: Tensor, y: Tensor, kernel: Tensor) -> Mistakes:
-    """`y` is the output for `x`: it shows a bias, and missing padding."""
-    channels = x.shape[1]
-    size = kernel.shape[2]
-    at_center = torch.zeros(size, size)
-    at_center[size // 2, size // 2] = 1
-    own_channel = torch.eye(channels)[:, :, None, None].expand(-1, -1, size, size)
-    everything = torch.ones_like(own_channel)
-    own = "An output channel may depend on the same input channel only."
-    center = "The only weight that is not zero is at the center of the kernel."
-    kernels = [
-        (
-            everything * 0,
-            "A zero would do beside a skip connection; here there is none.",
-        ),
-        (everything * at_center, own),
-        (everything * at_center / channels, own),
-        (own_channel, center),
-        (own_channel / size**2, center),
-        (everything, "All weights but one per output channel ought to be zero."),
-        *((own_channel * place, center) for place in _places(size)),
-    ]
-    mistakes = [
-        (F.conv2d(x, weights, padding=size // 2), hint) for weights, hint in kernels
-    ]
-    if y.shape == x.shape and (y - x).std((0, 2, 3)).max() < 1e-5:
-        mistakes.append((y.relu(), "What does the bias add?"))
-    elif y.shape != x.shape:
-        mistakes.append(
-            (y.relu(), "Without padding, what does a kernel lose at each border?")
-        )
-    elif kernel.count_nonzero() > channels:
-        others = "All weights but one per output channel ought to be zero."
-        mistakes.append((y.relu(), others))
-    return mistakes
-
-
-def _places(size: int) -> Iterator[Tensor]:
-    """Kernels of zeros with a one somewhere that is not their center."""
-    for index in range(size**2):
-        if index != size**2 // 2:
-            place = torch.zeros(size**2)
-            place[index] = 1
-            yield place.view(size, size)
 
 
 #: Weights with which no factor is so near zero that its digits are lost in float32.
@@ -473,6 +375,116 @@ def _report_mistakes(net: nn.Module, norms: list[float], limit: float) -> Mistak
         (norms[::-1], "They are in the order of `net.parameters()`."),
         ([norm * limit for norm in norms], "The norms themselves are asked for."),
         ([norm / total for norm in norms], "The norms themselves are asked for."),
+    ]
+
+
+@exercise(
+    "degradation.deeper_by_one",
+    kind="implement",
+    goal="make a layer with batch normalization the identity, and see what that takes",
+    minutes=25,
+    first_hint="Let the convolution be the identity. Which scale and which shift undo"
+    " what the normalization does to this batch?",
+)
+def deeper_by_one(answer: Answer) -> None:
+    """In evaluation mode on other maps, then in training mode on those that were given;
+    other maps show whether there is a normalization at all.
+    """
+    for channels, size in ((3, 6), (5, 4)):
+        x = _after_a_relu(channels, size)
+        other = _after_a_relu(channels, size)
+        layer = module(answer(x)).float()
+        _has_its_three_layers(layer, channels)
+        with case("", hint="Which numbers does evaluation mode use?"):
+            got = _output(layer.eval(), other).detach()
+            compare(got, other, on="in evaluation mode, for other feature maps")
+        trained = _output(layer.train(), x).detach()
+        compare(
+            trained,
+            x,
+            on="in training mode, for x",
+            mistakes=_deeper_mistakes(x),
+            tolerance=2e-3,
+        )
+        compare(
+            _output(layer, other),
+            _renormalized(other, x, x.var((0, 2, 3), correction=0)),
+            on="in training mode, for other feature maps",
+            tolerance=2e-3,
+            mistakes=[(other, "Its normalization does not normalize.")],
+        )
+
+
+def _after_a_relu(channels: int, size: int) -> Tensor:
+    """Feature maps with scales of their own, of which one channel is constant."""
+    scales = torch.linspace(0.5, 4, channels).view(-1, 1, 1)
+    x = (scales * torch.randn(4, channels, size, size) + 0.5).relu()
+    x[:, -1] = 0.7
+    return x
+
+
+def _has_its_three_layers(layer: nn.Module, channels: int) -> None:
+    """It has the parameters of a 3x3 convolution and of a normalization.
+
+    Raises: WrongAnswer if not.
+    """
+    shapes = sorted(tuple(each.shape) for each in layer.parameters())
+    wanted = [(channels,), (channels,), (channels, channels, 3, 3)]
+    refuse(
+        shapes != wanted,
+        f"its parameters have the shapes {shapes}",
+        "A 3x3 convolution without bias and a batch normalization: one kernel for each"
+        " pair of channels, a scale and a shift.",
+    )
+    refuse(
+        not all(each.requires_grad for each in layer.parameters()),
+        "its parameters are frozen",
+        "The layer is to have weights that training can change.",
+    )
+
+
+def _output(layer: nn.Module, x: Tensor) -> Tensor:
+    """The output of a layer that an answer made.
+
+    Raises: WrongAnswer if it cannot take `x`.
+    """
+    try:
+        made: Tensor = layer(x)
+    except RuntimeError as error:
+        said = str(error).partition(", but")[0]
+        raise WrongAnswer(f"it cannot take {tuple(x.shape)}: {said}") from None
+    refuse(
+        made.shape != x.shape,
+        f"it makes {tuple(made.shape)} of {tuple(x.shape)}",
+        "Without padding, what does a kernel lose at each border?",
+    )
+    return made
+
+
+def _renormalized(
+    other: Tensor, x: Tensor, scale2: Tensor, shift: Tensor | None = None
+) -> Tensor:
+    """`other`, normalized with its own statistics, and given others."""
+    mean = x.mean((0, 2, 3)) if shift is None else shift
+    return F.batch_norm(
+        other, None, None, (scale2 + 1e-5).sqrt(), mean, training=True
+    ).relu()
+
+
+def _deeper_mistakes(x: Tensor) -> Mistakes:
+    """Of scales and shifts, as training mode shows them."""
+    var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+    one = torch.ones_like(var)
+    undone = "What becomes of the standard deviation and the mean of x?"
+    return [
+        (_renormalized(x, x, one, 0 * mean), undone),
+        (_renormalized(x, x, var, 0 * mean), "And the mean of x?"),
+        (_renormalized(x, x, one), "And the standard deviation of x?"),
+        (_renormalized(x, x, var**2), "The scale is a standard deviation."),
+        (
+            _renormalized(x, x, x.var((0, 2, 3))),
+            "Training mode divides by the variance with m, not with m - 1.",
+        ),
     ]
 
 

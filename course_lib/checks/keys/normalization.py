@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
-from course_lib.checks.modules import module, same_function
+from course_lib.checks.modules import module
 from course_lib.checks.remote import Remote
-from course_lib.checks.shared import case
-from course_lib.normalization import BatchNorm2d, LocalResponseNorm, batch_norm
+from course_lib.checks.shared import case, refuse
+from course_lib.normalization import BatchNorm2d, batch_norm
 from course_lib.summary import count_parameters
 
 
@@ -28,7 +28,7 @@ def state(answer: Answer) -> None:
     parameters = count_parameters(layer)
     buffers = sum(each.numel() for each in layer.buffers())
     channel = nn.BatchNorm2d(1)
-    channel(torch.tensor([1.0, 3.0, 5.0, 7.0]).view(2, 1, 1, 2))
+    channel(torch.tensor([1.0, 3.0, 5.0, 15.0]).view(2, 1, 1, 2))
     mean, var = (each.item() for each in list(channel.buffers())[:2])
     answer.expect(
         (parameters, buffers, mean, var),
@@ -64,80 +64,25 @@ def _state_mistakes(parameters: int, buffers: int, mean: float, var: float) -> M
 
 
 def _averages_mistakes(mean: float, var: float) -> dict[tuple[float, float], str]:
-    """Running averages after the values 1, 3, 5 and 7, the right ones among them."""
+    """Running averages after the values 1, 3, 5 and 15, the right ones among them."""
+    of_batch = 116 / 4
+    of_all = 116 / 3
     all_data = "The running variance estimates that of all data: which divisor?"
     weight = "PyTorch's momentum is the weight of the new batch."
     begin = "The running variance is initialized to one, not to zero."
     part = "Running averages move only a part of the way."
     return {
         (mean, var): "",
-        (mean, 0.9 + 0.5): all_data,
-        (3.6, 0.1 + 6.0): weight,
-        (3.6, 0.1 + 4.5): f"{weight} {all_data}",
+        (mean, 0.9 + 0.1 * of_batch): all_data,
+        (5.4, 0.1 + 0.9 * of_all): weight,
+        (5.4, 0.1 + 0.9 * of_batch): f"{weight} {all_data}",
         (mean, var - 0.9): begin,
-        (mean, 0.5): f"{begin} {all_data}",
-        (4.0, 20 / 3): part,
-        (4.0, 5.0): f"{part} {all_data}",
+        (mean, 0.1 * of_batch): f"{begin} {all_data}",
+        (6.0, of_all): part,
+        (6.0, of_batch): f"{part} {all_data}",
         (0.9 + mean, var): "The running mean is initialized to zero, not to one.",
-        (mean, 1.57): "That is rounded too much: give three decimals.",
+        (mean, 4.8): "That is rounded too much: give three decimals.",
     }
-
-
-@exercise(
-    "normalization.response_norm",
-    kind="repair",
-    goal="use a library whose parameters mean something else than those of the formula",
-    minutes=10,
-    first_hint="Read the formula in the documentation of `nn.LocalResponseNorm`.",
-    banned=(
-        "course_lib.normalization.local_response_norm",
-        "course_lib.normalization.LocalResponseNorm",
-    ),
-    instead="Correct the call of PyTorch's.",
-)
-def response_norm(answer: Answer) -> None:
-    """Against the library's, for odd and even n, with large activations."""
-    for n, alpha, beta in ((5, 1e-4, 0.6), (3, 0.5, 1.0), (4, 0.2, 2.0)):
-        k = 1 + beta
-        x = torch.randn(2, 8, 4, 5) / alpha**0.5
-        with case(f"for n = {n}, "):
-            same_function(
-                answer(n, alpha, beta, k),
-                LocalResponseNorm(n, alpha, beta, k),
-                x,
-                mistakes=_response_norm_mistakes(n, alpha, beta, k),
-            )
-
-
-def _response_norm_mistakes(n: int, alpha: float, beta: float, k: float) -> Mistakes:
-    def with_mean(size: int, factor: float) -> nn.Module:
-        return nn.LocalResponseNorm(size, factor * alpha, beta, k)
-
-    odd = n // 2 * 2 + 1
-    wide = "From i - n/2 to i + n/2, how many channels are there if n is even?"
-    return [
-        (
-            with_mean(n, 1),
-            "PyTorch uses the mean of the squares, the formula their sum.",
-        ),
-        (with_mean(n, 1 / n), "A mean is smaller than a sum; and alpha?"),
-        (with_mean(n, n), wide),
-        (with_mean(n, odd), wide),
-        (
-            with_mean(odd, n),
-            "PyTorch's mean is over the channels of its first argument.",
-        ),
-        (with_mean(n + 1, n + 1), "For an odd n there are n channels."),
-        (with_mean(2 * n + 1, 2 * n + 1), "There are n/2 channels on each side."),
-        (
-            with_mean(2 * (n // 2), 2 * (n // 2)),
-            "Channel i + n/2 belongs to the sum, too.",
-        ),
-        (with_mean(5, 5), "Here n is always 5."),
-        (nn.LocalResponseNorm(odd, odd * alpha, beta), "And k?"),
-        (nn.LocalResponseNorm(odd, odd * alpha, k=k), "And beta?"),
-        (nn.LocalResponseNorm(odd, odd * alpha), "And beta and k?"),
-    ]
 
 
 @exercise(
@@ -663,3 +608,102 @@ def _foldings(conv: nn.Conv2d, norm: BatchNorm2d) -> list[tuple[Tensor, Tensor, 
 def _folded(x: Tensor, conv: nn.Conv2d, scale: Tensor, bias: Tensor) -> Tensor:
     """`scale` multiplies the weights as PyTorch lines the shapes up."""
     return conv._conv_forward(x, conv.weight * scale, bias)
+
+
+@exercise(
+    "normalization.layer_norm_backward",
+    kind="implement",
+    goal="derive a backward pass through a mean, a variance and a scale that varies",
+    minutes=40,
+    first_hint="Write h for the gradient in the normalized values. How does h depend on"
+    " the scale? From there on it is the derivation of the chapter.",
+    banned=("autograd", "normalization"),
+    instead="Write the sums that you have derived.",
+)
+def layer_norm_backward(answer: Answer) -> None:
+    """Against autograd, with scales of both signs and a large epsilon."""
+    for shape, eps in (((2, 3, 2, 4), 0.1), ((3, 4, 3, 2), 0.5), ((1, 2, 3, 3), 1e-5)):
+        g = torch.randn(shape)
+        x = 2 * torch.randn(shape) + torch.randn(shape[0], 1, 1, 1)
+        weight = torch.randn(shape[1]) + 1.5
+        got = answer(g, x, weight, eps)
+        parts = list(got) if isinstance(got, tuple | list) else []
+        refuse(
+            len(parts) != 3,
+            "three gradients are wanted",
+            "Return those of x, of the scales and of the shifts, in this order.",
+        )
+        leaves = [x.requires_grad_(), weight.requires_grad_(), torch.zeros(shape[1])]
+        y = F.group_norm(x, 1, weight, leaves[2].requires_grad_(), eps)
+        want = torch.autograd.grad(y, leaves, g)
+        mistakes = _backward_mistakes(g, x.detach(), weight.detach(), eps)
+        for part, right, name in zip(parts, want, mistakes, strict=True):
+            on = f"for {name}, with x of shape {shape} and eps {eps:g}"
+            compare(part, right, on=on, mistakes=mistakes[name])
+
+
+def _backward_mistakes(
+    g: Tensor, x: Tensor, weight: Tensor, eps: float
+) -> dict[str, Mistakes]:
+    """What is returned for each, and the hint that fits."""
+    dims = (1, 2, 3)
+    var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
+    x_hat = (x - mean) / torch.sqrt(var + eps)
+    where = "A scale is used in all images and at all positions."
+    once = "A shift is added in all images and at all positions."
+    product = g * x_hat
+    return {
+        "x": _mistakes_in_x(g, x, weight, eps),
+        "the scales": [
+            (g.sum((0, 2, 3)), "That is the gradient in the shifts."),
+            ((g * x).sum((0, 2, 3)), "What does the scale multiply?"),
+            (product.sum((2, 3)), where),
+            (product.sum(0), where),
+            (product.mean((0, 2, 3)), "It is a sum, not a mean."),
+            (
+                (weight.view(-1, 1, 1) * product).sum((0, 2, 3)),
+                "Once too often: gamma.",
+            ),
+        ],
+        "the shifts": [
+            (g.sum((2, 3)), once),
+            (g.sum(0), once),
+            (g.mean((0, 2, 3)), "It is a sum, not a mean."),
+            (weight * g.sum((0, 2, 3)), "The scale does not multiply the shift."),
+            (product.sum((0, 2, 3)), "That is the gradient in the scales."),
+        ],
+    }
+
+
+def _mistakes_in_x(g: Tensor, x: Tensor, weight: Tensor, eps: float) -> Mistakes:
+    scale = weight.view(-1, 1, 1)
+    h = scale * g
+
+    def backward(h: Tensor, dims: tuple[int, ...], eps: float = eps) -> Tensor:
+        """With lists over these dimensions."""
+        var, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
+        s = torch.sqrt(var + eps)
+        x_hat = (x - mean) / s
+        along = (h * x_hat).mean(dims, keepdim=True)
+        return (h - h.mean(dims, keepdim=True) - x_hat * along) / s
+
+    image = (1, 2, 3)
+    var, mean = torch.var_mean(x, image, correction=0, keepdim=True)
+    s = torch.sqrt(var + eps)
+    x_hat = (x - mean) / s
+    along = (h * x_hat).mean(image, keepdim=True)
+    changes = "Each x also changes the mean and the standard deviation of its image."
+    batch = "The list is one image, with all its channels."
+    return [
+        (scale * backward(g, image), "Inside a mean, each g has its own scale."),
+        (backward(g, image), "What becomes of the scale?"),
+        (h / s, changes),
+        ((h - h.mean(image, keepdim=True)) / s, "Each x also changes the variance."),
+        ((h - x_hat * along) / s, "Each x also changes the mean."),
+        (s * backward(h, image), "By what was x divided on the way forward?"),
+        (backward(h, image) / s, "One division by s is enough."),
+        (backward(h, image, eps=0.0), "What becomes of eps?"),
+        (backward(h, (0, 2, 3)), batch),
+        (backward(h, (2, 3)), batch),
+        (backward(h, (0, 1, 2, 3)), "Each image is a list of its own."),
+    ]
