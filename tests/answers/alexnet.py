@@ -551,7 +551,7 @@ def solved_for_n(ideas, level):
 def by_moments(x, y, w, p):
     """E[z^2] - 2 y E[z] + y^2, with the second moments of all pairs of inputs."""
     pairs = torch.ones(len(w), len(w)).fill_diagonal_(1 / (1 - p))
-    second = torch.einsum("nd,de,ne->n", x * w, pairs, x * w)
+    second = torch.einsum("nf,fg,ng->n", x * w, pairs, x * w)
     return (second - 2 * y * (x * w).sum(1) + y**2).mean()
 
 

@@ -181,12 +181,17 @@ def seeds_for(answer: Answer) -> None:
     """For one idea and for many, and for levels that are met exactly."""
     for ideas, level in ((1, 0.3), (1, 0.25), (5, 0.05), (20, 0.5), (40, 0.02)):
         answer.expect(
-            _seeds(level, lambda n, m=ideas: 1 - (1 - 2 ** (1 - n)) ** m),
+            _seeds(level, _by_chance(ideas)),
             ideas,
             level,
             on=f"{ideas} {'idea' if ideas == 1 else 'ideas'} and the level {level}",
             mistakes=_seeds_mistakes(ideas, level),
         )
+
+
+def _by_chance(ideas: int) -> Callable[[int], float]:
+    """The probability that one of them agrees, by the number of seeds."""
+    return lambda n: 1 - (1 - 2 ** (1 - n)) ** ideas
 
 
 def _seeds(level: float, probability: Callable[[int], float]) -> int:
@@ -195,12 +200,12 @@ def _seeds(level: float, probability: Callable[[int], float]) -> int:
 
 
 def _seeds_mistakes(ideas: int, level: float) -> Mistakes:
-    right = _seeds(level, lambda n: 1 - (1 - 2 ** (1 - n)) ** ideas)
+    right = _seeds(level, _by_chance(ideas))
     plus = _seeds(level, lambda n: 1 - (1 - 2**-n) ** ideas)
     one = _seeds(level, lambda n: 2 ** (1 - n))
     every = _seeds(level, lambda n: 2 ** (ideas * (1 - n)))
     bound = _seeds(level, lambda n: ideas * 2 ** (1 - n))
-    strictly = right + (1 - (1 - 2 ** (1 - right)) ** ideas == level)
+    strictly = right + (_by_chance(ideas)(right) == level)
     return [
         (one, "How many ideas are tried? One of them is enough to mislead."),
         (plus, "All signs may be plus, or all minus: both look like a finding."),
@@ -243,7 +248,7 @@ def _all_masks(x: Tensor, y: Tensor, w: Tensor, p: float) -> Tensor:
     masks = torch.tensor([*itertools.product((0.0, 1.0), repeat=len(w))])
     kept = masks.sum(1)
     probability = (1 - p) ** kept * p ** (len(w) - kept)
-    predicted = torch.einsum("md,nd,d->mn", masks / (1 - p), x, w)
+    predicted = torch.einsum("mf,nf,f->mn", masks / (1 - p), x, w)
     return probability @ (predicted - y).square().mean(1)
 
 
