@@ -73,6 +73,8 @@ def test_a_part_for_another_chapter():
     }
     assert html.count('<tr><th scope="row">') == 1
     assert repr(made) == "Lab of ResNet small"
+    made = Lab("zfnet", show=["conv1"], evidence=True)
+    assert made.piece["evidence"], "and only where it is wanted"
 
 
 @pytest.mark.parametrize("state", ["lenet", "image=", "image=1&", "image='", "a=b c"])

@@ -328,7 +328,7 @@ lab.play = async (container, load) => {
   const measured = element("div", { class: "lab-measured", role: "status" });
   const cloud = element("canvas", { class: "lab-image", role: "img", hidden: true });
   const evidence = element("p", { class: "lab-evidence", role: "status" });
-  const seek = button("Where is the evidence? Cover every part in turn", () => occlude());
+  const seek = button("Where is the evidence? Cover every part in turn", () => occlude(), { class: "lab-seek" });
   const total = Object.values(lab.files).reduce((all, [size]) => all + size, 0);
   const eightButton = button(`All eight networks on this image (${(total / 1000).toFixed(1)} MB)`, () => eight());
   const eightMeasure = button("Measure all eight on 200 images", () => measureEight(), { hidden: true });
@@ -353,7 +353,10 @@ lab.play = async (container, load) => {
     if (piece.switches.length) place.append(board);
     place.append(strips);
     if (piece.value) place.append(element("div", { class: "lab-row" }, ...spotLabels, inputLabel), sum);
-    if (piece.measure) place.append(element("div", { class: "lab-row" }, measureButton, stop, bar), measured);
+    const buttons = [...(piece.measure ? [measureButton] : []), ...(piece.evidence ? [seek] : [])];
+    if (buttons.length) place.append(element("div", { class: "lab-row" }, ...buttons, stop, bar));
+    if (piece.measure) place.append(measured);
+    if (piece.evidence) place.append(element("div", { class: "lab-row" }, cloud), evidence);
     place.append(element("p", {}, there, ", where there is more of it. ", back));
     for (const event of ["pointerdown", "focus"]) {
       there.addEventListener(event, () => (there.href = `lab.html?${lab.write(state)}`));
@@ -367,13 +370,13 @@ lab.play = async (container, load) => {
     for (const text of piece.answers) {
       group.append(button(text, () => {
         place.classList.remove("lab-locked");
-        board.disabled = measureButton.disabled = false;
+        board.disabled = measureButton.disabled = seek.disabled = false;
         told.textContent = `Your guess: ${text}. Now try it.`;
       }));
     }
     group.append(told);
     place.classList.add("lab-locked");
-    board.disabled = measureButton.disabled = true;
+    board.disabled = measureButton.disabled = seek.disabled = true;
     return group;
   };
   if (piece) arrange();

@@ -35,8 +35,9 @@ class Lab:
     ``image=3&noise=0.5``. With `show`, the stages whose feature maps are to be seen, it
     is a part for another chapter, of one network: with some `controls` of the image,
     some `switches` of the stage that the state is about, by their texts, the window
-    behind one `value`, and a button to `measure` it on 200 images. If it is to `ask`
-    something first, the switches wait for one of the `answers`.
+    behind one `value`, a button to `measure` it on 200 images, and one for the
+    `evidence`: what it costs to cover each part of the image. If it is to `ask`
+    something first, switches and buttons wait for one of the `answers`.
 
     Raises: ValueError for a network, state, stage or control that is not there, or a
         question without answers.
@@ -52,6 +53,7 @@ class Lab:
         switches: Sequence[str] = (),
         value: bool = False,
         measure: bool = False,
+        evidence: bool = False,
         ask: str = "",
         answers: Sequence[str] = (),
     ) -> None:
@@ -75,7 +77,7 @@ class Lab:
             "measure": measure,
             "ask": ask,
             "answers": [*answers],
-        }
+        } | ({"evidence": True} if evidence else {})
         self.rows = [net] if show else [*NETS]
         self._look_at_images()
 

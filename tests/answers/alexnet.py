@@ -3,6 +3,7 @@ right ones, written differently from the solution.
 """
 
 import copy
+import math
 from fractions import Fraction
 from functools import partial
 
@@ -10,8 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from course_lib.normalization import LocalResponseNorm, local_response_norm
 
 FIRST, SIXTH = 96 * 363, 4096 * 9216
 MACS = FIRST * 55 * 55
@@ -80,31 +79,6 @@ def errors(net, x, y):
     return 1 - share(copy.deepcopy(net).eval(), x, y)
 
 
-def divided(x, alpha, beta, k, ahead, behind, power=2):
-    """Local response normalization with a sum that need not be centered."""
-    sums = torch.stack(
-        [
-            x[:, max(i - behind, 0) : i + ahead + 1].pow(power).sum(1)
-            for i in range(x.shape[1])
-        ],
-        dim=1,
-    )
-    return x / (k + alpha * sums).abs() ** beta
-
-
-def pixels(x, n, alpha, beta, k):
-    return x / (k + alpha * 9 * F.avg_pool2d(x.square(), 3, 1, 1)) ** beta
-
-
-def across_images(x, n, alpha, beta, k):
-    sums = x / divided(x, 1.0, 1.0, 0.0, n // 2, n // 2)
-    return x / (k + alpha * sums.sum(0)) ** beta
-
-
-def without_beta(x, n, alpha, beta, k):
-    return divided(x, alpha, 1.0, k, n // 2, n // 2)
-
-
 def kept(x, p):
     return torch.rand_like(x) >= p
 
@@ -112,16 +86,6 @@ def kept(x, p):
 def seeded(x, p, training):
     torch.manual_seed(0)
     return kept(x, p) * x / (1 - p) if training else x
-
-
-def the_papers_numbers(x, n, alpha, beta, k):
-    return F.local_response_norm(x, 5, 5e-4, beta, k)
-
-
-def into_x(x, n, alpha, beta, k):
-    result = F.local_response_norm(x, n, alpha * n, beta, k)
-    x.clamp_(min=0)
-    return result
 
 
 def some(x, p, training):
@@ -250,6 +214,28 @@ class Detached(nn.Module):
         return self.net[10:](x)
 
 
+def fewest(level, probability):
+    n = 1
+    while probability(n) > level:
+        n += 1
+    return n
+
+
+def by_chance(ideas):
+    return lambda n: 1 - (1 - 2 ** (1 - n)) ** ideas
+
+
+def penalized(x, y, w, p, factor=None):
+    factor = p / (1 - p) if factor is None else factor
+    return ((x @ w - y) ** 2 + factor * (x * x) @ (w * w)).mean()
+
+
+def sampled(x, y, w, p):
+    """A few masks instead of all."""
+    masks = torch.rand(100, *x.shape) >= p
+    return (((masks * x / (1 - p)) @ w - y) ** 2).mean()
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "alexnet.weights_and_macs": [
@@ -294,47 +280,22 @@ WRONG = {
         (errors, "Count what is right"),
         (classes, "where a number is wanted"),
     ],
-    "alexnet.compete": [
-        (lambda x, n, a, b, k: local_response_norm(x, n, a, b, k), "does it for you"),
+    "alexnet.seeds_for": [
+        (lambda ideas, level: fewest(level, lambda n: 2 ** (1 - n)), "How many ideas"),
         (
-            lambda x, n, a, b, k: LocalResponseNorm(n, a, b, k)(x),
-            "does it for you",
-        ),
-        (across_images, "of one image"),
-        (
-            lambda x, n, a, b, k: F.local_response_norm(x, n, a, b, k),
-            "the paper their sum",
+            lambda ideas, level: fewest(level, lambda n: 1 - (1 - 2**-n) ** ideas),
+            "or all minus",
         ),
         (
-            lambda x, n, a, b, k: F.local_response_norm(x, n, a / n, b, k),
-            "smaller than a sum",
+            lambda ideas, level: fewest(level, lambda n: 2 ** (ideas * (1 - n))),
+            "not all of them",
         ),
         (
-            lambda x, n, a, b, k: F.local_response_norm(x, n, a * n * n, b, k),
-            "Over how many channels",
+            lambda ideas, level: fewest(level, lambda n: ideas * 2 ** (1 - n)),
+            "counts two findings twice",
         ),
-        (
-            lambda x, n, a, b, k: F.local_response_norm(x, n, 5 * a, b, k),
-            "n is an argument",
-        ),
-        (
-            lambda x, n, a, b, k: F.local_response_norm(x, n, 5e-4, b, k),
-            "are arguments",
-        ),
-        (pixels, "not over positions"),
-        (lambda x, n, a, b, k: divided(x, a, b, k, 0, n - 1), "centered"),
-        (lambda x, n, a, b, k: divided(x, a, b, k, n - 1, 0), "centered"),
-        (lambda x, n, a, b, k: divided(x, a, b, k, n // 2 - 1, n // 2), "centered"),
-        (lambda x, n, a, b, k: divided(x, a, b, k, n, n), "half of them on each side"),
-        (lambda x, n, a, b, k: divided(x, a, b, k, 8, 8), "neighboring channels"),
-        (lambda x, n, a, b, k: divided(x, a, b, k, n // 2, n // 2, 1), "squares"),
-        (lambda x, n, a, b, k: divided(x, a, b, 0, n // 2, n // 2), "became of k"),
-        (
-            lambda x, n, a, b, k: F.local_response_norm(x, n, a * n, -b, k),
-            "not multiplied",
-        ),
-        (without_beta, "beta?"),
-        (into_x, "work on a copy"),
+        (lambda ideas, level: fewest(level - 1e-9, by_chance(ideas)), "good enough"),
+        (lambda ideas, level: fewest(level, by_chance(ideas)) + 1, "enough already"),
     ],
     "alexnet.drop": [
         (F.dropout, "does it for you"),
@@ -380,6 +341,27 @@ WRONG = {
         (zeroed, "work on a copy"),
         (lambda x, p, training: x, "nothing is dropped"),
         (lambda x, p, training: x[:1] if training else x, "expected shape"),
+    ],
+    "alexnet.expected_loss": [
+        (lambda x, y, w, p: (x @ w - y).square().mean(), "masks add a variance"),
+        (lambda x, y, w, p: penalized(x, y, w, p, p * (1 - p)), "by how much"),
+        (lambda x, y, w, p: penalized(x, y, w, p, p), "by how much"),
+        (lambda x, y, w, p: penalized(x, y, w, p, (1 - p) / p), "dropped, not kept"),
+        (lambda x, y, w, p: penalized(x, y, w, p, 1.0), "p = 0.5 only"),
+        (lambda x, y, w, p: penalized(x, y, w, p, p / (p - 1)), "never negative"),
+        (
+            lambda x, y, w, p: (x @ w - y).square().mean() + p / (1 - p) * w.dot(w),
+            "where is x",
+        ),
+        (
+            lambda x, y, w, p: (
+                (x @ w - y).square() + p / (1 - p) * (x @ w).square()
+            ).mean(),
+            "one by one",
+        ),
+        (lambda x, y, w, p: penalized(x, y, w, p) * len(x), "not the sum"),
+        (lambda x, y, w, p: penalized(x, y, w * (1 - p), p), "divides by 1 - p"),
+        (sampled, ""),
     ],
     "alexnet.merge": [
         (lambda w, groups: w.repeat(1, groups, 1, 1), "its own alone"),
@@ -461,20 +443,6 @@ def as_fraction(net, x, y):
     for layer, mode in before:
         layer.training = mode
     return Fraction(sum(right), len(right))
-
-
-def band_sum(x, n):
-    return F.conv3d(
-        x.square()[:, None], torch.ones(1, 1, n, 1, 1), padding=(n // 2, 0, 0)
-    )[:, 0]
-
-
-def with_numpy(x, n, alpha, beta, k):
-    squares = np.pad(
-        x.numpy().astype("float64") ** 2, [(0, 0), (n // 2,) * 2] + 2 * [(0, 0)]
-    )
-    sums = np.lib.stride_tricks.sliding_window_view(squares, n, axis=1).sum(-1)
-    return x.numpy() * (k + alpha * sums) ** -beta
 
 
 def by_mask(x, p, training):
@@ -574,16 +542,37 @@ def nested(channels):
     ).double()
 
 
+def solved_for_n(ideas, level):
+    """(1 - 2^(1 - n))^ideas >= 1 - level, solved for n."""
+    exact = 1 - math.log2(1 - (1 - level) ** (1 / ideas))
+    return math.ceil(exact - 1e-9)
+
+
+def by_moments(x, y, w, p):
+    """E[z^2] - 2 y E[z] + y^2, with the second moments of all pairs of inputs."""
+    pairs = torch.ones(len(w), len(w)).fill_diagonal_(1 / (1 - p))
+    second = torch.einsum("nf,fg,ng->n", x * w, pairs, x * w)
+    return (second - 2 * y * (x * w).sum(1) + y**2).mean()
+
+
+def as_an_array(x, y, w, p):
+    """In float64, an array with one element."""
+    x, y, w = (each.double().numpy() for each in (x, y, w))
+    return np.array(
+        [(((x * w).sum(1) - y) ** 2 + p / (1 - p) * (x * w) ** 2 @ (w * 0 + 1)).mean()]
+    )
+
+
 #: Exercise -> right answers that look different.
 RIGHT = {
     "alexnet.weights_and_macs": [counted, by_product, one_after_the_other],
     "alexnet.accuracy": [on_a_copy, put_back, as_fraction],
-    "alexnet.compete": [
-        lambda x, n, a, b, k: divided(x, a, b, k, n // 2, n // 2),
-        lambda x, n, a, b, k: x / ((k + a * band_sum(x, n)).log() * b).exp(),
-        lambda x, n, a, b, k: nn.LocalResponseNorm(n, a * n, b, k)(x),
-        with_numpy,
+    "alexnet.seeds_for": [
+        lambda ideas, level: fewest(level, by_chance(ideas)),
+        solved_for_n,
+        lambda ideas, level: torch.tensor([float(solved_for_n(ideas, level))]),
     ],
+    "alexnet.expected_loss": [penalized, by_moments, as_an_array],
     "alexnet.drop": [by_mask, with_bernoulli, drawn_by_numpy, Drop()],
     "alexnet.merge": [blocks, by_impulses, by_einsum, padded],
     "alexnet.front": [OtherOrder, lazy, nested],

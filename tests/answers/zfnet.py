@@ -200,18 +200,6 @@ def covered(
     return torch.stack(rows).T if turned else torch.stack(rows)
 
 
-def stripes(period, kernel_size, stride):
-    row = torch.cos(2 * torch.pi * torch.arange(3001) / period)
-    image = row.expand(1, 1, kernel_size, -1)
-    return F.conv2d(image, image[..., :kernel_size], stride=stride).flatten()
-
-
-def crossings(period, kernel_size, stride):
-    row = stripes(period, kernel_size, stride)
-    changes = ((row[1:] > 0) != (row[:-1] > 0)).sum().item()
-    return stride * len(row) / (changes / 2)
-
-
 def class_maps(features, weight):
     return torch.einsum("ck,khw->chw", weight, features)
 
@@ -275,6 +263,18 @@ def with_func(net, image, baseline, label, steps):
     ts = [(2 * m + 1) / (2 * steps) for m in range(steps)]
     slopes = [slope(image * t + baseline * (1 - t)) for t in ts]
     return torch.stack(slopes).mean(0) * (image - baseline)
+
+
+def crossings(row, stride):
+    """From the first change of sign to the last."""
+    above = row > row.mean()
+    places = (above[1:] != above[:-1]).nonzero().flatten()
+    return 2 * stride * (places[-1] - places[0]).item() / (len(places) - 1)
+
+
+def with_the_offset(row, stride):
+    waves = torch.fft.rfft(row).abs().argmax().item()
+    return stride * len(row) / waves if waves else float("inf")
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
@@ -405,14 +405,15 @@ WRONG = {
         (lambda *a: path(*a, mean=False), "not the sum"),
         (lambda *a: path(*a).sum(), "each pixel"),
     ],
-    "zfnet.seen_period": [
-        (lambda period, kernel_size, stride: period, "not in the image"),
-        (lambda *a: crossings(*a) / a[2], "pixels of the image apart"),
-        (lambda *a: crossings(*a) / 2, "two changes of sign"),
-        (lambda *a: crossings(*a) / 2 / a[2], "pixels of the image apart"),
-        (lambda *a: 2 * crossings(*a), "two changes of sign"),
-        (lambda *a: 1 / crossings(*a), "not the frequency"),
-        (lambda *a: stripes(*a), "a number is wanted"),
+    "zfnet.measured_period": [
+        (lambda row, stride: crossings(row, stride) / 2, "two changes of sign"),
+        (lambda row, stride: crossings(row, stride) * 2, "two changes of sign"),
+        (lambda row, stride: 1 / crossings(row, stride), "not the frequency"),
+        (lambda row, stride: len(row) * stride / crossings(row, stride), "number of"),
+        (lambda row, stride: crossings(row, 1), "pixels of the image apart"),
+        (lambda row, stride: stride * crossings(row, stride), "stride once"),
+        (with_the_offset, "is no wave"),
+        (lambda row, stride: row, "a number is wanted"),
     ],
 }
 
@@ -562,26 +563,31 @@ def with_masks(net, image, label, size, stride):
     return found
 
 
-def theory(period, kernel_size, stride):
-    waves = stride / period
-    return stride / abs(waves - round(waves))
-
-
-def by_spectrum(period, kernel_size, stride):
+def by_spectrum(row, stride):
     """A number of NumPy."""
-    row = stripes(period, kernel_size, stride).numpy()
-    sizes = np.abs(np.fft.rfft(row - row.mean()))
+    sizes = np.abs(np.fft.rfft((row - row.mean()).numpy()))
     return stride * np.float32(len(row)) / sizes.argmax()
 
 
-def by_correlation(period, kernel_size, stride):
+def by_correlation(row, stride):
     """A tensor with one element: the distance at which the row is most like itself."""
-    row = stripes(period, kernel_size, stride)
     row = row - row.mean()
-    alike = torch.stack([(row[d:] * row[: len(row) - d]).mean() for d in range(1, 60)])
+    alike = torch.stack([(row[d:] * row[: len(row) - d]).mean() for d in range(1, 200)])
     peaks = (alike[1:-1] > alike[:-2]) & (alike[1:-1] >= alike[2:])
     places = peaks.nonzero().flatten() + 2
     return stride * (places[-1:] / len(places))
+
+
+def fitted(row, stride):
+    """Tries every period: the one whose cosine and sine explain the row best."""
+    units = torch.arange(len(row))
+    best = (-1.0, 0.0)
+    for period in torch.linspace(2.2, 20, 900):
+        angles = 2 * torch.pi * units / period
+        waves = torch.stack([angles.cos(), angles.sin()])
+        power = (waves @ (row - row.mean())).square().sum().item()
+        best = max(best, (power, stride * period.item()))
+    return best[1]
 
 
 #: Exercise -> right answers that look different.
@@ -605,5 +611,5 @@ RIGHT = {
     "zfnet.class_map": [with_gradient, as_convolution, map_by_numpy],
     "zfnet.grad_cam": [weighted, in_loops, cam_by_numpy],
     "zfnet.integrated": [path, step_by_step, with_func],
-    "zfnet.seen_period": [crossings, theory, by_spectrum, by_correlation],
+    "zfnet.measured_period": [crossings, by_spectrum, by_correlation, fitted],
 }

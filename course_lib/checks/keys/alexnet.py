@@ -16,7 +16,6 @@ from course_lib.checks.modules import same_function
 from course_lib.checks.nets import RemembersModes
 from course_lib.checks.shared import all_with, case, refuse, without_each
 from course_lib.convolution import output_size
-from course_lib.normalization import local_response_norm
 
 
 @exercise(
@@ -171,103 +170,121 @@ def _accuracy_of(got: object, x: Tensor, y: Tensor) -> None:
 
 
 @exercise(
-    "alexnet.compete",
-    kind="repair",
-    goal="tell a sum from a mean",
-    minutes=10,
-    first_hint="Compare the formula in the documentation of `nn.LocalResponseNorm`"
-    " with the paper's.",
-    banned=(
-        "course_lib.normalization.local_response_norm",
-        "course_lib.normalization.LocalResponseNorm",
-    ),
-    instead="Correct the call of PyTorch's.",
+    "alexnet.seeds_for",
+    kind="implement",
+    goal="know how often chance looks like a finding",
+    minutes=12,
+    first_hint="With n seeds and no effect, how probable is it that all signs are plus?"
+    " And that all are the same?",
 )
-def compete(answer: Answer) -> None:
-    """Against the library's, with the paper's constants and others, on activations that
-    are large enough for the sum to matter.
-    """
-    for n, alpha, beta, k in (
-        (5, 1e-4, 0.75, 2.0),
-        (3, 0.2, 0.5, 1.0),
-        (7, 0.5, 0.75, 3.0),
-    ):
-        x = torch.randn(2, 8, 6, 5) / alpha**0.5
+def seeds_for(answer: Answer) -> None:
+    """For one idea and for many, and for levels that are met exactly."""
+    for ideas, level in ((1, 0.3), (1, 0.25), (5, 0.05), (20, 0.5), (40, 0.02)):
         answer.expect(
-            local_response_norm(x, n, alpha, beta, k),
-            x,
-            n,
-            alpha,
-            beta,
-            k,
-            on=f"n = {n}, alpha = {alpha:g}, beta = {beta}, k = {k}",
-            mistakes=_compete_mistakes(x, n, alpha, beta, k),
+            _seeds(level, _by_chance(ideas)),
+            ideas,
+            level,
+            on=f"{ideas} {'idea' if ideas == 1 else 'ideas'} and the level {level}",
+            mistakes=_seeds_mistakes(ideas, level),
         )
 
 
-def _compete_mistakes(
-    x: Tensor, n: int, alpha: float, beta: float, k: float
-) -> Mistakes:
-    sums = _mix(_around(n // 2, n // 2), x.square())
-    given = "That is right for the paper's numbers only: alpha, n and k are arguments."
+def _by_chance(ideas: int) -> Callable[[int], float]:
+    """The probability that one of them agrees, by the number of seeds."""
+    return lambda n: 1 - (1 - 2 ** (1 - n)) ** ideas
+
+
+def _seeds(level: float, probability: Callable[[int], float]) -> int:
+    """The smallest number of seeds whose probability is at most the level."""
+    return next(n for n in itertools.count(1) if probability(n) <= level)
+
+
+def _seeds_mistakes(ideas: int, level: float) -> Mistakes:
+    right = _seeds(level, _by_chance(ideas))
+    plus = _seeds(level, lambda n: 1 - (1 - 2**-n) ** ideas)
+    one = _seeds(level, lambda n: 2 ** (1 - n))
+    every = _seeds(level, lambda n: 2 ** (ideas * (1 - n)))
+    bound = _seeds(level, lambda n: ideas * 2 ** (1 - n))
+    strictly = right + (_by_chance(ideas)(right) == level)
     return [
-        (x / (k + 5e-4 / n * sums) ** beta, given),
-        (x / (k + 1e-4 * sums) ** beta, given),
-        (x / (2 + alpha * sums) ** beta, given),
-        *(
-            (x / (k + alpha * other).abs() ** beta, hint)
-            for other, hint in _other_sums(x, sums, n)
-        ),
-        (x / (k + alpha * sums), "What became of beta?"),
-        (x / (alpha * sums) ** beta, "What became of k?"),
-        (
-            x / (k * alpha * n + alpha * sums).abs() ** beta,
-            "k stands outside of the sum: nothing multiplies it.",
-        ),
-        (x * (k + alpha * sums) ** beta, "The channel is divided, not multiplied."),
-        (1 / (k + alpha * sums) ** beta, "It is the channel that is divided."),
+        (one, "How many ideas are tried? One of them is enough to mislead."),
+        (plus, "All signs may be plus, or all minus: both look like a finding."),
+        (every, "At least one of them, not all of them."),
+        (bound, "The sum of the probabilities counts two findings twice."),
+        (strictly, "At most `level`: equal is good enough."),
+        (right + 1, "With one seed less the probability is small enough already."),
     ]
 
 
-def _other_sums(x: Tensor, sums: Tensor, n: int) -> list[tuple[Tensor, str]]:
-    """What is taken for the sum of the squares, each with its hint."""
-    squares = x.square()
-    half = n // 2
-    centered = "The sum is centered: as many channels after as before."
-    both = "There are n channels in all, half of them on each side."
-    others = _around(half, half) - torch.eye(8)
-    return [
-        (5 * sums / n, "Five is right for the paper's n only: n is an argument."),
-        (sums.sum(0), "The sum is over the channels of one image."),
-        (_mix(_around(n, n), squares), both),
-        (_mix(others, squares), "The channel itself counts, too."),
-        (_mix(_around(half, half - 1), squares), centered),
-        (_mix(_around(half - 1, half), squares), centered),
-        (sums / n, "PyTorch has the mean of the squares, the paper their sum."),
-        (sums / n**2, "A mean is smaller than a sum; is alpha, too?"),
-        (sums * n, "Over how many channels is the sum?"),
-        (
-            9 * F.avg_pool2d(squares, 3, 1, 1),
-            "The sum is over channels, at one position, not over positions.",
-        ),
-        (
-            _mix(torch.ones(8, 8), squares),
-            "The sum is over neighboring channels, not over all.",
-        ),
-        (_mix(_around(n - 1, 0), squares), centered),
-        (_mix(_around(0, n - 1), squares), centered),
-        (_mix(_around(half, half), x), "It is the squares that are summed."),
+@exercise(
+    "alexnet.expected_loss",
+    kind="implement",
+    goal="derive what dropout adds to a loss",
+    minutes=25,
+    first_hint="For any random number z, the mean of (z - y)^2 is the square of its own"
+    " mean less y, plus its variance. What is random in the prediction?",
+)
+def expected_loss(answer: Answer) -> None:
+    """Against the mean over all masks where there are few, and then with many more."""
+    for images, features, p in ((4, 6, 0.5), (3, 8, 0.2), (5, 60, 0.8)):
+        x = torch.randn(images, features)
+        y = torch.randn(images)
+        w = torch.randn(features)
+        found = _all_masks if features < 10 else _with_penalty
+        answer.expect(
+            found(x, y, w, p).item(),
+            x,
+            y,
+            w,
+            p,
+            on=f"{images} images with {features} inputs, p = {p}",
+            mistakes=_expected_mistakes(x, y, w, p),
+            tolerance=0.01,  # percent
+        )
+
+
+def _all_masks(x: Tensor, y: Tensor, w: Tensor, p: float) -> Tensor:
+    """The definition: every mask with its probability."""
+    masks = torch.tensor([*itertools.product((0.0, 1.0), repeat=len(w))])
+    kept = masks.sum(1)
+    probability = (1 - p) ** kept * p ** (len(w) - kept)
+    predicted = torch.einsum("mf,nf,f->mn", masks / (1 - p), x, w)
+    return probability @ (predicted - y).square().mean(1)
+
+
+def _with_penalty(
+    x: Tensor, y: Tensor, w: Tensor, p: float, factor: float | None = None
+) -> Tensor:
+    """The derived formula; with another factor, a wrong one."""
+    factor = p / (1 - p) if factor is None else factor
+    penalty = (x * w).square().sum(1)
+    return ((x @ w - y).square() + factor * penalty).mean()
+
+
+def _expected_mistakes(x: Tensor, y: Tensor, w: Tensor, p: float) -> Mistakes:
+    plain = (x @ w - y).square()
+    ratio = p / (1 - p)
+    scaled = "Dividing by 1 - p multiplies the variance, too: by how much?"
+    inputs = "The variance of an input depends on that input: where is x?"
+    found = [
+        (plain.mean(), "That is the loss without dropout: masks add a variance."),
+        (_with_penalty(x, y, w, p, p * (1 - p)), scaled),
+        (_with_penalty(x, y, w, p, p), scaled),
+        (_with_penalty(x, y, w, p, (1 - p) / p), "p is what is dropped, not kept."),
+        (_with_penalty(x, y, w, p, 1.0), "One is right for p = 0.5 only."),
+        (_with_penalty(x, y, w, p, -ratio), "A variance is never negative."),
+        (plain.mean() + ratio * w.square().sum(), inputs),
+        (plain.mean() + ratio * (x @ w).square().mean(), _APART),
+        (_with_penalty(x, y, w, p) * len(x), "The mean over the images, not the sum."),
+        (_with_penalty(x, y, (1 - p) * w, p), "Dropout divides by 1 - p in training."),
     ]
+    each = plain + ratio * (x * w).square().sum(1)
+    numbers: Mistakes = [(value.item(), hint) for value, hint in found]
+    return [*numbers, (each, "One number: the mean over the images.")]
 
 
-def _around(before: int, after: int) -> Tensor:
-    """For each of eight channels a row with ones at those so far before and after."""
-    return torch.ones(8, 8).tril(after).triu(-before)
-
-
-def _mix(weights: Tensor, x: Tensor) -> Tensor:
-    """Sums over the channels of `x`, one for each row of `weights`."""
-    return F.conv2d(x, weights[:, :, None, None])
+#: What is independent, in `expected_loss`.
+_APART = "The masks are independent: the variances of the inputs add up one by one."
 
 
 @exercise(

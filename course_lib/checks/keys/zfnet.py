@@ -680,41 +680,46 @@ def _integrated_mistakes(
 
 
 @exercise(
-    "zfnet.seen_period",
+    "zfnet.measured_period",
     kind="investigate",
     goal="see the aliasing that made ZFNet's stride smaller",
-    minutes=25,
-    first_hint="Make the stripes, and convolve them with a piece of themselves. Then"
-    " plot one row of the feature map.",
+    minutes=60,
+    first_hint="Make a row of your own, of which you know the period, and plot it. How"
+    " many waves are there, in how many pixels?",
 )
-def seen_period(answer: Answer) -> None:
-    """Its form: on a few stripes, within a tenth, what sampling theory says."""
-    units = "Neighboring units are `stride` pixels of the image apart."
-    for period, kernel_size, stride in ((12.0, 11, 4), (5.0, 11, 4), (3.0, 7, 2)):
-        waves = stride / period  # from one unit to the next
-        want = stride / abs(waves - round(waves))
+def measured_period(answer: Answer) -> None:
+    """On rows whose period and phase are drawn, some with an offset."""
+    for stride, offset in ((1, 0.0), (4, 0.0), (2, 3.0), (4, -50.0)):
+        period = stride * (2.5 + 15 * torch.rand(1).item())
+        phase = 6 * torch.rand(1)
+        units = torch.arange(500)
+        row = offset + torch.cos(phase + 2 * torch.pi * stride * units / period)
         answer.expect(
-            want,
             period,
-            kernel_size,
+            row,
             stride,
-            on=f"stripes of {period:g} pixels, kernel {kernel_size}, stride {stride}",
+            on=f"a row of {len(row)} units with the mean {offset:g}, stride {stride}",
             tolerance=10.0,
-            mistakes=[
-                (period, "Measure in the feature map, not in the image."),
-                (want / stride, units),
-                (
-                    want / 2,
-                    "A period is a bright and a dark stripe: two changes of sign.",
-                ),
-                (want / stride / 2, units),
-                (
-                    2 * want,
-                    "A period is a bright and a dark stripe: two changes of sign.",
-                ),
-                (want * stride, "Count the stride once."),
-                (1 / want, "The period is asked for, not the frequency."),
-                (stride / want, "The period is asked for, not the frequency."),
-                (1999 / want, "The period is asked for, not the number of periods."),
-            ],
+            mistakes=_period_mistakes(row, period, stride),
         )
+
+
+def _period_mistakes(row: Tensor, period: float, stride: int) -> Mistakes:
+    units = "Neighboring units are `stride` pixels of the image apart."
+    wave = "A period is a bright and a dark stripe: two changes of sign."
+    inverse = "The period is asked for, not the frequency."
+    count = "The period is asked for, not the number of periods."
+    whole = "The offset is no wave: subtract the mean of the row first."
+    in_units = period / stride
+    return [
+        (period / 2, wave),
+        (2 * period, wave),
+        (period * stride, "Count the stride once."),
+        (in_units, units),
+        (in_units / 2, units),
+        (1 / period, inverse),
+        (1 / in_units, inverse),
+        (len(row) / in_units, count),
+        (stride * float(len(row)), whole),
+        (float("inf"), whole),
+    ]
