@@ -330,6 +330,39 @@ def test_a_closure_without_contents_and_functions_that_know_each_other():
     assert copied.function() is copied
 
 
+SEEN: list[torch.Tensor] = []
+BY_NAME: dict[str, torch.Tensor] = {}
+COUNT = 0
+
+
+def note_by_name(module, _args, output):
+    BY_NAME[type(module).__name__] = output
+    [SEEN.append(each) for each in (output,)]  # code in its code
+
+
+def count(*_):
+    global COUNT
+    COUNT += 1
+
+
+@pytest.mark.parametrize("look", [summarize, draw])
+def test_what_a_hook_keeps_at_the_level_of_its_module_stays(look):
+    """A list or a dictionary beside the network, as in every notebook."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    net[0].register_forward_hook(count)
+    net[0].register_forward_hook(note_by_name)
+    net[1].register_forward_hook(note_by_name)
+    net(torch.rand(2, 4))
+    before, seen, number = dict(BY_NAME), list(SEEN), COUNT
+    look(net, (4,))
+    assert BY_NAME.keys() == before.keys()
+    assert all(BY_NAME[name] is before[name] for name in before)
+    assert list(map(id, SEEN)) == list(map(id, seen))
+    assert number == COUNT
+    net(torch.rand(2, 4))
+    assert (len(SEEN), COUNT) == (len(seen) + 2, number + 1)
+
+
 # -- ghosts
 
 

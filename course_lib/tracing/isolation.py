@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import random
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,3 +41,12 @@ def isolated(net: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fused)
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+def random_states() -> tuple[Any, ...]:
+    """The states of the random generators that a forward pass may draw from."""
+    return (
+        random.getstate(),
+        pickle.dumps(np.random.get_state()),
+        torch.get_rng_state().numpy().tobytes(),
+    )

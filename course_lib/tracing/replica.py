@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
+from dis import opmap
 from functools import partial
-from types import CellType, FunctionType, MethodType
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from course_lib.tracing.ghost import Ghost
 
 #: What is the same in the copy.
 ATOMIC = {bool, int, float, complex, str, bytes, type(None), type, torch.dtype}
+#: What a function may write into without anybody's leave.
+CONTAINERS = (dict, list, set, deque, OrderedDict, defaultdict)
+STORE_GLOBAL = opmap["STORE_GLOBAL"]
 #: The attributes that every module has for itself.
 OWN = frozenset(vars(nn.Module()))
 PARTS = ("_parameters", "_buffers", "_modules")
@@ -89,6 +93,7 @@ class _Copier:
     def __init__(self, *, values: bool) -> None:
         self._values = values
         self._memo: dict[int, Any] = {}
+        self._scopes: dict[int, dict[str, Any]] = {}  # module-level names, copied
         self._kept: list[Any] = []  # or another object might get the same address
 
     def copy(self, value: Any) -> Any:
@@ -180,7 +185,7 @@ class _Copier:
             self._put(tensor, type(tensor)(requires_grad=tensor.requires_grad))
             return
         new: Tensor
-        if empty and not self._values:
+        if empty and not self._values and tensor.layout is torch.strided:
             new = Ghost.like(tensor)
         else:
             new = tensor.detach().clone()
@@ -191,15 +196,16 @@ class _Copier:
 
     def _function(self, function: FunctionType) -> None:
         """With what it refers to, which may be the module itself."""
-        cells = function.__closure__ or ()
-        if not cells and not function.__defaults__ and not function.__kwdefaults__:
+        cells, known = function.__closure__ or (), self._globals(function)
+        parts = cells or function.__defaults__ or function.__kwdefaults__
+        if not parts and known is function.__globals__:
             return
         closure = tuple(CellType() for _ in cells)
         new = self._put(
             function,
             FunctionType(
                 function.__code__,
-                function.__globals__,
+                known,
                 function.__name__,
                 closure=closure,
             ),
@@ -210,6 +216,26 @@ class _Copier:
         for cell, old in zip(closure, cells, strict=True):
             for content in _contents(old):
                 cell.cell_contents = self.copy(content)
+
+    def _globals(self, function: FunctionType) -> dict[str, Any]:
+        """The module-level names that a function sees: copies of what it may write
+        into, such as the list in which a hook keeps what it has seen.
+        """
+        given, codes = function.__globals__, [function.__code__]
+        names: set[str] = set()
+        writes = False
+        if (function.__module__ or "").partition(".")[0] == "torch":
+            return given
+        for code in codes:
+            codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+            names.update(code.co_names)
+            writes = writes or STORE_GLOBAL in code.co_code[::2]
+        kept = [name for name in names if given.get(name).__class__ in CONTAINERS]
+        if not (kept or writes):
+            return given
+        new: dict[str, Any] = self._scopes.setdefault(id(given), dict(given))
+        new.update({name: self.copy(given[name]) for name in kept})
+        return new
 
     def _other(self, value: Any) -> None:
         """Any other object: by its attributes, or as `copy.deepcopy` does it, or else

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
 from operator import itemgetter
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -14,7 +15,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from course_lib.tracing.ghost import Ghost, Results, compute, tensors_in
+from course_lib.tracing.ghost import (
+    DataDependentError,
+    Ghost,
+    Results,
+    compute,
+    tensors_in,
+)
 from course_lib.tracing.macs import macs_of
 from course_lib.tracing.record import (
     FunctionCall,
@@ -36,6 +43,7 @@ class Tracer(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._net = net
         self._open = [ModuleCall(nn.Identity(), "")]
+        self._thread = get_ident()
         self.trace = Trace(self._open[0])
         #: Where the last error came from: the module that was running.
         self.where = self._open[0]
@@ -57,7 +65,7 @@ class Tracer(TorchDispatchMode):
         `functions`, the calls of functions.
         """
         self.trace.inputs = {view_of(t).storage for t in tensors_of((args, kwargs))}
-        modules = [*modules_in(self._net)]
+        modules, DataDependentError.last = [*modules_in(self._net)], None
         for path, module in modules:  # no hooks, which a copy would keep
             module.__dict__["_compiled_call_impl"] = partial(self._call, module, path)
         try:
@@ -68,8 +76,13 @@ class Tracer(TorchDispatchMode):
                 stack.enter_context(self)
                 if functions:
                     stack.enter_context(_FunctionCalls(self))
-                self._net(*args, **kwargs)
+                output = self._net(*args, **kwargs)
+            if DataDependentError.last:  # the module has caught it, and gone elsewhere
+                raise DataDependentError.last
+            if isinstance(output, Generator):
+                raise ValueError("what it returns is a generator: nothing has run yet")
         finally:
+            DataDependentError.last = None
             for _, module in modules:
                 module.__dict__["_compiled_call_impl"] = None
             for box in self._boxes:
@@ -77,7 +90,7 @@ class Tracer(TorchDispatchMode):
         names = self.trace.names
         for path, module in modules_in(self._net):
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-                if tensor is not None:
+                if tensor is not None and tensor.layout is torch.strided:
                     full = f"{path}.{name}" if path else name
                     names.setdefault(view_of(tensor).storage, full)
         self.trace.root = next(
@@ -86,6 +99,8 @@ class Tracer(TorchDispatchMode):
 
     def _call(self, module: Any, path: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a module as PyTorch does, with its hooks."""
+        if get_ident() != self._thread:  # in which no operation comes here
+            raise ValueError(f"{path} runs in a thread of its own: it is not followed")
         given = self.values((args, kwargs) if kwargs else args)
         call = ModuleCall(module, path, given)
         self._open[-1].events.append(call)
@@ -105,7 +120,10 @@ class Tracer(TorchDispatchMode):
         """All tensors in `values`."""
         found = []
         with torch._C.DisableTorchFunction():  # these are no calls of the module
-            for tensor in tensors_of(values):
+            for each in tensors_of(values):
+                tensor = each
+                while _functorch.is_functorch_wrapped_tensor(tensor):
+                    tensor = _functorch.get_unwrapped(tensor)
                 if type(tensor) in LAZY:
                     continue
                 number = id(tensor)
@@ -134,6 +152,11 @@ class Tracer(TorchDispatchMode):
         """Run one operation for the module that is running."""
         del types
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():  # where operations come undivided
+            with self:
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
         tensors = tensors_in(args) + (tensors_in(kwargs.values()) if kwargs else [])
         given, empty, written = [], False, self._written
         for tensor in tensors:
@@ -179,6 +202,9 @@ class Tracer(TorchDispatchMode):
         self._boxes.append(box)
         return box
 
+
+#: What wraps tensors in `torch.func`, as for `vmap`.
+_functorch = torch._C._functorch
 
 #: Tensors without a shape, of layers that wait for their first input.
 LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
