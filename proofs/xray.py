@@ -1,4 +1,5 @@
-"""The X-ray and the drawings on networks of others: torchvision's, and sixty of timm's.
+"""The X-ray and the drawings on networks of others: torchvision's, and one of each
+family of timm's.
 
     python -m proofs.xray               the networks that were not tried with this code
     python -m proofs.xray NAME ...      these
@@ -50,6 +51,11 @@ LARGEST = 150_000_000
 ROOM = 2_000_000_000
 #: The address space of a process, in bytes.
 MEMORY = 12 * 2**30
+#: Parts of names of small networks, the smallest first.
+LITTLE = (
+    *("atto", "femto", "pico", "nano", "_xxs", "_xs", "tiny", "mini", "small"),
+    *("_t0", "_s0", "18", "_b0", "_s_", "_t_"),
+)
 #: The height and width of images, and the frames of a film, for who takes any.
 SMALL, FRAMES = 96, 8
 
@@ -66,7 +72,9 @@ class Kind(NamedTuple):
 
 
 def networks() -> Iterator[tuple[str, Kind]]:
-    """All of torchvision's that classify, detect, segment or see films, and timm's."""
+    """All of torchvision's that classify, detect, segment or see films, and of each of
+    timm's modules a small one.
+    """
     for kind in KINDS:
         module = getattr(torchvision.models, kind) if kind else torchvision.models
         for name in torchvision.models.list_models(module=module):
@@ -88,13 +96,18 @@ def networks() -> Iterator[tuple[str, Kind]]:
         timm = import_module("timm")
     except ImportError:
         return
-    families: dict[str, str] = {}
-    for name in timm.list_models(exclude_filters=["*_large*", "*huge*", "*giant*"]):
-        families.setdefault(name.split("_")[0].rstrip("0123456789"), name)
-    for name in list(families.values())[:60]:
-        config = timm.get_pretrained_cfg(name)
-        size = tuple(config.input_size) if config else (3, 224, 224)
-        yield name, Kind(partial(timm.create_model, name, pretrained=False), size)
+    for module in timm.list_modules():
+        for name in sorted(timm.list_models(module=module), key=_little)[:1]:
+            config = timm.get_pretrained_cfg(name)
+            size = tuple(config.input_size) if config else (3, 224, 224)
+            build = partial(timm.create_model, name, pretrained=False)
+            yield f"timm/{name}", Kind(build, size)
+
+
+def _little(name: str) -> tuple[int, str]:
+    """To sort a family of timm's: one that is called small comes first."""
+    words = (i for i, word in enumerate(LITTLE) if word in name)
+    return next(words, len(LITTLE)), name
 
 
 def size_for(net: nn.Module, kind: Kind) -> tuple[int, ...]:
