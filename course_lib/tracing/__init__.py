@@ -96,8 +96,9 @@ def _trace(
     values: bool,
 ) -> Trace:
     """As `trace`, in one run."""
-    tensors = (*net.parameters(), *net.buffers())
-    values = values and not any(each.is_meta for each in tensors)
+    if values:  # which a network on the meta device has not
+        tensors = (*net.parameters(), *net.buffers())
+        values = not any(each.is_meta for each in tensors)
     with isolated(net):
         copy = replica(net, values=values)
         tracer, states = Tracer(copy), random_states()
