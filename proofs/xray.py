@@ -146,11 +146,18 @@ def saved_for_real(net: nn.Module, size: tuple[int, ...]) -> int:
     return (totals[1] - totals[0]) // 2
 
 
-def saved_by_both(net: nn.Module, size: tuple[int, ...], saved: Any) -> tuple[Any, int]:
-    """What an image adds, by the X-ray and by a run, on images that fit in memory."""
+def saved_by_both(
+    net: nn.Module, size: tuple[int, ...], saved: Any
+) -> tuple[Any, int | None]:
+    """What an image adds, by the X-ray and by a run, on images that fit in memory; only
+    the former if the network takes no such images.
+    """
     while isinstance(saved, int) and 6 * saved > ROOM and size[-1] > 64:
         size = (*size[:-2], size[-2] // 64 * 32, size[-1] // 64 * 32)
-        saved = summarize(net, size).saved_bytes
+        try:
+            saved = summarize(net, size).saved_bytes
+        except ValueError:
+            return saved, None
     return saved, saved_for_real(net.train(), size)
 
 

@@ -266,6 +266,20 @@ def test_the_setup_says_what_to_set_while_the_address_is_a_placeholder(monkeypat
     assert asked == []
 
 
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("tools/notebooks.py", "No run on a GPU, such as Colab's T4, is recorded yet."),
+        (".github/workflows/gpu.yml", "No run on a graphics card is recorded yet"),
+        ("book/setup.md", "**No number in this book is from a GPU.**"),
+    ],
+)
+def test_what_is_said_of_a_gpu_is_what_is_recorded(file, words):
+    recorded = (ROOT / "book/results/gpu.csv").exists()
+    mend = f"{file} says what was run on a GPU; say what book/results/gpu.csv has"
+    assert (words in (ROOT / file).read_text(encoding="utf-8")) != recorded, mend
+
+
 def test_the_address_of_the_repository_stands_once():
     address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     holders = [

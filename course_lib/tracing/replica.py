@@ -10,21 +10,18 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from dis import opmap
-from functools import partial
-from types import CellType, CodeType, FunctionType, MethodType
+from functools import cache, partial
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from course_lib.tracing.ghost import Ghost
+from course_lib.tracing.isolation import written
 
 #: What is the same in the copy.
 ATOMIC = {bool, int, float, complex, str, bytes, type(None), type, torch.dtype}
-#: What a function may write into without anybody's leave.
-CONTAINERS = (dict, list, set, deque, OrderedDict, defaultdict)
-STORE_GLOBAL = opmap["STORE_GLOBAL"]
 #: The attributes that every module has for itself.
 OWN = frozenset(vars(nn.Module()))
 PARTS = ("_parameters", "_buffers", "_modules")
@@ -51,6 +48,9 @@ def replica(net: nn.Module, *, values: bool = False) -> nn.Module:
             paths = {id(module): path for path, module in net.named_modules()}
             name = paths.get(id(error.module)) or type(error.module).__name__
             raise ValueError(f"{name} {error}") from None
+        except RecursionError:
+            name = type(net).__name__
+            raise ValueError(f"{name} is nested too deeply to be followed") from None
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
@@ -155,13 +155,12 @@ class _Copier:
         new = self._put(module, object.__new__(type(module)))
         attributes = new.__dict__
         for name, value in vars(module).items():
-            kind = value.__class__
-            if kind in ATOMIC:
+            if value.__class__ in ATOMIC:
                 attributes[name] = value
             elif name in OWN and not value:  # nobody else has it
-                attributes[name] = kind()
+                attributes[name] = value.__class__()
             elif name in PARTS:
-                parts = attributes[name] = kind()
+                parts = attributes[name] = value.__class__()
                 for part, inner in value.items():
                     parts[part] = self._part(inner)
             else:
@@ -169,6 +168,10 @@ class _Copier:
                     _check(module, packed=True)
                 attributes[name] = self.copy(value)
         attributes["_compiled_call_impl"] = None
+        kind: Any = type(module)
+        for name in _slots(kind):
+            if hasattr(module, name):
+                object.__setattr__(new, name, self.copy(getattr(module, name)))
 
     def _part(self, part: Tensor | nn.Module | None) -> Any:
         """A parameter, a buffer or a module, which have no values where all else has
@@ -221,16 +224,10 @@ class _Copier:
         """The module-level names that a function sees: copies of what it may write
         into, such as the list in which a hook keeps what it has seen.
         """
-        given, codes = function.__globals__, [function.__code__]
-        names: set[str] = set()
-        writes = False
+        given = function.__globals__
         if (function.__module__ or "").partition(".")[0] == "torch":
             return given
-        for code in codes:
-            codes += [each for each in code.co_consts if isinstance(each, CodeType)]
-            names.update(code.co_names)
-            writes = writes or STORE_GLOBAL in code.co_code[::2]
-        kept = [name for name in names if given.get(name).__class__ in CONTAINERS]
+        kept, writes = written(function)
         if not (kept or writes):
             return given
         new: dict[str, Any] = self._scopes.setdefault(id(given), dict(given))
@@ -251,6 +248,15 @@ class _Copier:
                 self._put(value, copy.deepcopy(value, self._memo))
         except Exception:
             self._put(value, value)
+
+
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    """The names of attributes that are not in an object's dictionary."""
+    names = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    return tuple(
+        name for each in names for name in ((each,) if isinstance(each, str) else each)
+    )
 
 
 def _is_plain(value: object) -> bool:

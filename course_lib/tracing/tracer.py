@@ -31,6 +31,7 @@ from course_lib.tracing.record import (
     Trace,
     Value,
     View,
+    modules_in,
     tensors_of,
     view_of,
 )
@@ -152,9 +153,8 @@ class Tracer(TorchDispatchMode):
         """Run one operation for the module that is running."""
         del types
         kwargs = kwargs or {}
-        if torch.is_inference_mode_enabled():  # where operations come undivided
-            with self:
-                made = func.decompose(*args, **kwargs)
+        if torch.is_inference_mode_enabled():
+            made = self._in_parts(func, args, kwargs)
             if made is not NotImplemented:
                 return made
         tensors = tensors_in(args) + (tensors_in(kwargs.values()) if kwargs else [])
@@ -188,6 +188,11 @@ class Tracer(TorchDispatchMode):
         operation = Operation(func, viewed, given, results, macs)
         self._open[-1].events.append(operation)
         return made
+
+    def _in_parts(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation that is made of others, as all come in inference mode."""
+        with self:
+            return func.decompose(*args, **kwargs)
 
     def _save(self, saved: Tensor) -> list[Tensor]:
         """Autograd saves a tensor: in a box, which is emptied afterwards, as a tensor
@@ -226,22 +231,6 @@ class _FunctionCalls(TorchFunctionMode):
         """A function is called."""
         del types
         return self._tracer.call(func, args, kwargs or {})
-
-
-def modules_in(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """As `net.named_modules()`, in a third of the time."""
-    seen: set[nn.Module] = set()
-    waiting = [("", net)]
-    while waiting:
-        path, module = waiting.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        yield path, module
-        start = f"{path}." if path else ""
-        for name, inner in reversed(module._modules.items()):
-            if inner is not None:
-                waiting.append((start + name, inner))
 
 
 def _name(func: Any) -> str:
