@@ -7,7 +7,8 @@
     occlusion                     how the answer changes while a part is covered
 
 All of them take any module, whether its ReLUs are layers or calls of functions, and
-leave it as it was: weights, gradients, modes, hooks, random state. `randomized` makes
+leave it as it was: weights, gradients, modes, hooks, random state. Their maps are on
+the CPU, to be plotted, wherever network and images are. `randomized` makes
 the control experiment: a method that shows the same for random weights does not show
 what was learned.
 
@@ -71,11 +72,18 @@ def input_gradient(
     position of the maximum, the switch, under each rule. `target` is one class for all
     images, or one for each, (N,).
 
-    Shape: (N, C, H, W) -> (N, C, H, W).
+    Shape: (N, C, H, W) -> (N, C, H, W), on the CPU.
     Raises: ValueError if `x` is not a batch of images, `net` does not return one logit
         per class or has no class `target`, for an unknown `rule`, and for a rule but
         the gradient's where `net` has other activation functions than ReLU and ReLU6.
     """
+    return _gradient(net, x, target, rule).cpu()
+
+
+def _gradient(
+    net: nn.Module, x: Tensor, target: int | Tensor, rule: str = "gradient"
+) -> Tensor:
+    """As `input_gradient`, where the images are."""
     with _prepared(net, x, rule) as (leaf, rules):
         with rules:
             logits = net(leaf.clone())  # a first ReLU may be in place
@@ -89,7 +97,7 @@ def saliency(
     """The saliency map of Simonyan et al. (2013), section 3.1: at each position, the
     largest absolute value of `input_gradient` over the channels.
 
-    Shape: (N, C, H, W) -> (N, H, W).
+    Shape: (N, C, H, W) -> (N, H, W), on the CPU.
     Raises: as `input_gradient`.
     """
     return input_gradient(net, x, target, rule=rule).abs().amax(dim=1)
@@ -109,7 +117,7 @@ def deconvnet(
     The result is linear in the activation: without a ReLU, it is the activation times
     its gradient.
 
-    Shape: (N, C, H, W) -> (N, C, H, W).
+    Shape: (N, C, H, W) -> (N, C, H, W), on the CPU.
     Raises: ValueError as `input_gradient`, and if `net` has no such layer or channel,
         or the layer runs more than once.
     Differs from the paper: where overlapping windows share a maximum, their signals
@@ -125,7 +133,7 @@ def deconvnet(
                 f" {channel}"
             )
         (pixels,) = torch.autograd.grad(y, leaf, _strongest(y.detach(), channel))
-    return pixels
+    return pixels.cpu()
 
 
 def _strongest(y: Tensor, channel: int | None) -> Tensor:
@@ -149,7 +157,7 @@ def smooth_grad(
     noise, whose standard deviation is `noise` times the range of the image's values
     (Smilkov et al. 2017, section 3).
 
-    Shape: (N, C, H, W) -> (N, C, H, W).
+    Shape: (N, C, H, W) -> (N, C, H, W), on the CPU.
     Raises: ValueError as `input_gradient`, and for less than one sample, or negative
         noise.
     """
@@ -163,8 +171,8 @@ def smooth_grad(
     total = torch.zeros_like(x)
     for _ in range(samples):
         drawn = torch.randn(x.shape, generator=random).to(x)
-        total += input_gradient(net, x + spread * drawn, target)
-    return total / samples
+        total += _gradient(net, x + spread * drawn, target)
+    return (total / samples).cpu()
 
 
 def integrated_gradients(
@@ -182,7 +190,7 @@ def integrated_gradients(
     The sum over all pixels is the logit of the image minus that of the baseline, but
     for the error of the sum over steps: the axiom of completeness, proposition 1.
 
-    Shape: (N, C, H, W) -> (N, C, H, W).
+    Shape: (N, C, H, W) -> (N, C, H, W), on the CPU.
     Raises: ValueError as `input_gradient`, and for less than one step.
     """
     _check_images(x)
@@ -190,10 +198,8 @@ def integrated_gradients(
     difference = x - baseline
     total = torch.zeros_like(x)
     for step in range(steps):
-        total += input_gradient(
-            net, x - (1 - (step + 0.5) / steps) * difference, target
-        )
-    return difference * total / steps
+        total += _gradient(net, x - (1 - (step + 0.5) / steps) * difference, target)
+    return (difference * total / steps).cpu()
 
 
 def cam(net: nn.Module, x: Tensor, target: int | Tensor, layer: str) -> Tensor:
@@ -203,7 +209,7 @@ def cam(net: nn.Module, x: Tensor, target: int | Tensor, layer: str) -> Tensor:
     Behind `layer` there must be global average pooling and the only further layer with
     weights, an `nn.Linear`. The mean of the map, plus the bias, is the logit.
 
-    Shape: (N, C, H, W) -> (N, h, w), the size of the feature maps.
+    Shape: (N, C, H, W) -> (N, h, w), the size of the feature maps, on the CPU.
     Raises: ValueError as `grad_cam`, and if the logits are not those of such a head.
     """
     with _prepared(net, x, "gradient") as (leaf, _), torch.no_grad():
@@ -227,7 +233,7 @@ def cam(net: nn.Module, x: Tensor, target: int | Tensor, layer: str) -> Tensor:
                 " something else there; grad_cam needs neither"
             )
         weights = head.weight[_targets(logits, target)]
-        return torch.einsum("nk,nkhw->nhw", weights, maps)
+        return torch.einsum("nk,nkhw->nhw", weights, maps).cpu()
 
 
 def grad_cam(net: nn.Module, x: Tensor, target: int | Tensor, layer: str) -> Tensor:
@@ -238,7 +244,7 @@ def grad_cam(net: nn.Module, x: Tensor, target: int | Tensor, layer: str) -> Ten
     With global average pooling and a linear layer behind `layer`, it is the positive
     part of `cam` divided by the number of positions.
 
-    Shape: (N, C, H, W) -> (N, h, w), the size of the feature maps.
+    Shape: (N, C, H, W) -> (N, h, w), the size of the feature maps, on the CPU.
     Raises: ValueError as `input_gradient`, and if `net` has no such layer, the layer
         runs more than once, or its output has not four dimensions.
     """
@@ -248,7 +254,7 @@ def grad_cam(net: nn.Module, x: Tensor, target: int | Tensor, layer: str) -> Ten
         maps = _maps(_only(outputs, layer), layer)
         (gradient,) = torch.autograd.grad(_chosen(logits, target).sum(), maps)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
-    return (weights * maps.detach()).sum(dim=1).clamp(min=0)
+    return (weights * maps.detach()).sum(dim=1).clamp(min=0).cpu()
 
 
 @torch.no_grad()

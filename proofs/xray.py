@@ -1,21 +1,31 @@
-"""The X-ray and the drawings on networks of others: torchvision's, and sixty of timm's.
+"""The X-ray and the drawings on networks of others: torchvision's, and one of each
+family of timm's.
+
+    python -m proofs.xray               the networks that were not tried with this code
+    python -m proofs.xray NAME ...      these
 
 For each: parameters, multiply-accumulates by torch's own counter, what autograd saves
 by its hooks on a real run (below 150 million parameters), whether it is drawn, and
-whether the module computes the same afterwards. Then ResNet-152 beside torchinfo, in
-time and added memory. `python -m proofs.xray NAME ...` tries the named ones.
+whether the module computes the same afterwards. A row for each network, which has a
+process of its own, with a limit to its memory; images of 96 pixels where it takes them,
+of its own size where it does not. Then ResNet-152 beside torchinfo, in time and added
+memory.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
+import subprocess
 import sys
 import time
 import tracemalloc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
@@ -24,17 +34,47 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import draw, summarize
+from proofs.common import ROOT, Table, fingerprint
+
+TABLE = Table("xray", ("network",))
+
+#: What the X-ray and the drawings rest on.
+CODE = (
+    *("course_lib/summary", "course_lib/diagram", "course_lib/tracing"),
+    "proofs/xray.py",
+)
 
 KINDS = ("", "detection", "segmentation", "video")
 #: Up to how many parameters a network is also run with values.
 LARGEST = 150_000_000
 #: What a run of six images may keep, in bytes; a larger network gets smaller images.
 ROOM = 2_000_000_000
-WIDTHS = (34, 12, 16, 16, 16, 16, 6)
+#: The address space of a process, in bytes.
+MEMORY = 12 * 2**30
+#: Parts of names of small networks, the smallest first.
+LITTLE = (
+    *("atto", "femto", "pico", "nano", "_xxs", "_xs", "tiny", "mini", "small"),
+    *("_t0", "_s0", "18", "_b0", "_s_", "_t_"),
+)
+#: The height and width of images, and the frames of a film, for who takes any.
+SMALL, FRAMES = 96, 8
 
 
-def networks() -> Iterator[tuple[str, Any, tuple[int, ...], bool]]:
-    """Names, builders, input sizes, and whether an image is needed."""
+class Kind(NamedTuple):
+    """A network of others."""
+
+    #: Makes it, with random weights.
+    build: Callable[[], nn.Module]
+    #: The size of its own images.
+    size: tuple[int, ...]
+    #: Whether its path depends on the image.
+    image: bool = False
+
+
+def networks() -> Iterator[tuple[str, Kind]]:
+    """All of torchvision's that classify, detect, segment or see films, and of each of
+    timm's modules a small one.
+    """
     for kind in KINDS:
         module = getattr(torchvision.models, kind) if kind else torchvision.models
         for name in torchvision.models.list_models(module=module):
@@ -46,21 +86,39 @@ def networks() -> Iterator[tuple[str, Any, tuple[int, ...], bool]]:
             size = (3, 16, side, side) if kind == "video" else (3, side, side)
             yield (
                 name,
-                lambda b=builder, p=plain: b(weights=None, **p),
-                size,
-                (kind == "detection"),
+                Kind(
+                    partial(builder, weights=None, **plain),
+                    size,
+                    kind == "detection",
+                ),
             )
     try:
         timm = import_module("timm")
     except ImportError:
         return
-    families: dict[str, str] = {}
-    for name in timm.list_models(exclude_filters=["*_large*", "*huge*", "*giant*"]):
-        families.setdefault(name.split("_")[0].rstrip("0123456789"), name)
-    for name in list(families.values())[:60]:
-        config = timm.get_pretrained_cfg(name)
-        size = tuple(config.input_size) if config else (3, 224, 224)
-        yield name, lambda n=name: timm.create_model(n, pretrained=False), size, False
+    for module in timm.list_modules():
+        for name in sorted(timm.list_models(module=module), key=_little)[:1]:
+            config = timm.get_pretrained_cfg(name)
+            size = tuple(config.input_size) if config else (3, 224, 224)
+            build = partial(timm.create_model, name, pretrained=False)
+            yield f"timm/{name}", Kind(build, size)
+
+
+def _little(name: str) -> tuple[int, str]:
+    """To sort a family of timm's: one that is called small comes first."""
+    words = (i for i, word in enumerate(LITTLE) if word in name)
+    return next(words, len(LITTLE)), name
+
+
+def size_for(net: nn.Module, kind: Kind) -> tuple[int, ...]:
+    """A small size if `net` takes that, else its own."""
+    small = (3, *((FRAMES,) if len(kind.size) == 4 else ()), SMALL, SMALL)
+    try:
+        with torch.no_grad():
+            net.eval()(torch.rand(1, *small))
+    except (AssertionError, RuntimeError, ValueError, IndexError):
+        return kind.size
+    return min(small, kind.size)
 
 
 def saved_for_real(net: nn.Module, size: tuple[int, ...]) -> int:
@@ -88,47 +146,101 @@ def saved_for_real(net: nn.Module, size: tuple[int, ...]) -> int:
     return (totals[1] - totals[0]) // 2
 
 
-def saved_by_both(net: nn.Module, size: tuple[int, ...], saved: Any) -> tuple[Any, int]:
-    """What an image adds, by the X-ray and by a run, on images that fit in memory."""
+def saved_by_both(
+    net: nn.Module, size: tuple[int, ...], saved: Any
+) -> tuple[Any, int | None]:
+    """What an image adds, by the X-ray and by a run, on images that fit in memory; only
+    the former if the network takes no such images.
+    """
     while isinstance(saved, int) and 6 * saved > ROOM and size[-1] > 64:
         size = (*size[:-2], size[-2] // 64 * 32, size[-1] // 64 * 32)
-        saved = summarize(net, size).saved_bytes
+        try:
+            saved = summarize(net, size).saved_bytes
+        except ValueError:
+            return saved, None
     return saved, saved_for_real(net.train(), size)
 
 
-def verdict(build: Any, size: tuple[int, ...], image: bool) -> tuple[str, ...]:
-    """A row of the table: the last cell says whether all is as it should be."""
+def verdict(name: str) -> dict[str, str]:
+    """What was found of a network: the last column says what is not as it should be."""
+    kind = next(kind for other, kind in networks() if other == name)
     torch.manual_seed(0)
-    net = build().eval()
-    x = torch.rand(1, *size)
+    net = kind.build().eval()
     parameters = sum(p.numel() for p in net.parameters())
     small = parameters < LARGEST
-    with torch.no_grad():
-        before = net(x) if small else None
-    given = x[0] if image else size
+    size = size_for(net, kind) if small else kind.size
+    x = torch.rand(1, *size)
+    before = run(net, x) if small else None
+    given = x[0] if kind.image else size
     summary = summarize(net, given)
     drawn = bool(draw(net, given).svg)
+    same = before is None or repr(before) == repr(run(net, x))
+    theirs = macs_by_torch(net, x) if small else macs_by_torch(net.to("meta"), x)
+    saved, real = summary.saved_bytes, None
+    if small and not kind.image:
+        saved, real = saved_by_both(net, size, saved)
+    checks = {
+        "parameters": summary.parameters + summary.frozen_parameters == parameters,
+        "MACs": summary.macs == theirs,
+        "saved": real is None or real == saved,
+        "drawing": drawn,
+        "output": same,
+    }
+    return {
+        "size": " x ".join(map(str, size)),
+        "parameters": str(parameters),
+        "macs": str(summary.macs),
+        "macs_by_torch": str(theirs),
+        "saved": str(saved),
+        "saved_by_hooks": "" if real is None else str(real),
+        "notes": "; ".join(summary.notes),
+        "wrong": ", ".join(what for what, right in checks.items() if not right),
+    }
+
+
+@torch.no_grad()
+def run(net: nn.Module, x: Tensor) -> Any:
+    """What `net` makes of `x`, by the same kernels whatever it has seen before."""
+    torch.manual_seed(0)
+    return net(x)
+
+
+def macs_by_torch(net: nn.Module, x: Tensor) -> int:
+    """The multiply-accumulates of a run, by torch's counter."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # whose products are not counted
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(x)
-    torch.backends.mha.set_fastpath_enabled(fused)
-    with torch.no_grad():
-        after = net(x)
-    same = not small or repr(before) == repr(after)
-    theirs = counter.get_total_flops() // 2
-    saved, real = summary.saved_bytes, None
-    if small and not image:
-        saved, real = saved_by_both(net, size, saved)
-    ok = (
-        summary.parameters + summary.frozen_parameters == parameters
-        and summary.macs == theirs
-        and (real is None or real == saved)
-        and drawn
-        and same
-    )
-    cells = (parameters, summary.macs, theirs, saved, real)
-    return (*map(str, cells), "ok" if ok else "NOT")
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net(x.to(next(net.parameters()).device))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return int(counter.get_total_flops() // 2)
+
+
+def attempt(name: str) -> dict[str, str]:
+    """The row of a network, measured in a process of its own unless it is known."""
+    key = {"network": name, "code": fingerprint(*(ROOT / part for part in CODE))}
+    if row := TABLE.find(key):
+        return row
+    command = [sys.executable, "-m", "proofs.xray", "--one", name]
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode < 0 and not done.stderr:
+        raise RuntimeError(f"stopped by signal {-done.returncode}: {name}")
+    if done.returncode:
+        words = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        columns = {"wrong": words[:200]}
+    else:
+        columns = json.loads(done.stdout.splitlines()[-1])
+    columns["seconds"] = f"{time.perf_counter() - start:.0f}"
+    versions = {
+        module.__name__: module.__version__.partition("+")[0]
+        for module in (torch, torchvision)
+    }
+    names = ("size", "parameters", "macs", "macs_by_torch", "saved", "saved_by_hooks")
+    row = key | dict.fromkeys(names, "") | columns | versions
+    TABLE.add(row)
+    return row
 
 
 def beside_torchinfo() -> bool:
@@ -160,25 +272,27 @@ def beside_torchinfo() -> bool:
 
 
 def main() -> int:
-    """Print the table; 1 if any row is not as it should be."""
+    """Try what was not tried, and print the table; 1 if any row is wrong."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     chosen = sys.argv[1:]
+    if chosen[:1] == ["--one"]:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        print(json.dumps(verdict(chosen[1])))
+        return 0
+    known = [name for name, _ in networks()]
+    if unknown := {*chosen} - {*known}:
+        sys.exit(f"no such networks: {', '.join(sorted(unknown))}")
     wrong = []
-    heads = ("network", "parameters", "MACs", "by torch", "saved", "measured", "")
-    print(*(f"{head:<{w}}" for head, w in zip(heads, WIDTHS, strict=True)))
-    for name, build, size, image in networks():
-        if chosen and name not in chosen:
-            continue
-        try:
-            cells = verdict(build, size, image)
-        except Exception as error:
-            cells = ("", "", "", "", "", f"{type(error).__name__}: {error}"[:160])
-        if cells[-1] != "ok":
+    for name in chosen or known:
+        row = attempt(name)
+        found = f"{row['parameters']:>12} parameters  {row['macs']:>14} MACs"
+        print(f"{name:<36}{found}  {row['wrong'] or 'ok'}", flush=True)
+        if row["wrong"]:
             wrong.append(name)
-        row = zip((name, *cells), WIDTHS, strict=True)
-        print(*(f"{cell:<{w}}" for cell, w in row), flush=True)
     print(f"not as it should be: {', '.join(wrong) or 'none'}")
+    if chosen:
+        return int(bool(wrong))
     try:
         faster = beside_torchinfo()
     except ImportError:

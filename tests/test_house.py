@@ -1,6 +1,7 @@
 """The layout is a test: one word leads to a text, a notebook, a module, a proof."""
 
 import ast
+import csv
 import importlib
 import importlib.util
 import re
@@ -264,6 +265,26 @@ def test_the_setup_says_what_to_set_while_the_address_is_a_placeholder(monkeypat
     result, asked = in_kernel(source, "google.colab")
     assert "set REPOSITORY" in str(result.error_in_exec)
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("tools/notebooks.py", "No run on a GPU, such as Colab's T4, is recorded yet."),
+        (".github/workflows/gpu.yml", "No run on a graphics card is recorded yet"),
+        ("book/setup.md", "**No number in this book is from a GPU.**"),
+    ],
+)
+def test_what_is_said_of_a_gpu_is_what_is_recorded(file, words):
+    recorded = (ROOT / "book/results/gpu.csv").exists()
+    mend = f"{file} says what was run on a GPU; say what book/results/gpu.csv has"
+    assert (words in (ROOT / file).read_text(encoding="utf-8")) != recorded, mend
+
+
+def test_what_the_first_cell_says_of_time():
+    assert "less than a minute" in notebooks.SETUP
+    with (ROOT / "book/results/notebooks.csv").open() as file:
+        assert max(float(row["cpu_seconds"]) for row in csv.DictReader(file)) < 60
 
 
 def test_the_address_of_the_repository_stands_once():

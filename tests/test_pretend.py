@@ -159,7 +159,27 @@ print(check("convolution.output_size", size))
 check.close()
 """
 
-PROGRAMS = (WHERE, WRONG, STEP, HOOKS, COURSE, CHECK)
+ATTRIBUTION = """
+from course_lib import attribution
+layers = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+net = nn.Sequential(*layers, nn.Linear(2, 3)).to("cuda")
+for each in net.parameters():
+    nn.init.ones_(each)  # so that no map is all zero
+x = torch.rand(2, 1, 8, 8).to("cuda")
+more = {"cam": ("1",), "grad_cam": ("1",)}
+for name, each in vars(attribution).items():
+    returns = getattr(each, "__annotations__", {}).get("return")
+    if returns == "Tensor" and not name.startswith("_"):
+        if name == "deconvnet":
+            made = each(net, x, "1")
+        elif name == "occlusion":
+            made = each(net, x[:1], 1, size=4, stride=2)
+        else:
+            made = each(net, x, torch.tensor([2, 0]), *more.get(name, ()))
+        print(name, made.device.type, bool(made.abs().sum() > 0))
+"""
+
+PROGRAMS = (WHERE, WRONG, STEP, HOOKS, COURSE, CHECK, ATTRIBUTION)
 
 #: Runs each of these programs as if it were alone, after `BEGIN`.
 ALL = f"""\
@@ -223,6 +243,14 @@ def test_the_course_takes_it(said):
 def test_an_answer_is_judged_on_the_processor(said):
     """With a copy of what it uses of the card."""
     assert said[CHECK] == ["convolution.output_size: passed."]
+
+
+def test_maps_of_attributions_are_on_the_processor(said):
+    """Of every function that returns one: who plots it need not know of the card."""
+    places = dict(line.split(maxsplit=1) for line in said[ATTRIBUTION])
+    assert set(places.values()) == {"cpu True"}
+    assert {"cam", "deconvnet", "saliency", "integrated_gradients"} <= {*places}
+    assert len(places) == 8
 
 
 @pytest.mark.slow

@@ -5,19 +5,26 @@ Parameters are compared with PyTorch's own, MACs with its counter on a real run.
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.distributions import Normal
+from torch.func import functional_call, vmap
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, rnn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import summarize
+from course_lib.tracing.ghost import DataDependentError
 
 Forward = Callable[..., Any]
 
@@ -69,6 +76,28 @@ def with_none(net: Any, x: Tensor) -> Tensor:
     for layer in net.layers:
         x = x if layer is None else layer(x)
     return x
+
+
+def in_inference_mode(net: Any, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        x = net.body(x)
+    return net.head(x.clone())
+
+
+def in_bfloat16(net: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        x = net.body(x)
+    return net.head(x.float())
+
+
+def with_other_weights(net: Any, x: Tensor) -> Tensor:
+    weights = {name: 2 * w for name, w in net.body.named_parameters()}
+    return net.head(functional_call(net.body, weights, (x,)))
+
+
+def body_and_head(forward: Forward) -> nn.Module:
+    body = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh())
+    return module(forward, body=body, head=nn.Linear(4, 3))
 
 
 def tied() -> nn.Module:
@@ -242,6 +271,50 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
         ),
         torch.rand(1, 1, 16),
     ),
+    "checkpointed": (
+        lambda: body_and_head(
+            lambda net, x: net.head(checkpoint(net.body, x, use_reentrant=False))
+        ),
+        torch.rand(2, 6),
+    ),
+    "a part in inference mode": (
+        lambda: body_and_head(in_inference_mode),
+        torch.rand(2, 6),
+    ),
+    "a part in bfloat16": (lambda: body_and_head(in_bfloat16), torch.rand(2, 6)),
+    "called with other weights": (
+        lambda: body_and_head(with_other_weights),
+        torch.rand(2, 6),
+    ),
+    "each image by vmap": (
+        lambda: body_and_head(lambda net, x: net.head(vmap(net.body)(x))),
+        torch.rand(2, 6),
+    ),
+    "complex numbers": (
+        lambda: module(
+            lambda net, x: net.layer(torch.complex(x, -x)).abs(),
+            layer=nn.Linear(4, 3, dtype=torch.complex64),
+        ),
+        torch.rand(2, 4),
+    ),
+    "bags of words": (
+        lambda: nn.EmbeddingBag(9, 4, mode="mean"),
+        torch.randint(0, 9, (2, 5)),
+    ),
+    "bags of words without one of them": (
+        lambda: nn.EmbeddingBag(9, 4, mode="sum", padding_idx=2),
+        torch.randint(0, 9, (2, 5)),
+    ),
+    "the largest of a bag": (
+        lambda: nn.EmbeddingBag(9, 4, mode="max"),
+        torch.randint(0, 9, (2, 5)),
+    ),
+    "noise": (
+        lambda: body_and_head(
+            lambda net, x: net.head(net.body(x) + torch.randn(len(x), 4))
+        ),
+        torch.rand(2, 6),
+    ),
     "a lazy layer": (
         lambda: nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2)),
         torch.rand(2, 3),
@@ -278,6 +351,53 @@ def test_a_module_of_this_kind_is_counted(kind):
     assert without.parameters + without.frozen_parameters == numbers
 
 
+def repeated(data: Any, batch: int) -> Any:
+    """The data with its first image so many times."""
+
+    def again(x: Tensor) -> Tensor:
+        return torch.cat([x[:1]] * batch) if x.dim() and len(x) == count else x
+
+    count = len(torch.utils._pytree.tree_leaves(data)[0])
+    return torch.utils._pytree.tree_map_only(Tensor, again, data)
+
+
+def saved_by(net: nn.Module, data: Any) -> int:
+    """The bytes that autograd saves on the processor, but parameters and the data."""
+    sizes: dict[int, int] = {}
+    alive = []
+
+    def save(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        sizes[memory._cdata] = memory.nbytes()
+        alive.append(tensor)
+        return tensor
+
+    leaves = torch.utils._pytree.tree_leaves(data)
+    inputs = [each for each in leaves if torch.is_tensor(each)]
+    with saved_tensors_hooks(save, lambda tensor: tensor):
+        alive.append(run(net, data))
+    given = (*inputs, *net.parameters(), *net.buffers())
+    known = {each.untyped_storage()._cdata for each in given}
+    return sum(size for key, size in sizes.items() if key not in known)
+
+
+#: oneDNN's recurrent layers save whole pages: tests/test_summary_memory.py.
+PAGES = ("a recurrent layer",)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in PAGES])
+def test_what_a_module_of_this_kind_saves(kind):
+    """What two more images add to two, in a real run."""
+    build, data = KINDS[kind]
+    torch.manual_seed(0)
+    net = build().train()
+    summary = summarize(net, input_data=data)
+    if "lazy" in kind:
+        run(net, data)
+    few, many = (saved_by(net, repeated(data, batch)) for batch in (2, 4))
+    assert many - few == 2 * summary.saved_bytes
+
+
 def test_a_layer_by_two_names_belongs_to_the_stage_that_called_it():
     summary = summarize(one_in_two_places(), (6,))
     (stage,) = summary.stages
@@ -285,7 +405,31 @@ def test_a_layer_by_two_names_belongs_to_the_stage_that_called_it():
     assert summary.notes == ()
 
 
+def in_threads(net: Any, x: Tensor) -> Tensor:
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(lambda layer: layer(x), (net.a, net.b)))
+
+
+def one_by_one(net: Any, x: Tensor) -> Any:
+    for _ in range(3):
+        yield net.a(x)
+
+
+def with_graph(edges: Tensor) -> nn.Module:
+    net = module(lambda net, x: net.fc(net.edges @ x), fc=nn.Linear(3, 2))
+    net.register_buffer("edges", edges)
+    return net
+
+
+def with_mode_that_stays() -> nn.Module:
+    def train(_: nn.Module, _mode: bool = True) -> nn.Module:
+        raise NotImplementedError("it has one mode")
+
+    return type("Exported", (nn.Linear,), {"train": train})(3, 2)
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
 @pytest.mark.parametrize(
     ("build", "data", "words"),
     [
@@ -311,6 +455,31 @@ def test_a_layer_by_two_names_belongs_to_the_stage_that_called_it():
             r"an input of size \(\) \(10 were taken for the batch\)",
         ),
         (
+            lambda: module(in_threads, a=nn.Linear(3, 2), b=nn.Linear(3, 2)),
+            torch.rand(2, 3),
+            "a runs in a thread of its own",
+        ),
+        (
+            lambda: module(one_by_one, a=nn.Linear(3, 2)),
+            torch.rand(2, 3),
+            "what it returns is a generator",
+        ),
+        (
+            lambda: with_graph(torch.eye(4).to_sparse()),
+            torch.rand(4, 3),
+            "a tensor of layout torch.sparse_coo cannot be followed; give a dense",
+        ),
+        (
+            lambda: with_graph(torch.eye(4).to_sparse_csr()),
+            torch.rand(4, 3),
+            "a tensor of layout torch.sparse_csr cannot be followed; give a dense",
+        ),
+        (
+            lambda: with_mode_that_stays(),
+            torch.rand(2, 3),
+            r"cannot take.* it has one mode",
+        ),
+        (
             lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3)),
             torch.rand(2, 1, 9, 9),
             r"in 1 \(Conv2d\): ",
@@ -322,6 +491,32 @@ def test_a_module_of_this_kind_is_refused(build, data, words):
         summarize(build(), input_data=data)
 
 
+def test_a_graph_of_edges_that_nobody_uses():
+    net = with_graph(torch.eye(4).to_sparse())
+    net.forward = lambda x: net.fc(x)
+    assert summarize(net, (3,)).macs == 6
+
+
+def test_a_gradient_as_output():
+    """As in networks whose forces are the gradients of an energy."""
+
+    def forces(net: Any, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(net.body(x).sum(), x, create_graph=True)[0]
+
+    net, x = body_and_head(forces), torch.rand(2, 6)
+    summary = summarize(net, (6,))
+    assert summary.macs == 2 * (6 * 5 + 5 * 4)  # there and back
+    two, four = (saved_by(net.train(), repeated(x, n)) for n in (2, 4))
+    assert summary.saved_bytes == (four - two) // 2 > 0
+
+
+def test_shapes_on_the_meta_device_with_data():
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Linear(6, 4), nn.ReLU())
+    assert summarize(net, input_data=torch.rand(2, 6)).macs == 24
+
+
 def test_a_distribution_by_size_says_what_to_give():
     net = module(
         lambda net, x: Normal(net.fc(x), x.abs().sum() + 1, validate_args=True),
@@ -330,3 +525,99 @@ def test_a_distribution_by_size_says_what_to_give():
     with pytest.raises(ValueError, match="give a tensor of that size in its place"):
         summarize(net, (3,))
     assert summarize(net, torch.rand(3)).parameters == 8
+
+
+def skipping(draw: Callable[[], float]) -> nn.Module:
+    """Each layer is skipped by chance, if the network is in training or `always`."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        for layer in net.layers:
+            if not (net.training or net.always) or draw() < 0.5:
+                x = layer(x)
+        return x
+
+    layers = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(6))
+    net = module(forward, layers=layers)
+    net.always = False
+    return net
+
+
+@pytest.mark.parametrize(
+    "draw", [random.random, lambda: torch.rand(()).item(), np.random.rand]
+)
+def test_a_path_by_chance_is_no_number(draw):
+    net = skipping(draw)
+    states = random.getstate(), torch.get_rng_state()
+    summary = summarize(net, (4,))
+    assert summary.macs == 6 * 16
+    assert summary.saved_bytes is None
+    assert summary.notes == (
+        "memory: unknown, as what is saved differs from run to run",
+    )
+    net.always = True
+    assert "path: by chance; counted is that of one run" in summarize(net, (4,)).notes
+    assert states[0] == random.getstate()
+    assert torch.equal(states[1], torch.get_rng_state())
+
+
+def test_a_path_that_depends_on_the_values_of_a_batch():
+    """Another one for two images than for more."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        for _ in range(1 + int(x.sum() > 3 * x[0].sum())):
+            x = net.layer(x).tanh()
+        return x
+
+    net = module(forward, layer=nn.Linear(4, 4))
+    summary = summarize(net, input_data=torch.rand(2, 4))
+    assert summary.macs == 16
+    assert summary.saved_bytes is None
+    assert "differs from run to run" in summary.notes[0]
+
+
+def test_pairs_of_images_one_at_a_time():
+    """They grow faster than the batch, in memory of which each part does not."""
+
+    def pairs(net: Any, x: Tensor) -> Tensor:
+        y = net.layer(x)
+        return torch.stack([(a * b).sum() for a in y for b in y])
+
+    net = module(pairs, layer=nn.Linear(4, 4))
+    alone = module(
+        lambda net, x: torch.stack([net.layer(a * b) for a in x for b in x]),
+        layer=nn.Linear(4, 4),
+    )
+    assert summarize(net, (4,)).saved_bytes == 16
+    assert summarize(alone, (4,)).saved_bytes is None
+
+
+CAUGHT = {
+    "caught": lambda net, x: with_default(net, x),
+    "printed": lambda net, x: (f"{x.mean():.3f}", net.a(x))[1],
+    "the address": lambda net, x: net.a(x) if x.data_ptr() else net.b(x),
+}
+
+
+def with_default(net: Any, x: Tensor) -> Tensor:
+    try:
+        return net.a(x * x.mean().item())
+    except ValueError:
+        return net.b(x)
+
+
+@pytest.mark.parametrize("kind", CAUGHT)
+def test_a_path_that_needs_values(kind):
+    """It is not taken without them, and with them it is the right one."""
+    net = module(CAUGHT[kind], a=nn.Linear(3, 2), b=nn.Sequential(nn.Linear(3, 5)))
+    with pytest.raises(ValueError, match="cannot be traced without values"):
+        summarize(net, (3,))
+    summary = summarize(net, input_data=torch.rand(2, 3))
+    assert summary.macs == 6
+    assert [row.name for row in summary.stages if row.macs] == ["a"]
+    assert not any("memory" in note for note in summary.notes)
+    assert DataDependentError.last is None  # and with it all that it has seen
+
+
+def test_text_without_numbers_needs_no_values():
+    net = module(lambda net, x: (f"{x}", net.a(x))[1], a=nn.Linear(3, 2))
+    assert summarize(net, (3,)).macs == 6

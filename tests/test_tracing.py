@@ -330,6 +330,113 @@ def test_a_closure_without_contents_and_functions_that_know_each_other():
     assert copied.function() is copied
 
 
+SEEN: list[torch.Tensor] = []
+BY_NAME: dict[str, torch.Tensor] = {}
+COUNT = 0
+
+
+def note_by_name(module, _args, output):
+    BY_NAME[type(module).__name__] = output
+    [SEEN.append(each) for each in (output,)]  # code in its code
+
+
+def count(*_):
+    global COUNT
+    COUNT += 1
+
+
+@pytest.mark.parametrize("look", [summarize, draw])
+def test_what_a_hook_keeps_at_the_level_of_its_module_stays(look):
+    """A list or a dictionary beside the network, as in every notebook."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    net[0].register_forward_hook(count)
+    net[0].register_forward_hook(note_by_name)
+    net[1].register_forward_hook(note_by_name)
+    net(torch.rand(2, 4))
+    before, seen, number = dict(BY_NAME), list(SEEN), COUNT
+    look(net, (4,))
+    assert BY_NAME.keys() == before.keys()
+    assert all(BY_NAME[name] is before[name] for name in before)
+    assert list(map(id, SEEN)) == list(map(id, seen))
+    assert number == COUNT
+    net(torch.rand(2, 4))
+    assert (len(SEEN), COUNT) == (len(seen) + 2, number + 1)
+
+
+ROTATIONS: dict[str, torch.Tensor] = {}
+LAST = None
+
+
+class Rotary(nn.Module):
+    """Keeps what it computes for all of its kind, in its class and beside it."""
+
+    shared: dict[str, torch.Tensor] = {}  # noqa: RUF012
+    seen: list[torch.Tensor] = []  # noqa: RUF012
+    waiting: deque[torch.Tensor] = deque()  # noqa: RUF012
+    calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        global LAST
+        LAST = x
+        for cache in (ROTATIONS, self.shared):
+            if not cache:
+                cache["angle"] = self.layer(x).mean(0, keepdim=True)
+        self.seen.append(x)
+        self.waiting.append(x)
+        type(self).calls += 1
+        Rotary.latest = x
+        return self.layer(x) + ROTATIONS["angle"] + self.shared["angle"]
+
+
+@pytest.mark.parametrize("look", [summarize, draw])
+def test_what_a_class_keeps_for_all_modules_stays(look):
+    """Or a ghost in it would be in whatever they compute afterwards."""
+    net = nn.Sequential(Rotary(), Rotary())
+    summary = look(net, (4,))
+    assert [ROTATIONS, Rotary.shared, Rotary.seen, [*Rotary.waiting]] == [
+        {},
+        {},
+        [],
+        [],
+    ]
+    assert (Rotary.calls, LAST, hasattr(Rotary, "latest")) == (0, None, False)
+    if look is summarize:  # as by the first image of all, in each run
+        assert summary.macs == (1 + 2 + 1) * 16
+
+
+class Slots(nn.Module):
+    """Has an attribute that is not in its dictionary, and one that it never sets."""
+
+    __slots__ = ("never", "seen")
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen = nn.Linear(4, 4), []
+
+    def forward(self, x):
+        self.seen.append(x)
+        return self.layer(x)
+
+
+def test_attributes_in_slots():
+    net = nn.Sequential(Slots())
+    assert summarize(net, (4,)).macs == 16
+    assert net[0].seen == []
+
+
+@pytest.mark.parametrize("look", [summarize, draw])
+def test_what_is_nested_too_deeply(look):
+    net = nn.Linear(4, 4)
+    for _ in range(400):
+        net = nn.Sequential(net)
+    with pytest.raises(ValueError, match="Sequential is nested too deeply"):
+        look(net, (4,))
+
+
 # -- ghosts
 
 

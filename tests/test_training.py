@@ -89,6 +89,31 @@ def test_the_loop_is_one_cycle_sgd(sample, momentum, cycle):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("steps", range(1, 13))
+def test_a_run_of_few_steps_trains(sample, steps, momentum):
+    """Each of its steps has a learning rate, and the network follows it."""
+    settings = Settings(epochs=1, lr=0.1, momentum=momentum)
+    optimizer, schedule = loop.one_cycle(nn.Linear(2, 1), settings, steps)
+    rates = []
+    for _ in range(steps):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    peak = rates.index(max(rates))
+    assert peak == (steps - 1) // 5
+    assert 0.05 < rates[peak] <= 0.1
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+    one = replace(sample, train=Split(sample.train.images[:1], sample.train.labels[:1]))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    before = net[1].weight.clone()
+    settings = replace(settings, epochs=steps)
+    assert len(fit(net, one, settings, runtime=RUN_ON, progress=False).losses) == steps
+    assert (net[1].weight - before).norm() > 0.01
+
+
 def test_auxiliary_classifiers_count_in_training_alone(sample):
     torch.manual_seed(0)
     net = GoogLeNet("small", aux=True)

@@ -11,6 +11,7 @@ from torch import nn
 
 from course_lib import FashionMNIST, Settings, Split, fit, occlusion
 from course_lib import runtime as runtime_of
+from course_lib.attribution import integrated_gradients
 from course_lib.catalog import NETWORKS
 from course_lib.degradation import watch_gradients
 from course_lib.training import loop
@@ -81,8 +82,9 @@ def test_what_a_reader_gets_is_on_the_cpu(sample):
     assert {x.device.type for each in norms.values() for x in each} == {"cpu"}
     assert isinstance(history.losses[0], float)
     x, _ = next(sample.test.batches(1))
-    seen = occlusion(net, x.to("cuda"), 3, size=7, stride=7)
-    assert seen.device.type == "cpu"
+    x = x.to("cuda")
+    seen = occlusion(net, x, 3, size=7, stride=7), integrated_gradients(net, x, 3)
+    assert {each.device.type for each in seen} == {"cpu"}
 
 
 def test_a_checkpoint_goes_on_without_a_gpu(sample, tmp_path, monkeypatch):

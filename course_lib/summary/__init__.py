@@ -11,8 +11,10 @@ itself. A receptive field is the theoretical one, `Field`.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -79,11 +81,17 @@ def summarize(
 
 def _read(net: nn.Module, inputs: Inputs, reader: Reader) -> list[str]:
     """Let `reader` read all traces. Returns why it is not known what is saved."""
-    one, two, four = reader.evaluate(_evaluate(net, inputs)), None, None
+    run = _evaluate(net, inputs)
+    if run.chance:
+        others = (_other_run(seed, net, inputs, None) for seed in SEEDS)
+        reader.chance = any(_path(other) != _path(run) for other in others)
+    one, two, four = reader.evaluate(run), None, None
     notes = []
     try:
-        two = reader.read(_train(net, inputs, 2))
-        four = reader.read(_train(net, inputs, 4))
+        few, many = (_train(net, inputs, batch) for batch in (2, 4))
+        two, four = reader.read(few), reader.read(many)
+        if few.chance or few.values or len(two.saved) != len(four.saved):
+            _check_path(net, inputs, few, many)
         reader.train(two, four)
     except TracingError as error:
         notes.append(f"memory: unknown, in training mode: {error}")
@@ -91,6 +99,34 @@ def _read(net: nn.Module, inputs: Inputs, reader: Reader) -> list[str]:
         notes.append(f"memory: unknown, as {reason}")
     reader.shape(one, two, four)
     return notes
+
+
+def _other_run(seed: int, net: nn.Module, inputs: Inputs, batch: int | None) -> Trace:
+    """A run that draws other random numbers: of a `batch` in training, or of one image
+    in evaluation.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    return _evaluate(net, inputs) if batch is None else _train(net, inputs, batch)
+
+
+def _path(run: Trace) -> list[tuple[str, int]]:
+    """Which modules were called, with how many events in each."""
+    return [(call.path, len(call.events)) for call in run.calls()]
+
+
+def _check_path(net: nn.Module, inputs: Inputs, few: Trace, many: Trace) -> None:
+    """Raise UnknownMemory if the difference between two and four images is not that of
+    four and six, or two images save another amount with other random numbers.
+    """
+    six = _other_run(SEEDS[0], net, inputs, 6)
+    others = [_other_run(seed, net, inputs, 2) for seed in SEEDS[1:] if few.chance]
+    two, four = few.saved_bytes, many.saved_bytes
+    if six.saved_bytes - four != four - two or any(
+        each.saved_bytes != two for each in others
+    ):
+        raise UnknownMemory("what is saved differs from run to run")
 
 
 def _evaluate(net: nn.Module, inputs: Inputs) -> Trace:
@@ -119,6 +155,9 @@ def count_parameters(net: nn.Module) -> int:
         parameter.numel() for parameter in net.parameters() if parameter.requires_grad
     )
 
+
+#: What random numbers begin with, where a path may depend on them.
+SEEDS = (1, 2, 3)
 
 #: What is said of a summary without an input.
 NO_INPUT = "no input was given: only parameters are counted"
@@ -196,6 +235,8 @@ def _notes(
         if found:
             parts = (f"{what} in {layer or name}" for what, layer in found.items())
             yield f"{title} {', '.join(parts)}"
+    if reader.chance:
+        yield "path: by chance; counted is that of one run"
     late = [stage.name for stage in stages if stage.parameters and not stage.calls]
     if late:
         yield f"in training only, without MACs: {', '.join(late)}"

@@ -138,7 +138,8 @@ class Reader:
     with what comes out of them. `used` are the names of the
     parameters and buffers that took part. `lost` and `uncounted` are the operations
     after which a receptive field is unknown and those of unknown cost, with the first
-    layer of each; `elsewhere` is what saves other memory on a GPU. `parameters`
+    layer of each; `elsewhere` is what saves other memory on a GPU; with `chance`,
+    the path is another in each run. `parameters`
     are those of the network, by name: how many numbers, and whether they are trained;
     `names` has all names of each.
     """
@@ -155,6 +156,7 @@ class Reader:
         self.lost: dict[str, str] = {}
         self.uncounted: dict[str, str] = {}
         self.elsewhere: dict[str, str] = {}
+        self.chance = False
         self.own = ModuleStats("", ""), ModuleStats("", "")  # of the network itself
         self._stats: dict[str, ModuleStats] = {"": self.own[0]}
         self._fields: FieldTracker | None = None

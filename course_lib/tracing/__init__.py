@@ -5,12 +5,14 @@ operations that were carried out for them. The X-ray and the drawings read it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from course_lib.blocks import Network
 from course_lib.tracing.ghost import DataDependentError
 from course_lib.tracing.inputs import Inputs, inputs_of_data, inputs_of_size
-from course_lib.tracing.isolation import isolated
+from course_lib.tracing.isolation import isolated, random_states
 from course_lib.tracing.record import (
     FunctionCall,
     ModuleCall,
@@ -74,16 +76,40 @@ def trace(
     Raises: TracingError, a ValueError, for whatever `net` raises; ValueError for a
         module that cannot be followed.
     """
+    asked: Any = {"training": training, "functions": functions, "values": values}
+    try:
+        return _trace(net, inputs, batch, grad=grad, **asked)
+    except TracingError as error:
+        if grad or "does not require grad" not in str(error):
+            raise
+    return _trace(net, inputs, batch, grad=True, **asked)  # gradients are its output
+
+
+def _trace(
+    net: nn.Module,
+    inputs: Inputs,
+    batch: int,
+    *,
+    training: bool | None,
+    grad: bool,
+    functions: bool,
+    values: bool,
+) -> Trace:
+    """As `trace`, in one run."""
+    if values:  # which a network on the meta device has not
+        tensors = (*net.parameters(), *net.buffers())
+        values = not any(each.is_meta for each in tensors)
     with isolated(net):
         copy = replica(net, values=values)
-        if training is not None:
-            copy.train(training)
-        tracer = Tracer(copy)
+        tracer, states = Tracer(copy), random_states()
         args, kwargs = inputs.values(batch) if values else inputs.ghosts(batch)
         try:
+            if training is not None:
+                copy.train(training)
             tracer.run(args, kwargs, grad=grad, functions=functions)
         except Exception as error:
             raise _in_words(error, tracer, copy) from error
+        tracer.trace.values, tracer.trace.chance = values, states != random_states()
     return tracer.trace
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +33,13 @@ NUMBERS = count(-1, -1)
 
 class DataDependentError(ValueError):
     """An operation without values whose result depends on them."""
+
+    #: The last one, as who raised it may not have been heard.
+    last: ClassVar[DataDependentError | None] = None
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation)
+        DataDependentError.last = self
 
 
 class Ghost(Tensor):
@@ -102,6 +109,16 @@ class Ghost(Tensor):
         """Raises: DataDependentError."""
         del force
         raise DataDependentError("numpy")
+
+    def data_ptr(self) -> int:
+        """Raises: DataDependentError: there is no memory, and none to compare."""
+        raise DataDependentError("data_ptr")
+
+    def __format__(self, format_spec: str) -> str:
+        """Raises: DataDependentError for a format of numbers."""
+        if format_spec:
+            raise DataDependentError("item")
+        return repr(self)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         del tensor_contents
@@ -307,6 +324,17 @@ def _recurrent(*args: Any) -> tuple[Tensor | None, ...]:
     return tuple(made if made is None else made.to(META) for made in kernel(*zeros))
 
 
+def _embedding_bag(*args: Any) -> tuple[Tensor, ...]:
+    """With the indices that a processor's kernel keeps: not those of a GPU's."""
+    defaults = (None, None, None, False, 0, False, None, False, -1)
+    given: Any = (*args, *defaults[len(args) :])
+    weight, indices, offsets, _, mode, _, _, last, padding = given
+    bags, width = len(offsets) - bool(last), weight.shape[1]
+    fast = mode == 0 and padding < 0
+    shapes = (0 if fast else len(indices),), (bags,), (bags, width)[: 1 + (mode == 2)]
+    return weight.new_empty((bags, width)), *map(offsets.new_empty, shapes)
+
+
 #: Products of a recurrent layer up to which it is run to measure its workspace.
 MOST = 10**9
 
@@ -314,6 +342,8 @@ MOST = 10**9
 BY_HAND = {
     torch.ops.aten.native_batch_norm.default: _batch_norm,
     torch.ops.aten.mkldnn_rnn_layer.default: _recurrent,
+    torch.ops.aten._embedding_bag.default: _embedding_bag,
+    torch.ops.aten._embedding_bag_forward_only.default: _embedding_bag,
 }
 
 #: Operations that return a value.

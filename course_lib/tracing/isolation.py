@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import random
 import sys
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dis import opmap
+from functools import cache
+from types import CodeType, FunctionType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from course_lib.tracing.record import modules_in
+
+#: What a function may write into.
+CONTAINERS = (dict, list, set, deque, OrderedDict, defaultdict)
+STORE_GLOBAL = opmap["STORE_GLOBAL"]
+
 
 @contextmanager
 def isolated(net: nn.Module) -> Iterator[None]:
-    """Restore all random states afterwards, and follow what is behind shortcuts:
+    """Restore all random states afterwards, and what the classes of `net` keep for all
+    modules, and follow what is behind shortcuts:
     PyTorch's fused transformer layers, and functions that were compiled. Meanwhile no
     garbage is collected: it is all in use, and looking through it takes longer than the
     run.
@@ -26,6 +40,8 @@ def isolated(net: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(mode=False))
+        for kind in {type(module) for _, module in modules_in(net)}:
+            _restore_afterwards(kind, stack)
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         torch.backends.mha.set_fastpath_enabled(False)
@@ -39,3 +55,69 @@ def isolated(net: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fused)
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+def random_states() -> tuple[Any, ...]:
+    """The states of the random generators that a forward pass may draw from."""
+    return (
+        random.getstate(),
+        pickle.dumps(np.random.get_state()),
+        torch.get_rng_state().numpy().tobytes(),
+    )
+
+
+def written(function: FunctionType) -> tuple[list[str], list[str]]:
+    """The module-level names that a function sees: of what it may write into, and
+    those that it may give other values, or perhaps only sees.
+    """
+    given, (names, writes) = function.__globals__, _names(function.__code__)
+    kept = [name for name in names if given.get(name).__class__ in CONTAINERS]
+    return kept, [name for name in names if name in given] if writes else []
+
+
+@cache
+def _names(code: CodeType) -> tuple[set[str], bool]:
+    """The names in a function and in those within, and whether it gives any a value."""
+    codes, names, writes = [code], set[str](), False
+    for each in codes:
+        codes += [part for part in each.co_consts if isinstance(part, CodeType)]
+        names.update(each.co_names)
+        writes = writes or STORE_GLOBAL in each.co_code[::2]
+    return names, writes
+
+
+def _restore_afterwards(kind: type, stack: ExitStack) -> None:
+    """Let `stack` restore what a class, its bases and their methods keep outside of
+    modules: attributes of the class, and names of the file that it is in.
+    """
+    for base in kind.__mro__:
+        if base is object or base.__module__.partition(".")[0] == "torch":
+            continue
+        attributes = dict(vars(base))
+        stack.callback(_restore_class, base, attributes)
+        for value in attributes.values():
+            if value.__class__ in CONTAINERS:
+                stack.callback(_refill, value, copy.copy(value))
+            elif isinstance(value, FunctionType):
+                kept, others = written(value)
+                given = value.__globals__
+                for name in kept:
+                    stack.callback(_refill, given[name], copy.copy(given[name]))
+                for name in others:
+                    stack.callback(given.__setitem__, name, given[name])
+
+
+def _restore_class(kind: type, attributes: dict[str, Any]) -> None:
+    for name, value in dict(vars(kind)).items():
+        if name not in attributes:
+            delattr(kind, name)
+        elif value is not attributes[name]:
+            setattr(kind, name, attributes[name])
+
+
+def _refill(container: Any, contents: Any) -> None:
+    """Give a container the contents that it had."""
+    container.clear()
+    (container.extend if isinstance(container, list | deque) else container.update)(
+        contents
+    )

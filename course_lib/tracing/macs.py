@@ -61,6 +61,12 @@ def _cudnn_layers(args: Any, _made: Any) -> int:  # pragma: no cover, on a GPU
     return prod(x.shape[:-1]) * sum(w.numel() for w in weights if w.dim() == 2)
 
 
+def _bags(args: Any, _made: Any) -> int:
+    """Sums of rows, which are no products unless each has a weight."""
+    weighted = len(args) > 6 and args[6] is not None
+    return weighted * args[1].numel() * args[0].shape[1]
+
+
 def _trilinear(args: Any, made: Any) -> int:
     """``x1 @ A @ x2`` of `nn.Bilinear`: each weight once for each sample, and the
     products with `x2`.
@@ -82,4 +88,6 @@ OWN: dict[str, Callable[[Any, Any], int]] = {
     "mkldnn_rnn_layer": _onednn_layer,
     "_cudnn_rnn": _cudnn_layers,
     "_trilinear": _trilinear,
+    "_embedding_bag": _bags,
+    "_embedding_bag_forward_only": _bags,
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.tracing.ghost import Ghost
+from course_lib.tracing.isolation import written
 
 #: What is the same in the copy.
 ATOMIC = {bool, int, float, complex, str, bytes, type(None), type, torch.dtype}
@@ -47,6 +48,9 @@ def replica(net: nn.Module, *, values: bool = False) -> nn.Module:
             paths = {id(module): path for path, module in net.named_modules()}
             name = paths.get(id(error.module)) or type(error.module).__name__
             raise ValueError(f"{name} {error}") from None
+        except RecursionError:
+            name = type(net).__name__
+            raise ValueError(f"{name} is nested too deeply to be followed") from None
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
@@ -89,6 +93,7 @@ class _Copier:
     def __init__(self, *, values: bool) -> None:
         self._values = values
         self._memo: dict[int, Any] = {}
+        self._scopes: dict[int, dict[str, Any]] = {}  # module-level names, copied
         self._kept: list[Any] = []  # or another object might get the same address
 
     def copy(self, value: Any) -> Any:
@@ -150,13 +155,12 @@ class _Copier:
         new = self._put(module, object.__new__(type(module)))
         attributes = new.__dict__
         for name, value in vars(module).items():
-            kind = value.__class__
-            if kind in ATOMIC:
+            if value.__class__ in ATOMIC:
                 attributes[name] = value
             elif name in OWN and not value:  # nobody else has it
-                attributes[name] = kind()
+                attributes[name] = value.__class__()
             elif name in PARTS:
-                parts = attributes[name] = kind()
+                parts = attributes[name] = value.__class__()
                 for part, inner in value.items():
                     parts[part] = self._part(inner)
             else:
@@ -164,6 +168,10 @@ class _Copier:
                     _check(module, packed=True)
                 attributes[name] = self.copy(value)
         attributes["_compiled_call_impl"] = None
+        kind: Any = type(module)
+        for name in _slots(kind):
+            if hasattr(module, name):
+                object.__setattr__(new, name, self.copy(getattr(module, name)))
 
     def _part(self, part: Tensor | nn.Module | None) -> Any:
         """A parameter, a buffer or a module, which have no values where all else has
@@ -180,7 +188,7 @@ class _Copier:
             self._put(tensor, type(tensor)(requires_grad=tensor.requires_grad))
             return
         new: Tensor
-        if empty and not self._values:
+        if empty and not self._values and tensor.layout is torch.strided:
             new = Ghost.like(tensor)
         else:
             new = tensor.detach().clone()
@@ -191,15 +199,16 @@ class _Copier:
 
     def _function(self, function: FunctionType) -> None:
         """With what it refers to, which may be the module itself."""
-        cells = function.__closure__ or ()
-        if not cells and not function.__defaults__ and not function.__kwdefaults__:
+        cells, known = function.__closure__ or (), self._globals(function)
+        parts = cells or function.__defaults__ or function.__kwdefaults__
+        if not parts and known is function.__globals__:
             return
         closure = tuple(CellType() for _ in cells)
         new = self._put(
             function,
             FunctionType(
                 function.__code__,
-                function.__globals__,
+                known,
                 function.__name__,
                 closure=closure,
             ),
@@ -210,6 +219,20 @@ class _Copier:
         for cell, old in zip(closure, cells, strict=True):
             for content in _contents(old):
                 cell.cell_contents = self.copy(content)
+
+    def _globals(self, function: FunctionType) -> dict[str, Any]:
+        """The module-level names that a function sees: copies of what it may write
+        into, such as the list in which a hook keeps what it has seen.
+        """
+        given = function.__globals__
+        if (function.__module__ or "").partition(".")[0] == "torch":
+            return given
+        kept, writes = written(function)
+        if not (kept or writes):
+            return given
+        new: dict[str, Any] = self._scopes.setdefault(id(given), dict(given))
+        new.update({name: self.copy(given[name]) for name in kept})
+        return new
 
     def _other(self, value: Any) -> None:
         """Any other object: by its attributes, or as `copy.deepcopy` does it, or else
@@ -225,6 +248,15 @@ class _Copier:
                 self._put(value, copy.deepcopy(value, self._memo))
         except Exception:
             self._put(value, value)
+
+
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    """The names of attributes that are not in an object's dictionary."""
+    names = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    return tuple(
+        name for each in names for name in ((each,) if isinstance(each, str) else each)
+    )
 
 
 def _is_plain(value: object) -> bool:

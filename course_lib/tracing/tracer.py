@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
 from operator import itemgetter
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -14,7 +15,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from course_lib.tracing.ghost import Ghost, Results, compute, tensors_in
+from course_lib.tracing.ghost import (
+    DataDependentError,
+    Ghost,
+    Results,
+    compute,
+    tensors_in,
+)
 from course_lib.tracing.macs import macs_of
 from course_lib.tracing.record import (
     FunctionCall,
@@ -24,6 +31,7 @@ from course_lib.tracing.record import (
     Trace,
     Value,
     View,
+    modules_in,
     tensors_of,
     view_of,
 )
@@ -36,6 +44,7 @@ class Tracer(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._net = net
         self._open = [ModuleCall(nn.Identity(), "")]
+        self._thread = get_ident()
         self.trace = Trace(self._open[0])
         #: Where the last error came from: the module that was running.
         self.where = self._open[0]
@@ -57,7 +66,7 @@ class Tracer(TorchDispatchMode):
         `functions`, the calls of functions.
         """
         self.trace.inputs = {view_of(t).storage for t in tensors_of((args, kwargs))}
-        modules = [*modules_in(self._net)]
+        modules, DataDependentError.last = [*modules_in(self._net)], None
         for path, module in modules:  # no hooks, which a copy would keep
             module.__dict__["_compiled_call_impl"] = partial(self._call, module, path)
         try:
@@ -68,8 +77,13 @@ class Tracer(TorchDispatchMode):
                 stack.enter_context(self)
                 if functions:
                     stack.enter_context(_FunctionCalls(self))
-                self._net(*args, **kwargs)
+                output = self._net(*args, **kwargs)
+            if DataDependentError.last:  # the module has caught it, and gone elsewhere
+                raise DataDependentError.last
+            if isinstance(output, Generator):
+                raise ValueError("what it returns is a generator: nothing has run yet")
         finally:
+            DataDependentError.last = None
             for _, module in modules:
                 module.__dict__["_compiled_call_impl"] = None
             for box in self._boxes:
@@ -77,7 +91,7 @@ class Tracer(TorchDispatchMode):
         names = self.trace.names
         for path, module in modules_in(self._net):
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-                if tensor is not None:
+                if tensor is not None and tensor.layout is torch.strided:
                     full = f"{path}.{name}" if path else name
                     names.setdefault(view_of(tensor).storage, full)
         self.trace.root = next(
@@ -86,6 +100,8 @@ class Tracer(TorchDispatchMode):
 
     def _call(self, module: Any, path: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a module as PyTorch does, with its hooks."""
+        if get_ident() != self._thread:  # in which no operation comes here
+            raise ValueError(f"{path} runs in a thread of its own: it is not followed")
         given = self.values((args, kwargs) if kwargs else args)
         call = ModuleCall(module, path, given)
         self._open[-1].events.append(call)
@@ -105,7 +121,10 @@ class Tracer(TorchDispatchMode):
         """All tensors in `values`."""
         found = []
         with torch._C.DisableTorchFunction():  # these are no calls of the module
-            for tensor in tensors_of(values):
+            for each in tensors_of(values):
+                tensor = each
+                while _functorch.is_functorch_wrapped_tensor(tensor):
+                    tensor = _functorch.get_unwrapped(tensor)
                 if type(tensor) in LAZY:
                     continue
                 number = id(tensor)
@@ -134,6 +153,10 @@ class Tracer(TorchDispatchMode):
         """Run one operation for the module that is running."""
         del types
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():
+            made = self._in_parts(func, args, kwargs)
+            if made is not NotImplemented:
+                return made
         tensors = tensors_in(args) + (tensors_in(kwargs.values()) if kwargs else [])
         given, empty, written = [], False, self._written
         for tensor in tensors:
@@ -166,6 +189,11 @@ class Tracer(TorchDispatchMode):
         self._open[-1].events.append(operation)
         return made
 
+    def _in_parts(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation that is made of others, as all come in inference mode."""
+        with self:
+            return func.decompose(*args, **kwargs)
+
     def _save(self, saved: Tensor) -> list[Tensor]:
         """Autograd saves a tensor: in a box, which is emptied afterwards, as a tensor
         that refers to what saves it would never be freed.
@@ -179,6 +207,9 @@ class Tracer(TorchDispatchMode):
         self._boxes.append(box)
         return box
 
+
+#: What wraps tensors in `torch.func`, as for `vmap`.
+_functorch = torch._C._functorch
 
 #: Tensors without a shape, of layers that wait for their first input.
 LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
@@ -200,22 +231,6 @@ class _FunctionCalls(TorchFunctionMode):
         """A function is called."""
         del types
         return self._tracer.call(func, args, kwargs or {})
-
-
-def modules_in(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """As `net.named_modules()`, in a third of the time."""
-    seen: set[nn.Module] = set()
-    waiting = [("", net)]
-    while waiting:
-        path, module = waiting.pop()
-        if module in seen:
-            continue
-        seen.add(module)
-        yield path, module
-        start = f"{path}." if path else ""
-        for name, inner in reversed(module._modules.items()):
-            if inner is not None:
-                waiting.append((start + name, inner))
 
 
 def _name(func: Any) -> str:

@@ -121,6 +121,9 @@ def one_cycle(
 ) -> tuple[torch.optim.SGD, OneCycleLR]:
     """SGD with Nesterov momentum for the parameters of `net`, and the schedule of its
     learning rate and momentum: one cycle over all epochs, of so many `steps` each.
+
+    In a run of at most five steps, the learning rate only falls: a fifth of them is no
+    more than the first.
     """
     optimizer = torch.optim.SGD(
         net.parameters(),
@@ -135,11 +138,14 @@ def one_cycle(
         # first step, fused SGD would go on from memory that was never written.
         for each in net.parameters():
             optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
+    # In PyTorch's cycle a run of one step is its end, where the learning rate is almost
+    # 0, and a peak at the first step is a division by zero: a fifth of five.
+    total = max(settings.epochs * steps, 2)
     schedule = OneCycleLR(
         optimizer,
         settings.lr,
-        total_steps=settings.epochs * steps,
-        pct_start=0.2,
+        total_steps=total,
+        pct_start=0.19 if total == 5 else 0.2,
         cycle_momentum=settings.momentum > 0,
         base_momentum=round(settings.momentum - 0.05, 6),
         max_momentum=round(settings.momentum + 0.05, 6),
