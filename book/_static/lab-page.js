@@ -349,32 +349,37 @@ lab.play = async (container, load) => {
       element("div", { class: "lab-top" }, shown, element("div", {}, gallery)),
       element("div", { class: "lab-answer" }, status, off),
     );
-    if (own_.length) place.append(element("div", { class: "lab-row" }, ...own_));
+    if (own_.length) place.append(element("fieldset", { class: "lab-row" }, element("legend", {}, "Change the image"), ...own_));
     if (piece.switches.length) place.append(board);
     place.append(strips);
     if (piece.value) place.append(element("div", { class: "lab-row" }, ...spotLabels, inputLabel), sum);
-    if (piece.measure) place.append(element("div", { class: "lab-row" }, measureButton, stop, bar), measured);
+    if (piece.evidence) place.append(element("div", { class: "lab-row" }, seek), cloud, evidence);
+    const buttons = [...(piece.measure ? [measureButton] : []), ...(piece.eight ? [eightButton, eightMeasure] : [])];
+    if (buttons.length || piece.evidence) place.append(element("div", { class: "lab-row" }, ...buttons, stop, bar), measured, table);
+    if (piece.ask) lock(true);
     place.append(element("p", {}, there, ", where there is more of it. ", back));
     for (const event of ["pointerdown", "focus"]) {
       there.addEventListener(event, () => (there.href = `lab.html?${lab.write(state)}`));
     }
     there.href = `lab.html?${container.dataset.state}`;
   };
-  /** A question comes first: what is below it opens with an answer, which is not kept. */
+  /** A question comes first: what changes something opens with an answer, which is not kept. */
   const question = () => {
     const told = element("p", { role: "status" });
     const group = element("fieldset", { class: "lab-question" }, element("legend", {}, piece.ask));
     for (const text of piece.answers) {
       group.append(button(text, () => {
-        place.classList.remove("lab-locked");
-        board.disabled = measureButton.disabled = false;
+        lock(false);
         told.textContent = `Your guess: ${text}. Now try it.`;
       }));
     }
     group.append(told);
-    place.classList.add("lab-locked");
-    board.disabled = measureButton.disabled = true;
     return group;
+  };
+  const lock = (is) => {
+    place.classList.toggle("lab-locked", is);
+    const all = [...place.querySelectorAll("fieldset:not(.lab-question)"), measureButton, eightButton, seek];
+    for (const each of all) each.disabled = is;
   };
   if (piece) arrange();
   else place.append(
@@ -602,6 +607,10 @@ lab.play = async (container, load) => {
       waiting = false;
       compute();
       paint();
+      if (table.firstChild) {
+        if (measuredWith !== settings()) accuracies = {};
+        eight();
+      }
       if (whole) history.replaceState(null, "", `#${lab.write(state)}`);
     });
   };
@@ -886,6 +895,8 @@ lab.play = async (container, load) => {
   };
 
   let accuracies = {};
+  let measuredWith; // the changes of the image with which they were
+  const settings = () => JSON.stringify([...Object.keys(lab.settings).map((name) => state[name]), state.cover]);
   const eight = async () => {
     const found = [];
     for (const name of Object.keys(lab.files)) {
@@ -918,6 +929,7 @@ lab.play = async (container, load) => {
   const measureEight = async () => {
     if (!(await all200())) return;
     accuracies = {};
+    measuredWith = settings();
     for (const name of Object.keys(lab.files)) {
       const each = await open(name);
       const ended = await goThrough(lab.measure(each, lab.gallery, [], state), ({ after, done }) => {
