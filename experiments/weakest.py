@@ -1,5 +1,5 @@
-"""Why the small ZFNet is the weakest network of the comparison: trained again without its
-dropout, and for as many epochs as the small AlexNet, with everything else as in
+"""Why the small ZFNet is the weakest network of the comparison: trained again without
+its dropout, and for as many epochs as the small AlexNet, with everything else as in
 `experiments.accuracy`.
 
     python -m experiments.weakest
