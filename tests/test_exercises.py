@@ -199,7 +199,7 @@ def test_text_and_checks_agree(text):
 
 
 #: Texts whose exercises do not all say their skill and difficulty, and the reasoning.
-PENDING = {"alexnet", "zfnet", "normalization", "degradation", "comparison"}
+PENDING = {"alexnet", "zfnet", "normalization", "degradation"}
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ class Counts(NamedTuple):
 
     #: How many are right, of `images`.
     right: int
-    #: How many right ones were lost, and how many wrong ones became right.
+    #: How many right ones were lost.
     lost: int
+    #: How many wrong ones became right.
     gained: int
+    #: How many images there are.
     images: int = 200
 
     def deviations(self) -> float:

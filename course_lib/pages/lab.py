@@ -85,8 +85,8 @@ class Lab:
         for control in controls:
             check_one_of(CONTROLS, control=control)
         self.module = network(net)
+        stages = tuple(name for name, _ in self.module.named_children())
         for stage in show:
-            stages = tuple(name for name, _ in self.module.named_children())
             check_one_of(stages, stage=stage)
         self.net, self.state = net, f"net={net}{'&' if state else ''}{state}"
         self.piece = {
@@ -100,8 +100,7 @@ class Lab:
             "ask": ask,
             "answers": [*answers],
         }
-        self.part = bool(show or eight)
-        self.rows = [net] if self.part and not eight else [*NETS]
+        self.rows = [net] if show and not eight else [*NETS]
         self._look_at_images()
 
     def _look_at_images(self) -> None:
@@ -123,7 +122,11 @@ class Lab:
         rows = "\n".join(map(self._row, self.rows))
         drawing = draw(self.module, (1, 28, 28), direction="right", legend=False)
         piece = json.dumps(self.piece, separators=(",", ":"))
-        part = f' data-piece="{escape(piece)}"' if self.part else ""
+        part = (
+            f' data-piece="{escape(piece)}"'
+            if self.piece["show"] or self.piece["eight"]
+            else ""
+        )
         return (
             f'<div class="lab" data-state="{escape(self.state)}"{part}>\n'
             f'<p><a href="lab.html?{escape(self.state)}">In the lab</a>, a page of the'

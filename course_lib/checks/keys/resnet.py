@@ -511,7 +511,8 @@ def all_together(answer: Answer) -> None:
     both = tuple(
         f"{stage}.0.{part}" for stage in stages for part in ("shortcut", "body")
     )
-    summed, fewer = sum(whole - each.right for each in alone), whole - none.right
+    summed = sum(whole - each.right for each in alone)
+    fewer = whole - none.right
     lost = sum(each.lost for each in alone)
     answer.expect(
         (summed, fewer, bare.right),
