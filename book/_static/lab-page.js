@@ -661,7 +661,7 @@ lab.play = async (container, load) => {
     const [top, bottom, left, right] = seen;
     context.strokeStyle = getComputedStyle(container).getPropertyValue("--lab-frame");
     context.lineWidth = 3;
-    context.strokeRect(8 * left + 1.5, 8 * top + 1.5, 8 * (right - left + 1) - 3, 8 * (bottom - top + 1) - 3);
+    if (!piece?.eight) context.strokeRect(8 * left + 1.5, 8 * top + 1.5, 8 * (right - left + 1) - 3, 8 * (bottom - top + 1) - 3);
     shown.setAttribute("aria-label", `${current().title}, as it was changed. The frame is what the chosen number sees: rows ${top} to ${bottom}, columns ${left} to ${right}.`);
   };
   const paintVerdict = (before, after) => {

@@ -5,6 +5,7 @@ their own, on a slow machine, without one script or without any.
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin
+from urllib.request import urlopen
 
 from common import LAB, axe, to
 from pieces import linked, pieces, texts
@@ -28,6 +30,7 @@ PATIENCE = 3
 
 LARGEST_HEAP = 60e6  # bytes, with all networks open
 LARGEST_PAGE = 250e3  # bytes of scripts, weights and images before a click
+LARGEST_SENT = 170e3  # bytes of these and the text, compressed as servers do
 
 SCRIPTS = ("lab.js", "lab-run.js", "lab-page.js", "lab/first.js", "lab/lenet.js")
 
@@ -165,20 +168,31 @@ def by_pytorch(browser: Browser, address: str, report) -> None:
     page.context.close()
 
 
+def content(address: str) -> bytes:
+    """What is at an address."""
+    with urlopen(address) as file:
+        found: bytes = file.read()
+    return found
+
+
 def speed(browser: Browser, address: str, report) -> None:
     """How long one image takes, when the functions have been compiled; and what the
     page weighs.
     """
     page = opened(browser, address)
-    text, weight = page.evaluate(
-        """() => ["navigation", "resource"].map((type) =>
-          performance.getEntriesByType(type)
-            .filter(({ name }) => type[0] === "n" || /_static\\/lab/.test(name))
-            .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0))"""
+    parts = page.evaluate(
+        """() => performance.getEntriesByType("resource").map(({ name }) => name)
+          .filter((name) => /_static\\/lab/.test(name))"""
     )
+    text = content(address)
+    scripts = [content(part) for part in parts]
+    weight = sum(map(len, scripts))
+    sent = sum(len(gzip.compress(each, 6)) for each in (text, *scripts))
     report.expect(weight < LARGEST_PAGE, LAB, "light before a click", weight)
+    report.expect(sent < LARGEST_SENT, LAB, "light when it is sent", sent)
     print(
-        f"  lab: {weight / 1000:.0f} kB before a click, the text {text / 1000:.0f} kB"
+        f"  lab: {weight / 1000:.0f} kB before a click, the text {len(text) / 1000:.0f}"
+        f" kB; compressed, as it is sent, {sent / 1000:.0f} kB together"
     )
     names = all_open(page)
     session = page.context.new_cdp_session(page)
