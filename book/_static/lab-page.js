@@ -960,11 +960,16 @@ lab.play = async (container, load) => {
     if (found) show(found);
   });
 
+  // Without these there is nothing to change: the table and the drawing stay.
+  const stay = (why) => {
+    place.remove();
+    throw new Error(why);
+  };
   const file = state.image >= 20 ? "images.js" : "first.js";
-  if (!(lab.gallery?.length > state.image) && !(await loaded(file))) throw new Error(`${file} did not load`);
+  if (!(lab.gallery?.length > state.image) && !(await loaded(file))) stay(`${file} did not load`);
   more.hidden = lab.gallery.length === 200;
   const wanted = await open(state.net);
-  if (!wanted) throw new Error(`there is no network ${state.net}`);
+  if (!wanted) stay(state.net in lab.files ? `${state.net}.js did not load` : `there is no network ${state.net}`);
   if (state.unknown.length) trouble.textContent = `The address has parts that say nothing here: ${state.unknown.join(", ")}.`;
   fillGallery();
   show(wanted);

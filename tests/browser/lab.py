@@ -439,8 +439,9 @@ def without(browser: Browser, address: str, report) -> None:
             page.wait_for_function(
                 "document.querySelector('.lab').textContent.includes('did not load')"
             )
-        table = page.locator(".lab table").first
-        report.expect(table.is_visible(), LAB, "a table without a script", script)
+        for part in ("table", ".drawing"):
+            there = page.locator(f".lab > {part}, .lab-still {part}").first.is_visible()
+            report.expect(there, LAB, f"a {part} without a script", script)
         context.close()
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(address, timeout=300_000)
