@@ -198,13 +198,7 @@ def test_text_and_checks_agree(text):
         assert any(asked.line in source for source in shown), name
 
 
-#: Texts whose exercises do not all say their skill and difficulty, and the reasoning.
-PENDING = {"comparison"}
-
-
-@pytest.mark.parametrize(
-    "text", [t for t in TEXTS if t.stem not in PENDING], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_every_exercise_has_its_skill_and_reasoning(text):
     """Its difficulty, too; and the last is one for an hour."""
     sections = re.split(r"^## ", text.read_text(), flags=re.MULTILINE)[1:]

@@ -67,7 +67,9 @@ def test_a_part_for_another_chapter():
         "controls": ["noise"],
         "switches": ["shortcut"],
         "value": False,
+        "evidence": False,
         "measure": True,
+        "eight": False,
         "ask": "Why <so>?",
         "answers": ["yes", "no"],
     }
@@ -75,6 +77,20 @@ def test_a_part_for_another_chapter():
     assert repr(made) == "Lab of ResNet small"
     made = Lab("zfnet", show=["conv1"], evidence=True)
     assert made.piece["evidence"], "and only where it is wanted"
+
+
+def test_a_part_with_all_networks_has_all_rows():
+    html = Lab("resnet", "image=17", controls=["noise"], eight=True)._repr_html_()
+    assert json.loads(unescape(re.search(r'data-piece="([^"]*)"', html)[1]))["eight"]
+    assert html.count('<tr><th scope="row">') == len(NETS)
+
+
+def test_the_gallery_has_twenty_of_each_class_in_turn():
+    shown = lab.gallery()
+    assert shown.labels.tolist() == [*range(10)] * 20
+    test = fashion_mnist().test
+    first = (test.labels == 3).nonzero()[0, 0]
+    assert torch.equal(shown.images[3], test.images[first])
 
 
 @pytest.mark.parametrize("state", ["lenet", "image=", "image=1&", "image='", "a=b c"])

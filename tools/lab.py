@@ -23,6 +23,7 @@ from course_lib import fashion_mnist
 from course_lib.catalog import NETWORKS
 from course_lib.diagram import draw
 from course_lib.lab import NETS, network, program, trained, written
+from course_lib.pages.lab import places
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "book/_static/lab"
@@ -80,9 +81,7 @@ def slim(svg: str) -> str:
 
 def images(per_class: int) -> str:
     """The first test images of each class, one of each class in turn."""
-    test = fashion_mnist().test
-    places = [(test.labels == label).nonzero()[:per_class, 0] for label in range(10)]
-    chosen = torch.stack(places, dim=1).flatten()
+    test, chosen = fashion_mnist().test, places(per_class)
     pixels = test.images[chosen].flatten().tolist()
     found = {
         "labels": test.labels[chosen].tolist(),

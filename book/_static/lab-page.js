@@ -328,7 +328,7 @@ lab.play = async (container, load) => {
   const measured = element("div", { class: "lab-measured", role: "status" });
   const cloud = element("canvas", { class: "lab-image", role: "img", hidden: true });
   const evidence = element("p", { class: "lab-evidence", role: "status" });
-  const seek = button("Where is the evidence? Cover every part in turn", () => occlude(), { class: "lab-seek" });
+  const seek = button("Where is the evidence? Cover every part in turn", () => occlude());
   const total = Object.values(lab.files).reduce((all, [size]) => all + size, 0);
   const eightButton = button(`All eight networks on this image (${(total / 1000).toFixed(1)} MB)`, () => eight());
   const eightMeasure = button("Measure all eight on 200 images", () => measureEight(), { hidden: true });
@@ -349,35 +349,37 @@ lab.play = async (container, load) => {
       element("div", { class: "lab-top" }, shown, element("div", {}, gallery)),
       element("div", { class: "lab-answer" }, status, off),
     );
-    if (own_.length) place.append(element("div", { class: "lab-row" }, ...own_));
+    if (own_.length) place.append(element("fieldset", { class: "lab-row" }, element("legend", {}, "Change the image"), ...own_));
     if (piece.switches.length) place.append(board);
     place.append(strips);
     if (piece.value) place.append(element("div", { class: "lab-row" }, ...spotLabels, inputLabel), sum);
-    const buttons = [...(piece.measure ? [measureButton] : []), ...(piece.evidence ? [seek] : [])];
-    if (buttons.length) place.append(element("div", { class: "lab-row" }, ...buttons, stop, bar));
-    if (piece.measure) place.append(measured);
-    if (piece.evidence) place.append(element("div", { class: "lab-row" }, cloud), evidence);
+    if (piece.evidence) place.append(element("div", { class: "lab-row" }, seek), cloud, evidence);
+    const buttons = [...(piece.measure ? [measureButton] : []), ...(piece.eight ? [eightButton, eightMeasure] : [])];
+    if (buttons.length || piece.evidence) place.append(element("div", { class: "lab-row" }, ...buttons, stop, bar), measured, table);
+    if (piece.ask) lock(true);
     place.append(element("p", {}, there, ", where there is more of it. ", back));
     for (const event of ["pointerdown", "focus"]) {
       there.addEventListener(event, () => (there.href = `lab.html?${lab.write(state)}`));
     }
     there.href = `lab.html?${container.dataset.state}`;
   };
-  /** A question comes first: what is below it opens with an answer, which is not kept. */
+  /** A question comes first: what changes something opens with an answer, which is not kept. */
   const question = () => {
     const told = element("p", { role: "status" });
     const group = element("fieldset", { class: "lab-question" }, element("legend", {}, piece.ask));
     for (const text of piece.answers) {
       group.append(button(text, () => {
-        place.classList.remove("lab-locked");
-        board.disabled = measureButton.disabled = seek.disabled = false;
+        lock(false);
         told.textContent = `Your guess: ${text}. Now try it.`;
       }));
     }
     group.append(told);
-    place.classList.add("lab-locked");
-    board.disabled = measureButton.disabled = seek.disabled = true;
     return group;
+  };
+  const lock = (is) => {
+    place.classList.toggle("lab-locked", is);
+    const all = [...place.querySelectorAll("fieldset:not(.lab-question)"), measureButton, eightButton, seek];
+    for (const each of all) each.disabled = is;
   };
   if (piece) arrange();
   else place.append(
@@ -605,6 +607,10 @@ lab.play = async (container, load) => {
       waiting = false;
       compute();
       paint();
+      if (table.firstChild) {
+        if (measuredWith !== settings()) accuracies = {};
+        eight();
+      }
       if (whole) history.replaceState(null, "", `#${lab.write(state)}`);
     });
   };
@@ -655,7 +661,7 @@ lab.play = async (container, load) => {
     const [top, bottom, left, right] = seen;
     context.strokeStyle = getComputedStyle(container).getPropertyValue("--lab-frame");
     context.lineWidth = 3;
-    context.strokeRect(8 * left + 1.5, 8 * top + 1.5, 8 * (right - left + 1) - 3, 8 * (bottom - top + 1) - 3);
+    if (!piece?.eight) context.strokeRect(8 * left + 1.5, 8 * top + 1.5, 8 * (right - left + 1) - 3, 8 * (bottom - top + 1) - 3);
     shown.setAttribute("aria-label", `${current().title}, as it was changed. The frame is what the chosen number sees: rows ${top} to ${bottom}, columns ${left} to ${right}.`);
   };
   const paintVerdict = (before, after) => {
@@ -889,6 +895,8 @@ lab.play = async (container, load) => {
   };
 
   let accuracies = {};
+  let measuredWith; // the changes of the image with which they were
+  const settings = () => JSON.stringify([...Object.keys(lab.settings).map((name) => state[name]), state.cover]);
   const eight = async () => {
     const found = [];
     for (const name of Object.keys(lab.files)) {
@@ -921,6 +929,7 @@ lab.play = async (container, load) => {
   const measureEight = async () => {
     if (!(await all200())) return;
     accuracies = {};
+    measuredWith = settings();
     for (const name of Object.keys(lab.files)) {
       const each = await open(name);
       const ended = await goThrough(lab.measure(each, lab.gallery, [], state), ({ after, done }) => {
@@ -951,11 +960,16 @@ lab.play = async (container, load) => {
     if (found) show(found);
   });
 
+  // Without these there is nothing to change: the table and the drawing stay.
+  const stay = (why) => {
+    place.remove();
+    throw new Error(why);
+  };
   const file = state.image >= 20 ? "images.js" : "first.js";
-  if (!(lab.gallery?.length > state.image) && !(await loaded(file))) throw new Error(`${file} did not load`);
+  if (!(lab.gallery?.length > state.image) && !(await loaded(file))) stay(`${file} did not load`);
   more.hidden = lab.gallery.length === 200;
   const wanted = await open(state.net);
-  if (!wanted) throw new Error(`there is no network ${state.net}`);
+  if (!wanted) stay(state.net in lab.files ? `${state.net}.js did not load` : `there is no network ${state.net}`);
   if (state.unknown.length) trouble.textContent = `The address has parts that say nothing here: ${state.unknown.join(", ")}.`;
   fillGallery();
   show(wanted);

@@ -11,9 +11,10 @@ from html import escape
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from course_lib.arguments import check_one_of
-from course_lib.data import fashion_mnist
+from course_lib.data import Split, fashion_mnist
 from course_lib.data.fashion import CLASSES
 from course_lib.diagram import draw
 from course_lib.lab import NETS, network, trained
@@ -28,6 +29,23 @@ STATE = re.compile(r"(\w+=[\w.-]+(&\w+=[\w.-]+)*)?")
 CONTROLS = ("right", "down", "turn", "noise", "contrast", "cover")
 
 
+def places(per_class: int = 20) -> Tensor:
+    """Where the page's images are in the test set: the first of each class in turn,
+    then the second of each, and so on.
+
+    Shape: (10 per_class,).
+    """
+    labels = fashion_mnist().test.labels
+    each = [(labels == label).nonzero()[:per_class, 0] for label in range(10)]
+    return torch.stack(each, dim=1).flatten()
+
+
+def gallery() -> Split:
+    """The 200 test images of the page, in its order."""
+    test, chosen = fashion_mnist().test, places()
+    return Split(test.images[chosen], test.labels[chosen])
+
+
 class Lab:
     """The networks of the page: what each says of a few test images.
 
@@ -35,9 +53,10 @@ class Lab:
     ``image=3&noise=0.5``. With `show`, the stages whose feature maps are to be seen, it
     is a part for another chapter, of one network: with some `controls` of the image,
     some `switches` of the stage that the state is about, by their texts, the window
-    behind one `value`, a button to `measure` it on 200 images, and one for the
-    `evidence`: what it costs to cover each part of the image. If it is to `ask`
-    something first, switches and buttons wait for one of the `answers`.
+    behind one `value`, and buttons to look for the `evidence`, with a square that
+    covers every part of the image in turn, and to `measure` the network on 200 images.
+    With `eight`, a part has all networks on one image. If it is to `ask` something
+    first, all that changes the image or the network waits for one of the `answers`.
 
     Raises: ValueError for a network, state, stage or control that is not there, or a
         question without answers.
@@ -52,8 +71,9 @@ class Lab:
         controls: Sequence[str] = (),
         switches: Sequence[str] = (),
         value: bool = False,
-        measure: bool = False,
         evidence: bool = False,
+        measure: bool = False,
+        eight: bool = False,
         ask: str = "",
         answers: Sequence[str] = (),
     ) -> None:
@@ -65,8 +85,8 @@ class Lab:
         for control in controls:
             check_one_of(CONTROLS, control=control)
         self.module = network(net)
+        stages = tuple(name for name, _ in self.module.named_children())
         for stage in show:
-            stages = tuple(name for name, _ in self.module.named_children())
             check_one_of(stages, stage=stage)
         self.net, self.state = net, f"net={net}{'&' if state else ''}{state}"
         self.piece = {
@@ -74,11 +94,13 @@ class Lab:
             "controls": [*controls],
             "switches": [*switches],
             "value": value,
+            "evidence": evidence,
             "measure": measure,
+            "eight": eight,
             "ask": ask,
             "answers": [*answers],
-        } | ({"evidence": True} if evidence else {})
-        self.rows = [net] if show else [*NETS]
+        }
+        self.rows = [net] if show and not eight else [*NETS]
         self._look_at_images()
 
     def _look_at_images(self) -> None:
@@ -86,7 +108,7 @@ class Lab:
         test = fashion_mnist().test
         chosen = torch.tensor(SHOWN)
         self.labels = [CLASSES[label] for label in test.labels[chosen]]
-        x, _ = next(type(test)(test.images[chosen], test.labels[chosen]).batches(9))
+        x, _ = next(Split(test.images[chosen], test.labels[chosen]).batches(9))
         with torch.inference_mode():
             self.answers = {n: F.softmax(network(n)(x), dim=1) for n in self.rows}
 
@@ -100,7 +122,11 @@ class Lab:
         rows = "\n".join(map(self._row, self.rows))
         drawing = draw(self.module, (1, 28, 28), direction="right", legend=False)
         piece = json.dumps(self.piece, separators=(",", ":"))
-        part = f' data-piece="{escape(piece)}"' if self.piece["show"] else ""
+        part = (
+            f' data-piece="{escape(piece)}"'
+            if self.piece["show"] or self.piece["eight"]
+            else ""
+        )
         return (
             f'<div class="lab" data-state="{escape(self.state)}"{part}>\n'
             f'<p><a href="lab.html?{escape(self.state)}">In the lab</a>, a page of the'

@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.summary import summarize
 
-PARAMETERS, MACS = 128 * 577, 128 * 576 * 784
 VGG_16 = 138_357_544
 ACTIVATIONS = 32 * 64 * 56 * 56 * 4
 
@@ -157,22 +156,45 @@ def summarized(net, x):
     return found.parameters, found.macs
 
 
+def opinions(
+    mean_of=lambda logits: logits.softmax(dim=2),
+    some=torch.any,
+    wrong=lambda answers, right: (answers == answers[0]).all(dim=0) & ~right[0],
+):
+    """What an ensemble is worth, with or without mistakes."""
+
+    def shares(logits, labels):
+        answers = logits.argmax(dim=2)
+        right = answers == labels
+        together = mean_of(logits).mean(dim=0).argmax(dim=1) == labels
+        found = together, some(right, dim=0), wrong(answers, right)
+        return [each.float().mean().item() for each in found]
+
+    return shares
+
+
+def by_votes(logits, labels):
+    _, *others = opinions()(logits, labels)
+    votes = logits.argmax(dim=2).mode(dim=0).values
+    return ((votes == labels).float().mean().item(), *others)
+
+
+def image_by_image(logits, labels):
+    """In NumPy, one image after the other."""
+    counts = np.zeros(3)
+    for scores, label in zip(
+        logits.numpy().swapaxes(0, 1), labels.tolist(), strict=True
+    ):
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        answers = scores.argmax(axis=1)
+        together = (powers / powers.sum(axis=1, keepdims=True)).sum(axis=0).argmax()
+        same_wrong = len({*answers}) == 1 and answers[0] != label
+        counts += [together == label, label in answers, same_wrong]
+    return counts / len(labels)
+
+
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "comparison.three_costs": [
-        (lambda: (PARAMETERS, MACS, MACS), "two operations"),
-        (lambda: (PARAMETERS, 2 * MACS, MACS), "two operations"),
-        (lambda: (PARAMETERS - 128, MACS, 2 * MACS), "bias, too"),
-        (lambda: (PARAMETERS, MACS + 128 * 784, 2 * (MACS + 128 * 784)), "of the bias"),
-        (lambda: (PARAMETERS, 4 * MACS, 8 * MACS), "What does the stride do"),
-        (lambda: (PARAMETERS, 128 * 576, 256 * 576), "for each pixel"),
-        (lambda: (128 * 10, 128 * 9 * 784, 256 * 9 * 784), "all input channels"),
-        (lambda: (PARAMETERS, 577 * 128, 2 * 577 * 128), "for each pixel"),
-        (lambda: (PARAMETERS, 73728 * 27**2, 147456 * 27**2), "places does the kernel"),
-        (lambda: (128 * (64 * 3 + 1), MACS // 3, 2 * MACS // 3), "and a width"),
-        (lambda: (PARAMETERS, MACS // 128, MACS // 64), "one output channel"),
-        (lambda: (PARAMETERS, MACS), "3 are wanted"),
-    ],
     "comparison.bytes_of_weights": [
         (lambda: (32 * VGG_16, 16 * VGG_16, 96 * VGG_16), "eight bits"),
         (lambda: (4 * VGG_16, 2 * VGG_16, 4 * VGG_16), "two more values"),
@@ -256,15 +278,19 @@ WRONG = {
         (summarized, "does it for you"),
         (lambda net, x: profiler()(net, x)[0], "a tuple is wanted"),
     ],
+    "comparison.opinions": [
+        (opinions(mean_of=lambda logits: logits), "not yet probabilities"),
+        (opinions(mean_of=lambda logits: logits.softmax(dim=1)), "sum to one"),
+        (by_votes, "counts votes"),
+        (opinions(some=torch.all), "not all"),
+        (opinions(wrong=lambda _, right: ~right.any(dim=0)), "in different ways"),
+        (
+            opinions(wrong=lambda answers, _: (answers == answers[0]).all(dim=0)),
+            "can be the right one",
+        ),
+        (lambda logits, labels: opinions()(logits, labels)[:2], "got [0.45"),
+    ],
 }
-
-
-def built():
-    layer = nn.Conv2d(64, 128, 3, 2, 1)
-    with FlopCounterMode(display=False) as counter:
-        layer(torch.zeros(1, 64, 56, 56))
-    flops = counter.get_total_flops()
-    return [sum(p.numel() for p in layer.parameters()), flops // 2, flops]
 
 
 def spread_out(i, o, k, n, s, p, g):
@@ -373,11 +399,6 @@ class Profiler:
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "comparison.three_costs": [
-        built,
-        lambda: np.array([PARAMETERS, MACS, 2 * MACS]),
-        lambda: (float(n) for n in (PARAMETERS, MACS, 2 * MACS)),
-    ],
     "comparison.bytes_of_weights": [
         lambda: [VGG_16 * bits // 8 for bits in (32, 16, 3 * 32)],
         lambda: torch.tensor([4, 2, 12]) * VGG_16,
@@ -391,4 +412,11 @@ RIGHT = {
     ],
     "comparison.field_through_branches": [backwards, recursive, by_positions],
     "comparison.profile": [by_torch, profiler(), Profiler()],
+    "comparison.opinions": [
+        opinions(),
+        image_by_image,
+        lambda logits, labels: (
+            torch.tensor(each) for each in opinions()(logits, labels)
+        ),
+    ],
 }

@@ -364,6 +364,17 @@ WRONG = {
         (lambda k: torch.outer(*factors(k)), "two vectors"),
         (lambda k: k, "two vectors"),
     ],
+    "googlenet.branches_of_3a": [
+        (lambda: (3, 0, 0), "that nothing changed"),
+        (lambda: (4, 2, 2), "is not so large"),
+        (lambda: (2, 2, 2), "by its standard deviation"),
+        (lambda: (1, 2, 2), "number of small ones"),
+        (lambda: (3, 14, 3), "another branch"),
+        (lambda: (3, 39, 2), "another branch"),
+        (lambda: (4, 34, 5), "on again"),
+        (lambda: (3, 186, 0), "right now"),
+        (lambda: 3, "a tuple is wanted"),
+    ],
 }
 
 
@@ -456,4 +467,9 @@ RIGHT = {
         inside_a_function,
     ],
     "googlenet.column_and_row": [by_iteration, by_eigenvectors, with_numpy_svd],
+    "googlenet.branches_of_3a": [
+        lambda: [3, 2, 2],
+        lambda: torch.tensor([3.0, 2.0, 2.0]),
+        lambda: (each for each in (3, 2, 2)),
+    ],
 }

@@ -499,6 +499,18 @@ WRONG = {
             "not the living",
         ),
     ],
+    "nin.shifted_down": [
+        (lambda: (33, 1, 102, 0), "this one goes down"),
+        (lambda: (29, 2, 31, 5), "shift up"),
+        (lambda: (7, 1, 13, 6), "by four pixels"),
+        (lambda: (2, 13, 7, 40), "Lost comes first"),
+        (lambda: (40, 7, 13, 2), "NiN comes first"),
+        (lambda: (13, 2, 13, 2), "measure again"),
+        (lambda: (173, 13, 149, 40), "Lost, and then gained"),
+        (lambda: (0.065, 0.01, 0.2, 0.035), "not shares"),
+        (lambda: (70, 0, 139, 0), "not to the right as well"),
+        (lambda: (13, 2), "4 are wanted"),
+    ],
 }
 
 
@@ -560,4 +572,9 @@ RIGHT = {
     "nin.for_new_classes": [replaced, from_a_copy, Rebuilt],
     "nin.evidence": [by_gradient, shared, with_hook, by_pointwise],
     "nin.killed": [steps, restored, as_array],
+    "nin.shifted_down": [
+        lambda: [13, 2, 40, 7],
+        lambda: torch.tensor([13, 2, 40, 7]),
+        lambda: (Fraction(n) for n in (13, 2, 40, 7)),
+    ],
 }

@@ -322,6 +322,15 @@ WRONG = {
         (lambda: "CAE", "in their order"),
         (lambda: 3154, "a string is wanted"),
     ],
+    "resnet.all_together": [
+        (lambda: (9, 9, 20), "all three together"),
+        (lambda: (15, 15, 20), "What was gained"),
+        (lambda: (15, 20, 20), "What was gained"),
+        (lambda: (9, 167, 20), "not how many"),
+        (lambda: (9, 15, 162), "how many fewer"),
+        (lambda: (2, 15, 20), "Sum over all three"),
+        (lambda: (9, 15), "3 are wanted"),
+    ],
 }
 
 
@@ -511,5 +520,10 @@ RIGHT = {
         lambda: "caeb",
         lambda: ["C", "A", "E", "B"],
         lambda: "C, A, E, B",
+    ],
+    "resnet.all_together": [
+        lambda: [9, 15, 20],
+        lambda: torch.tensor([9, 15, 20]),
+        lambda: (float(n) for n in (9, 15, 20)),
     ],
 }

@@ -510,6 +510,16 @@ WRONG = {
         (lambda layers: 2**0.5 * standard_deviation(share(layers)), "along one axis"),
         (lambda layers: 2 * standard_deviation(share(layers)), "not twice that"),
     ],
+    "vgg.worst_to_lose": [
+        (lambda: (1, 12, 2), "costs more"),
+        (lambda: (2, 34, 3), "costs more"),
+        (lambda: (2, 40, 3), "has number 1"),
+        (lambda: (3, 3, 40), "Lost comes first"),
+        (lambda: (3, 37, 0), "not their difference"),
+        (lambda: (3, 90, 2), "One at a time"),
+        (lambda: (3, 148, 0), "right now"),
+        (lambda: (3, 40), "3 are wanted"),
+    ],
 }
 
 
@@ -601,5 +611,10 @@ RIGHT = {
         lambda layers: standard_deviation(share(layers)),
         lambda layers: sum(variances(layers)) ** 0.5,
         by_autograd,
+    ],
+    "vgg.worst_to_lose": [
+        lambda: [3, 40, 3],
+        lambda: torch.tensor([3, 40, 3]),
+        lambda: (float(n) for n in (3, 40, 3)),
     ],
 }

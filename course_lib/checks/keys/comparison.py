@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare, same_data
 from course_lib.checks.exercises import Answer, exercise
+from course_lib.checks.shared import Number, combined
 from course_lib.convolution import output_size, receptive_field
 from course_lib.summary import count_parameters, summarize
 from course_lib.vgg import VGG
@@ -22,60 +23,6 @@ Branch: TypeAlias = list[tuple[int, int]]
 
 #: A layer, or the branches of a fork, which join again.
 Part: TypeAlias = tuple[int, int] | list[Branch]
-
-
-@exercise(
-    "comparison.three_costs",
-    kind="predict",
-    goal="tell parameters, MACs and FLOPs apart",
-    minutes=5,
-    first_hint="How many weights does one kernel have, and at how many positions is it"
-    " used?",
-)
-def three_costs(answer: Answer) -> None:
-    """Counted from the layer itself."""
-    with torch.device("meta"):
-        layer = nn.Conv2d(64, 128, 3, stride=2, padding=1)
-    size = count_parameters(layer)
-    macs = summarize(layer, (64, 56, 56)).macs
-    answer.expect(
-        (size, macs, 2 * macs),
-        tolerance=0,
-        mistakes=_three_costs_mistakes(size, macs),
-    )
-
-
-def _three_costs_mistakes(size: int, macs: int) -> Mistakes:
-    """`size` parameters and `macs` are right."""
-    with_bias = macs + 128 * 28 * 28
-    weights = size - 128
-    used = "A kernel is used once for each pixel of its output channel."
-    half = "A MAC is one multiplication and one addition: two operations."
-    bias = "Do not count the additions of the bias."
-    places = "How many places does the kernel have along a side, with the padding?"
-    of_macs = {
-        4 * macs: f"{used} What does the stride do?",
-        weights: used,
-        size: used,
-        macs // 28: "The output has rows and columns.",
-        macs // 128: "These are the MACs of one output channel.",
-        weights * 27**2: places,
-        weights * 29**2: places,
-        with_bias: bias,
-    }
-    return [
-        ((size, macs, macs), half),
-        ((size, 2 * macs, macs), half),
-        ((size, macs, macs / 2), half),
-        ((weights, macs, 2 * macs), "Each output channel has a bias, too."),
-        ((size, macs, macs + with_bias), bias),
-        ((1280, macs // 64, macs // 32), "A kernel covers all input channels."),
-        (
-            (128 * (64 * 3 + 1), macs // 3, 2 * macs // 3),
-            "The kernel has a height and a width.",
-        ),
-        *(((size, wrong, 2 * wrong), hint) for wrong, hint in of_macs.items()),
-    ]
 
 
 @exercise(
@@ -212,6 +159,75 @@ def _conv_macs_mistakes(want: int, weights: int, conv: Conv) -> Mistakes:
         (want // in_channels * groups, "A kernel covers all channels of its group."),
         (want // out_channels, "Each output channel has a kernel of its own."),
     ]
+
+
+@exercise(
+    "comparison.opinions",
+    kind="implement",
+    goal="know what an ensemble can gain, and what it cannot",
+    minutes=10,
+    first_hint="What is the shape of the probabilities, and over which dimension is"
+    " their mean?",
+)
+def opinions(answer: Answer) -> None:
+    """For networks that share errors, one of them with large logits."""
+    for networks, images, classes, seed in (
+        (3, 60, 4, 0),
+        (5, 80, 3, 1),
+        (2, 50, 6, 2),
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randint(classes, (images,), generator=generator)
+        shared = torch.randn(images, classes, generator=generator)
+        shared[range(images), labels] += 1.0
+        own = torch.randn(networks, images, classes, generator=generator)
+        logits = shared + 0.8 * own
+        logits[-1] *= 6
+        first, *others = (list(each) for each in _opinions(logits, labels))
+        answer.expect(
+            (first[0][0], *(each[0][0] for each in others)),
+            logits,
+            labels,
+            on=f"{networks} networks and {images} images",
+            mistakes=combined(first, *others),
+        )
+
+
+def _opinions(logits: Tensor, labels: Tensor) -> tuple[Number, Number, Number]:
+    """The three shares, the right one first, with what mistakes make of them."""
+    probabilities = logits.softmax(dim=2)
+    answers = logits.argmax(dim=2)
+    right = answers == labels
+    same = (answers == answers[0]).all(dim=0)
+
+    def share(each: Tensor) -> float:
+        return each.float().mean().item()
+
+    def accuracy(scores: Tensor) -> float:
+        return share(scores.argmax(dim=1) == labels)
+
+    return (
+        [
+            (accuracy(probabilities.mean(dim=0)), ""),
+            (accuracy(logits.mean(dim=0)), "Logits are not yet probabilities."),
+            (
+                accuracy(logits.softmax(dim=1).mean(dim=0)),
+                "The probabilities of the classes sum to one, not those of the images.",
+            ),
+            (share(answers.mode(dim=0).values == labels), "That counts votes."),
+            (share(right), "That is the mean of the networks' accuracies."),
+        ],
+        [
+            (share(right.any(dim=0)), ""),
+            (share(right.all(dim=0)), "At least one is right, not all."),
+            (share(right), "At least one is right: a share of the images."),
+        ],
+        [
+            (share(same & ~right[0]), ""),
+            (share(~right.any(dim=0)), "All can be wrong in different ways."),
+            (share(same), "The same answer can be the right one."),
+        ],
+    )
 
 
 @exercise(

@@ -15,6 +15,7 @@ from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
 from course_lib.checks.nets import Heads
+from course_lib.checks.played import counted
 from course_lib.checks.shared import case, init_all, refuse
 from course_lib.convolution import receptive_field
 from course_lib.googlenet import TABLE_1, Inception, InceptionChannels
@@ -578,3 +579,38 @@ def _inception_changes() -> list[tuple[Change, str]]:
         *(({"order": each}, order) for each in permutations(range(4))),
         *(({"order": each}, four) for each in combinations(range(4), 3)),
     ]
+
+
+@exercise(
+    "googlenet.branches_of_3a",
+    kind="predict",
+    goal="tell a difference of zero from a change that did nothing",
+    minutes=10,
+    first_hint="Open the page in the state of the link; the switches of the four"
+    " branches are below the drawing.",
+)
+def branches_of_3a(answer: Answer) -> None:
+    """By the network of the page, in PyTorch."""
+    names = ("conv1x1", "conv3x3", "conv5x5", "pool_proj")
+    found = {n: counted("googlenet", off=(f"inception_3a.{n}",)) for n in names}
+    large = sum(each.deviations() > 2 for each in found.values())
+    least = min(found.values(), key=lambda each: abs(each.gained - each.lost))
+    all_off = "Switch each branch on again before the next."
+    other = "That is another branch: whose difference is nearest to 0?"
+    pair = (least.lost, least.gained)
+    answer.expect(
+        (large, *pair),
+        tolerance=0,
+        mistakes=[
+            (
+                (large, 0, 0),
+                "The difference is 0. Does that mean that nothing changed?",
+            ),
+            ((4, *pair), "One of the four differences is not so large."),
+            ((large - 1, *pair), "Divide each difference by its standard deviation."),
+            ((large, least.right, 0), "Lost and gained answers, not those right now."),
+            ((1, *pair), "That is the number of small ones."),
+            *(((large, e.lost, e.gained), other) for e in found.values() if e != least),
+            *(((4, e.lost, e.gained), all_off) for e in found.values() if e != least),
+        ],
+    )

@@ -15,6 +15,7 @@ from course_lib.checks import nets
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import module, same_function
+from course_lib.checks.played import counted
 from course_lib.checks.shared import Number, case, combined, init_all, refuse
 from course_lib.nin import NiN
 from course_lib.summary import count_parameters
@@ -637,3 +638,48 @@ def _after(net: nn.Module, x: Tensor, y: Tensor, *rates: float) -> Tensor:
 def _dead(runs: list[Tensor]) -> list[int]:
     """How many classes have no logit but zero, in the logits of each run."""
     return [int((logits == 0).all(0).sum()) for logits in runs]
+
+
+@exercise(
+    "nin.shifted_down",
+    kind="predict",
+    goal="say of an invariance for which change it was measured",
+    minutes=10,
+    first_hint="Open the page in the state of the link, and press the button that"
+    " measures on 200 images.",
+)
+def shifted_down(answer: Answer) -> None:
+    """By the networks of the page, in PyTorch."""
+    nin, resnet = (counted(name, down=4) for name in ("nin", "resnet"))
+    wrong = {
+        "That is the shift to the right; this one goes down.": {"right": 4},
+        "That is the shift up; this one goes down.": {"down": -4},
+        "Shift them by four pixels.": {"down": 2},
+        "Only down, and not to the right as well.": {"right": 4, "down": 4},
+    }
+    others = [
+        (
+            tuple(n for name in ("nin", "resnet") for n in counted(name, **moved)[1:3]),
+            hint,
+        )
+        for hint, moved in wrong.items()
+    ]
+    pairs = (nin.lost, nin.gained, resnet.lost, resnet.gained)
+    answer.expect(
+        pairs,
+        tolerance=0,
+        mistakes=[
+            ((nin.gained, nin.lost, resnet.gained, resnet.lost), "Lost comes first."),
+            ((*pairs[2:], *pairs[:2]), "NiN comes first."),
+            (
+                (nin.lost, nin.gained) * 2,
+                "Choose the other network, and measure again.",
+            ),
+            (
+                (nin.right, nin.lost, resnet.right, resnet.lost),
+                "Lost, and then gained.",
+            ),
+            (tuple(each / 200 for each in pairs), "Numbers of answers, not shares."),
+            *others,
+        ],
+    )

@@ -13,6 +13,7 @@ from course_lib.blocks import conv_bn
 from course_lib.checks.compare import Mistakes, WrongAnswer, name_of
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
+from course_lib.checks.played import counted
 from course_lib.checks.shared import refuse
 from course_lib.convolution import receptive_field
 from course_lib.resnet import (
@@ -490,3 +491,48 @@ QUESTIONS = (
 
 #: Of controls that ask for more than the conclusion says.
 ELSEWHERE = "That asks whether it holds elsewhere. Does it hold here?"
+
+
+@exercise(
+    "resnet.all_together",
+    kind="predict",
+    goal="know what switching off one part at a time cannot see",
+    minutes=10,
+    first_hint="Open the page in the state of the link, and measure on 200 images. What"
+    " is switched off stands below the answer.",
+)
+def all_together(answer: Answer) -> None:
+    """By the network of the page, in PyTorch."""
+    stages = ("conv2_x", "conv3_x", "conv4_x")
+    whole = counted("resnet").right
+    alone = [counted("resnet", off=(f"{stage}.0.shortcut",)) for stage in stages]
+    none = counted("resnet", off=tuple(f"{stage}.0.shortcut" for stage in stages))
+    bare = counted("resnet", off=tuple(f"{stage}.0.body" for stage in stages))
+    both = tuple(
+        f"{stage}.0.{part}" for stage in stages for part in ("shortcut", "body")
+    )
+    summed = sum(whole - each.right for each in alone)
+    fewer = whole - none.right
+    lost = sum(each.lost for each in alone)
+    answer.expect(
+        (summed, fewer, bare.right),
+        tolerance=0,
+        mistakes=[
+            ((summed, summed, bare.right), "Measure all three together."),
+            ((lost, fewer, bare.right), "What was gained counts as well."),
+            ((lost, none.lost, bare.right), "What was gained counts as well."),
+            ((summed, none.right, bare.right), "By how many fewer, not how many."),
+            (
+                (summed, fewer, whole - bare.right),
+                "How many are right, not how many fewer.",
+            ),
+            (
+                (summed, fewer, counted("resnet", off=both).right),
+                "Switch the shortcuts on again before the branches go.",
+            ),
+            (
+                (alone[0].lost - alone[0].gained, fewer, bare.right),
+                "Sum over all three.",
+            ),
+        ],
+    )

@@ -16,6 +16,7 @@ from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.link import AnswerRaised
 from course_lib.checks.modules import module
+from course_lib.checks.played import counted, norms
 from course_lib.checks.shared import Number, all_with, case, combined, refuse
 from course_lib.convolution import receptive_field as field_of
 from course_lib.vgg import VGG
@@ -695,3 +696,43 @@ def _shares(layers: list[Layer]) -> Tensor:
         ones = torch.ones(1, 1, size, dtype=torch.double)
         paths = F.conv_transpose1d(paths, ones, dilation=step)
     return paths.flatten() / paths.sum()
+
+
+@exercise(
+    "vgg.worst_to_lose",
+    kind="predict",
+    goal="try all parts before one of them is called the most important",
+    minutes=15,
+    first_hint="Open the page in the state of the link. Which number in the sentence on"
+    " 200 images says how many right answers were lost?",
+)
+def worst_to_lose(answer: Answer) -> None:
+    """By the network of the page, in PyTorch."""
+    paths = norms("vgg")
+    found = [counted("vgg", passed=(path,)) for path in paths]
+    worst = max(range(len(found)), key=lambda i: found[i].lost - found[i].gained)
+    lost, gained = found[worst][1:3]
+    every = counted("vgg", passed=tuple(paths))
+    other = "There is one whose loss costs more."
+    answer.expect(
+        (worst + 1, lost, gained),
+        tolerance=0,
+        mistakes=[
+            ((worst, lost, gained), "The first normalization has number 1."),
+            ((worst + 1, gained, lost), "Lost comes first."),
+            ((worst + 1, lost - gained, 0), "Both numbers, not their difference."),
+            (
+                (worst + 1, every.lost, every.gained),
+                "One at a time: put back the others.",
+            ),
+            (
+                (3, found[worst].right, 0),
+                "Lost and gained answers, not those right now.",
+            ),
+            *(
+                ((i + 1, e.lost, e.gained), other)
+                for i, e in enumerate(found)
+                if i != worst
+            ),
+        ],
+    )

@@ -1,0 +1,32 @@
+"""What the tests of the lab share."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from playwright.sync_api import Page
+
+LAB = "book/lab.html"
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+def to(page: Page, selector: str, backwards: bool = False) -> None:
+    """Go to a control with the tab key."""
+    for _ in range(400):
+        if page.evaluate("s => document.activeElement?.matches(s) ?? false", selector):
+            return
+        page.keyboard.press("Shift+Tab" if backwards else "Tab")
+    raise AssertionError(f"the tab key does not lead to {selector}")
+
+
+def axe(page: Page) -> list[str]:
+    """The serious faults that axe finds in the lab."""
+    page.evaluate(AXE)
+    result = page.evaluate(
+        "axe.run({ include: [['.lab']] }, { resultTypes: ['violations'] })"
+    )
+    return [
+        f"{fault['id']} {[node['target'] for node in fault['nodes']][:4]}"
+        for fault in result["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
