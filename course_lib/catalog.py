@@ -469,4 +469,42 @@ NETWORKS = {
             ("ConvNeXt-T", CONVNEXTS, "tiny", "convnext_tiny"),
         )
     },
+    "ResNet small bottleneck": CatalogEntry(
+        RESNETS,
+        "small-bottleneck",
+        "fashion",
+        explored=False,
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
+    "ResNeXt small": CatalogEntry(
+        RESNEXTS,
+        "small-resnext",
+        "fashion",
+        explored=False,
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
+    "SENet small": CatalogEntry(
+        SENETS,
+        "small-se",
+        "fashion",
+        explored=False,
+        settings={
+            "quick": Settings(epochs=1, lr=0.2),
+            "laptop": Settings(epochs=4, lr=0.2),
+        },
+    ),
+    "DenseNet small": CatalogEntry(
+        DENSENETS,
+        "small",
+        "fashion",
+        explored=False,
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
+    "ConvNeXt small": CatalogEntry(
+        CONVNEXTS,
+        "small",
+        "fashion",
+        explored=False,
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
 }
