@@ -461,7 +461,6 @@ NETWORKS = {
             ("Wide ResNet-50-2", WIDE_RESNETS, "wide_resnet50_2", "wide_resnet50_2"),
             ("ResNeXt-50", RESNEXTS, "resnext50_32x4d", "resnext50_32x4d"),
             ("ResNeXt-101", RESNEXTS, "resnext101_32x8d", "resnext101_32x8d"),
-            ("SE-ResNet-50", SENETS, "se_resnet50", None),
             ("DenseNet-121", DENSENETS, 121, "densenet121"),
             ("DenseNet-161", DENSENETS, 161, "densenet161"),
             ("DenseNet-169", DENSENETS, 169, "densenet169"),
@@ -469,12 +468,12 @@ NETWORKS = {
             ("ConvNeXt-T", CONVNEXTS, "tiny", "convnext_tiny"),
         )
     },
-    "ResNet small bottleneck": CatalogEntry(
-        RESNETS,
-        "small-bottleneck",
-        "fashion",
+    "SE-ResNet-50": CatalogEntry(
+        SENETS,
+        "se_resnet50",
+        "imagenet",
         explored=False,
-        settings={"laptop": Settings(epochs=4, lr=0.2)},
+        settings={"gpu": Settings(epochs=10, lr=0.1, size=96)},
     ),
     "ResNeXt small": CatalogEntry(
         RESNEXTS,
