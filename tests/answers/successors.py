@@ -60,7 +60,7 @@ def with_bottlenecks(start, growth, blocks):
 
 
 def last(start, growth, blocks):
-    return recursive(start, growth, blocks)[-1]
+    return [recursive(start, growth, blocks)[-1]]
 
 
 class Excitation(nn.Module):

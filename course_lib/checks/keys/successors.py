@@ -135,7 +135,6 @@ def _channels_mistakes(start: int, growth: int, blocks: Sequence[int]) -> Mistak
         (_channels(start, 4 * growth, blocks), bottleneck),
         (_channels(start, growth, [1] * len(blocks)), "Every layer appends channels."),
         (want[-1:], "Return a number for each block."),
-        (want[-1], "Return a number for each block."),
     ]
 
 
