@@ -455,7 +455,11 @@ NETWORKS = {
     ),
     **{
         name: CatalogEntry(
-            family, variant, "imagenet", torchvision=torchvision, explored=False
+            family,
+            variant,
+            "imagenet",
+            torchvision=torchvision,
+            explored=family is not CONVNEXTS,  # layer normalization, GELU
         )
         for name, family, variant, torchvision in (
             ("Wide ResNet-50-2", WIDE_RESNETS, "wide_resnet50_2", "wide_resnet50_2"),
@@ -479,7 +483,6 @@ NETWORKS = {
         RESNEXTS,
         "small-resnext",
         "fashion",
-        explored=False,
         settings={"laptop": Settings(epochs=4, lr=0.2)},
     ),
     "SENet small": CatalogEntry(
@@ -496,7 +499,6 @@ NETWORKS = {
         DENSENETS,
         "small",
         "fashion",
-        explored=False,
         settings={"laptop": Settings(epochs=4, lr=0.2)},
     ),
     "ConvNeXt small": CatalogEntry(

@@ -18,6 +18,7 @@ from torch import nn
 from course_lib import lenet
 from course_lib.blocks import Network
 from course_lib.catalog import NETWORKS
+from course_lib.densenet import Concatenated
 from course_lib.googlenet import Inception
 from course_lib.resnet import Residual, ZeroPad
 from course_lib.summary import Summary, summarize
@@ -87,6 +88,8 @@ def plan(module: nn.Module) -> list[Step]:
         ]
     if isinstance(module, Residual):
         return [["sum", plan(module.body), plan(module.shortcut)], ["relu!"]]
+    if isinstance(module, Concatenated):
+        return [["cat", [], plan(module.body)]]
     if isinstance(module, Inception):
         return [["cat", *map(plan, module.children())]]
     for kind, step in STEPS.items():
