@@ -167,7 +167,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "erasing": {"erasing": 0.25},
     "mixup": {"mixup": 0.2},
     "averaging": {"average": 0.95},
-    "twice as long": {"epochs": 40},
 }
 
 #: How the networks of the steps are trained.
