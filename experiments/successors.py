@@ -1,16 +1,17 @@
-"""From ResNet's block to ConvNeXt's, and from the training of 2015 to today's, one
+"""Blocks after ResNet at one cost, and recipes of training from 2015 to today's, one
 change at a time, over seeds.
 
-"steps": each network is the one before it with one thing changed, and has about as many
-MACs. All are trained in the same way, with AdamW as in ConvNeXt's paper, for two epochs
-of 12,000 images. "recipes": the small ResNet, trained on 2,000 images only, so that it
-overfits; each recipe is the one before it with one thing changed.
+"blocks": the small networks of the library, all of about ten million MACs. "steps":
+networks between two of them, each the one before it with one thing changed, and as
+many MACs. All of these are trained in the same way, with AdamW as in ConvNeXt's paper,
+for two epochs of 10,000 images. "recipes": the small ResNet, trained on 1,500 images
+only, so that it overfits; each recipe is the one before it with one thing changed.
 
     python -m experiments.successors
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from torchvision.transforms.v2 import MixUp, RandomErasing
 
 from course_lib import (
     ConvNeXt,
+    DenseNet,
     ResNet,
     Split,
     evaluate,
@@ -61,7 +63,17 @@ STEPS = {
     "one activation": Step(30, inverted=True, kernel_size=7, lean=True),
     "layer norm": Step(30, inverted=True, kernel_size=7, lean=True, layer_norm=True),
 }
-ENDS = {"ResNet": (ResNet, "small-bottleneck"), "ConvNeXt": (ConvNeXt, "small")}
+
+#: Networks of the library that cost as much: a class, and the key in its table. The
+#: steps begin with the bottleneck and end with ConvNeXt.
+BLOCKS: dict[str, tuple[Callable[[str], nn.Module], str]] = {
+    "ResNet": (ResNet, "small"),
+    "bottleneck": (ResNet, "small-bottleneck"),
+    "ResNeXt": (ResNet, "small-resnext"),
+    "SENet": (ResNet, "small-se"),
+    "DenseNet": (DenseNet, "small"),
+    "ConvNeXt": (ConvNeXt, "small"),
+}
 
 
 class Sum(nn.Module):
@@ -128,7 +140,7 @@ class Recipe:
     """
 
     #: How many of the training images are used.
-    images: int = 2_000
+    images: int = 1_500
     epochs: int = 20
     #: With AdamW in place of SGD with Nesterov momentum of 0.9.
     adam: bool = False
@@ -171,7 +183,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 #: How the networks of the steps are trained.
 ADAM = Recipe(
-    images=12_000,
+    images=10_000,
     epochs=2,
     adam=True,
     lr=4e-3,
@@ -242,9 +254,9 @@ def built(part: str, name: str) -> nn.Module:
     """The network of a row."""
     if part == "recipes":
         return ResNet("small")
-    if name in STEPS:
+    if part == "steps":
         return stepped(STEPS[name])
-    build, variant = ENDS[name]
+    build, variant = BLOCKS[name]
     return build(variant)
 
 
@@ -252,7 +264,7 @@ def measure(key: Row) -> Row:
     """Train one network with one seed."""
     part, name, seed = key["part"], key["name"], int(key["seed"])
     torch.manual_seed(seed)
-    recipe = ADAM if part == "steps" else recipe_of(name)
+    recipe = recipe_of(name) if part == "recipes" else ADAM
     net = train(built(part, name), recipe, seed)
     counts = summarize(net, (1, 28, 28))
     return {
@@ -264,14 +276,14 @@ def measure(key: Row) -> Row:
     }
 
 
-NAMES = {"steps": ["ResNet", *STEPS, "ConvNeXt"], "recipes": [*CHANGES]}
+NAMES = {"blocks": [*BLOCKS], "steps": [*STEPS], "recipes": [*CHANGES]}
 
 EXPERIMENT = Experiment(
     table="successors",
     keys=[
         {"part": part, "name": name, "seed": str(seed)}
-        for seed in range(3)
         for part, names in NAMES.items()
+        for seed in range(3)
         for name in names
     ],
     measure=measure,
