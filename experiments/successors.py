@@ -58,7 +58,7 @@ class Step(NamedTuple):
 #: the cost at about ten million MACs.
 STEPS = {
     "depthwise": Step(26),
-    "inverted": Step(32, inverted=True),
+    "inverted": Step(30, inverted=True),
     "7x7": Step(30, inverted=True, kernel_size=7),
     "one activation": Step(30, inverted=True, kernel_size=7, lean=True),
     "layer norm": Step(30, inverted=True, kernel_size=7, lean=True, layer_norm=True),
