@@ -476,7 +476,6 @@ NETWORKS = {
         SENETS,
         "se_resnet50",
         "imagenet",
-        explored=False,
         settings={"gpu": Settings(epochs=10, lr=0.1, size=96)},
     ),
     "ResNeXt small": CatalogEntry(
@@ -489,7 +488,6 @@ NETWORKS = {
         SENETS,
         "small-se",
         "fashion",
-        explored=False,
         settings={
             "quick": Settings(epochs=1, lr=0.2),
             "laptop": Settings(epochs=4, lr=0.2),
