@@ -21,6 +21,7 @@ from course_lib.densenet import DenseNet
 from course_lib.googlenet import GoogLeNet
 from course_lib.lenet import LeNet
 from course_lib.nin import NiN
+from course_lib.regnet import RegNet
 from course_lib.resnet import ResNet
 from course_lib.training.settings import Settings
 from course_lib.vgg import VGG
@@ -198,6 +199,13 @@ SENETS = Family(
     authors="Hu, Shen, Albanie, Sun and Wu",
     url="https://arxiv.org/abs/1709.01507",
 )
+REGNETS = Family(
+    RegNet,
+    year=2020,
+    authors="Radosavovic, Kosaraju, Girshick, He"
+    " and Doll\N{LATIN SMALL LETTER A WITH ACUTE}r",
+    url="https://arxiv.org/abs/2003.13678",
+)
 CONVNEXTS = Family(
     ConvNeXt,
     year=2022,
@@ -222,7 +230,7 @@ FAMILIES = {
 #: Families that came after ResNet, which the charts of all networks leave out.
 LATER = {
     family.name: family
-    for family in (WIDE_RESNETS, DENSENETS, RESNEXTS, SENETS, CONVNEXTS)
+    for family in (WIDE_RESNETS, DENSENETS, RESNEXTS, SENETS, REGNETS, CONVNEXTS)
 }
 
 #: The networks by the names that tables, readers and recorded rows call them.
@@ -470,6 +478,24 @@ NETWORKS = {
             ("DenseNet-169", DENSENETS, 169, "densenet169"),
             ("DenseNet-201", DENSENETS, 201, "densenet201"),
             ("ConvNeXt-T", CONVNEXTS, "tiny", "convnext_tiny"),
+        )
+    },
+    **{
+        f"RegNet-X-{size}": CatalogEntry(
+            REGNETS,
+            variant,
+            "imagenet",
+            # torchvision computes its widths with tensors, which the meta device has
+            # no values of; tests/test_regnet.py compares the two.
+            accuracy=f"regnet_{variant}",
+            explored=False,
+        )
+        for size, variant in (
+            ("400MF", "x_400mf"),
+            ("800MF", "x_800mf"),
+            ("1.6GF", "x_1_6gf"),
+            ("3.2GF", "x_3_2gf"),
+            ("8GF", "x_8gf"),
         )
     },
     "SE-ResNet-50": CatalogEntry(

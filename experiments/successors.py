@@ -281,7 +281,7 @@ def measure(key: Row) -> Row:
     }
 
 
-NAMES = {"blocks": [*BLOCKS], "steps": [*STEPS], "recipes": [*CHANGES]}
+NAMES = {"blocks": [*BLOCKS], "recipes": [*CHANGES], "steps": [*STEPS]}
 
 EXPERIMENT = Experiment(
     table="successors",
