@@ -141,7 +141,7 @@ class Recipe:
 
     #: How many of the training images are used.
     images: int = 1_000
-    epochs: int = 20
+    epochs: int = 15
     #: With AdamW in place of SGD with Nesterov momentum of 0.9.
     adam: bool = False
     #: The highest learning rate.
