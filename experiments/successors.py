@@ -141,7 +141,7 @@ class Recipe:
 
     #: How many of the training images are used.
     images: int = 1_000
-    epochs: int = 15
+    epochs: int = 20
     #: With AdamW in place of SGD with Nesterov momentum of 0.9.
     adam: bool = False
     #: The highest learning rate.
@@ -173,7 +173,7 @@ class Recipe:
 
 #: What changes from each recipe to the next.
 CHANGES: dict[str, dict[str, Any]] = {
-    "2015": {},
+    "2015": {"epochs": 15},
     "cosine": {"cosine": True},
     "label smoothing": {"label_smoothing": 0.1},
     "erasing": {"erasing": 0.25},
