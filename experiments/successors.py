@@ -173,7 +173,7 @@ class Recipe:
 
 #: What changes from each recipe to the next.
 CHANGES: dict[str, dict[str, Any]] = {
-    "2015": {"epochs": 15},
+    "2015": {},
     "cosine": {"cosine": True},
     "label smoothing": {"label_smoothing": 0.1},
     "erasing": {"erasing": 0.25},
