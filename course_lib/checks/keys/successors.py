@@ -121,7 +121,8 @@ def _channels(start: int, growth: int, blocks: Sequence[int]) -> list[int]:
 
 def _channels_mistakes(start: int, growth: int, blocks: Sequence[int]) -> Mistakes:
     entering = [start, *(each // 2 for each in _channels(start, growth, blocks)[:-1])]
-    added, total = [], start
+    added = []
+    total = start
     for layers in blocks:
         total += layers * growth
         added.append(total)
@@ -153,7 +154,9 @@ class _Excited(nn.Module):
         super().__init__()
         self.first = nn.Linear(channels, channels // reduction)
         self.second = nn.Linear(channels // reduction, channels)
-        self.over, self.relu, self.gate = over, relu, gate or nn.Sigmoid()
+        self.over = over
+        self.relu = relu
+        self.gate = gate or nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         means = x.mean(self.over, keepdim=True).flatten(1)
@@ -208,7 +211,8 @@ ALONE = "A channel's weight does not have to be taken from the others: which gat
 def mixup(answer: Answer) -> None:
     """Images and probabilities, for shares on both sides of a half."""
     for images, share in ((4, 0.3), (5, 0.8), (3, 1.0)):
-        x, y = torch.randn(images, 1, 3, 4), torch.randint(6, (images,))
+        x = torch.randn(images, 1, 3, 4)
+        y = torch.randint(6, (images,))
         order = torch.arange(images).roll(1)
         got = answer(x, y, share, order)
         parts = list(got) if isinstance(got, tuple | list) else []
@@ -270,7 +274,7 @@ def _label_mistakes(y: Tensor, sure: Tensor, share: float, order: Tensor) -> Mis
 @exercise(
     "successors.separated",
     kind="implement",
-    goal="find the depthwise separable convolution that is closest to a full one",
+    goal="find the depthwise separable convolution that is closest to an ordinary one",
     minutes=60,
     first_hint="Take one input channel: its kernels to all outputs are a matrix. Which"
     " matrices can a depthwise and a 1x1 convolution make of it?",
