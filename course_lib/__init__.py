@@ -16,6 +16,7 @@ from course_lib.pages.results import recorded
 from course_lib.pages.source import show
 from course_lib.plotting import plot_seeds, show_images, style
 from course_lib.pretrained import download_torchvision, load_torchvision
+from course_lib.regnet import RegNet
 from course_lib.resnet import Residual, ResNet, basic_block, bottleneck
 from course_lib.training.errors import TrainingError
 from course_lib.training.history import History, Score
@@ -43,6 +44,7 @@ __all__ = [
     "LeNet",
     "Network",
     "NiN",
+    "RegNet",
     "ResNet",
     "Residual",
     "Runtime",

@@ -21,6 +21,7 @@ from course_lib.densenet import DenseNet
 from course_lib.googlenet import GoogLeNet
 from course_lib.lenet import LeNet
 from course_lib.nin import NiN
+from course_lib.regnet import RegNet
 from course_lib.resnet import ResNet
 from course_lib.training.settings import Settings
 from course_lib.vgg import VGG
@@ -198,6 +199,13 @@ SENETS = Family(
     authors="Hu, Shen, Albanie, Sun and Wu",
     url="https://arxiv.org/abs/1709.01507",
 )
+REGNETS = Family(
+    RegNet,
+    year=2020,
+    authors="Radosavovic, Kosaraju, Girshick, He"
+    " and Doll\N{LATIN SMALL LETTER A WITH ACUTE}r",
+    url="https://arxiv.org/abs/2003.13678",
+)
 CONVNEXTS = Family(
     ConvNeXt,
     year=2022,
@@ -222,7 +230,7 @@ FAMILIES = {
 #: Families that came after ResNet, which the charts of all networks leave out.
 LATER = {
     family.name: family
-    for family in (WIDE_RESNETS, DENSENETS, RESNEXTS, SENETS, CONVNEXTS)
+    for family in (WIDE_RESNETS, DENSENETS, RESNEXTS, SENETS, REGNETS, CONVNEXTS)
 }
 
 #: The networks by the names that tables, readers and recorded rows call them.
@@ -455,13 +463,16 @@ NETWORKS = {
     ),
     **{
         name: CatalogEntry(
-            family, variant, "imagenet", torchvision=torchvision, explored=False
+            family,
+            variant,
+            "imagenet",
+            torchvision=torchvision,
+            explored=name in ("Wide ResNet-50-2", "ResNeXt-50", "DenseNet-121"),
         )
         for name, family, variant, torchvision in (
             ("Wide ResNet-50-2", WIDE_RESNETS, "wide_resnet50_2", "wide_resnet50_2"),
             ("ResNeXt-50", RESNEXTS, "resnext50_32x4d", "resnext50_32x4d"),
             ("ResNeXt-101", RESNEXTS, "resnext101_32x8d", "resnext101_32x8d"),
-            ("SE-ResNet-50", SENETS, "se_resnet50", None),
             ("DenseNet-121", DENSENETS, 121, "densenet121"),
             ("DenseNet-161", DENSENETS, 161, "densenet161"),
             ("DenseNet-169", DENSENETS, 169, "densenet169"),
@@ -469,4 +480,56 @@ NETWORKS = {
             ("ConvNeXt-T", CONVNEXTS, "tiny", "convnext_tiny"),
         )
     },
+    **{
+        f"RegNet-X-{size}": CatalogEntry(
+            REGNETS,
+            variant,
+            "imagenet",
+            # torchvision computes its widths with tensors, which the meta device has
+            # no values of; tests/test_regnet.py compares the two.
+            accuracy=f"regnet_{variant}",
+            explored=False,
+        )
+        for size, variant in (
+            ("400MF", "x_400mf"),
+            ("800MF", "x_800mf"),
+            ("1.6GF", "x_1_6gf"),
+            ("3.2GF", "x_3_2gf"),
+            ("8GF", "x_8gf"),
+        )
+    },
+    "SE-ResNet-50": CatalogEntry(
+        SENETS,
+        "se_resnet50",
+        "imagenet",
+        settings={"gpu": Settings(epochs=10, lr=0.1, size=96)},
+    ),
+    "ResNeXt small": CatalogEntry(
+        RESNEXTS,
+        "small-resnext",
+        "fashion",
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
+    "SENet small": CatalogEntry(
+        SENETS,
+        "small-se",
+        "fashion",
+        settings={
+            "quick": Settings(epochs=1, lr=0.2),
+            "laptop": Settings(epochs=4, lr=0.2),
+        },
+    ),
+    "DenseNet small": CatalogEntry(
+        DENSENETS,
+        "small",
+        "fashion",
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
+    "ConvNeXt small": CatalogEntry(
+        CONVNEXTS,
+        "small",
+        "fashion",
+        explored=False,
+        settings={"laptop": Settings(epochs=4, lr=0.2)},
+    ),
 }

@@ -147,6 +147,7 @@ CHOICES = {
         "none",
     ),
     "convnext.ConvNeXt.variant": (course_lib.ConvNeXt, "tiny"),
+    "regnet.RegNet.variant": (course_lib.RegNet, "x_400mf"),
     "densenet.DenseNet.variant": (course_lib.DenseNet, "small"),
     "resnet.ResNet.variant": (course_lib.ResNet, "small-20"),
     "resnet.ResNetVariant.branch.stride_in": (

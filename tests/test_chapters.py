@@ -54,6 +54,7 @@ EXEMPT = {
 #: Chapter -> what stands in a training cell that needs no band, and why.
 UNBANDED = {
     "nin": ("dead = ", "it prints what every run agrees on"),
+    "successors": ("variant, settings", "it prints what every run agrees on"),
     "training": ("(ours, theirs)", "the weights are the same, or it fails"),
 }
 

@@ -2,11 +2,13 @@
 
 import csv
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from experiments import record
+from course_lib import summarize
+from experiments import record, successors
 from experiments.reach import Code
 from experiments.rows import CsvTable
 
@@ -182,3 +184,18 @@ def test_a_table_forgets_what_is_of_other_code(table):
     assert len(table.rows()) == 2
     table.forget({"name": "a"}, code="2")
     assert [row["name"] for row in table.rows()] == ["b"]
+
+
+def test_successors_cost_the_same():
+    """What is compared has about ten million MACs, and each recipe one change."""
+    for part in ("blocks", "steps"):
+        for name in successors.NAMES[part]:
+            net = successors.built(part, name)
+            macs = successors.macs(net)
+            assert 9.3e6 < macs < 10.8e6, name
+            assert macs == summarize(net, (1, 28, 28)).macs, name
+    recipes = [vars(successors.recipe_of(name)) for name in successors.CHANGES]
+    for before, after in pairwise(recipes):
+        assert sum(before[field] != after[field] for field in before) == 1
+    with pytest.raises(ValueError, match="no recipe 'today'"):
+        successors.recipe_of("today")

@@ -56,6 +56,7 @@ def cells(kind):
 
 #: The chapters whose module has another name.
 MODULE = {
+    "successors": "densenet",
     "comparison": "summary",
     "scaling": "training/__main__",
     "claims": "pages/claims",

@@ -12,7 +12,17 @@ import quickjs
 import torch
 from torch import nn
 
-from course_lib import Network, alexnet, googlenet, nin, resnet, summarize, vgg, zfnet
+from course_lib import (
+    Network,
+    alexnet,
+    densenet,
+    googlenet,
+    nin,
+    resnet,
+    summarize,
+    vgg,
+    zfnet,
+)
 from course_lib.catalog import FAMILIES, NETWORKS
 from course_lib.summary.explorer import EXPLORED, Explorer, plan, stages
 from tools import explorer as tool
@@ -138,6 +148,10 @@ def halve_zfnet(row):
     return row._replace(channels=half(row.channels), units=row.units // 2)
 
 
+def halve_densenet(row):
+    return row._replace(growth=row.growth // 2, channels=row.channels // 2)
+
+
 def halve_resnet(row):
     return row._replace(channels=row.channels // 2)
 
@@ -153,6 +167,9 @@ def halve_resnet(row):
         ("GoogLeNet of torchvision", googlenet, "torchvision", halve_googlenet),
         ("ResNet-50", resnet, 50, halve_resnet),
         ("ResNet-20 for CIFAR-10", resnet, "cifar-20", halve_resnet),
+        ("ResNeXt-50", resnet, "resnext50_32x4d", halve_resnet),
+        ("SE-ResNet-50", resnet, "se_resnet50", halve_resnet),
+        ("DenseNet-121", densenet, 121, halve_densenet),
     ],
 )
 def test_half_as_many_channels(call, monkeypatch, name, module, variant, halve):

@@ -41,7 +41,7 @@ from proofs.common import NBVAL, fingerprint
 ROOT = Path(__file__).parents[1]
 
 #: Whose networks are trained first, for each of these seeds.
-FAMILIES = ("NiN", "VGG", "AlexNet", "ZFNet", "LeNet", "GoogLeNet", "ResNet")
+FAMILIES = ("NiN", "VGG", "AlexNet", "ZFNet", "LeNet", "GoogLeNet", "ResNet", "SENet")
 SEEDS = 3
 
 #: The tests that are there for a GPU, or see one: tests/test_NAME.py.

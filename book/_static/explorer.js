@@ -138,6 +138,17 @@ function xray({ stages, classes, input }, size, width = 1) {
       row.saved_bytes += 4 * values(x); // before it is scaled
       return made(x);
     },
+    sigmoid(x) {
+      const y = made(x);
+      save(y);
+      return y;
+    },
+    scale(x, steps) {
+      const scales = follow(x, steps); // which depend on all positions
+      save(x);
+      const { start, field, jump, reach, low, high } = x.positions > 1 ? scales : x;
+      return made(x, { start, field, jump, reach, low, high });
+    },
     dropout(x) {
       row.saved_bytes += 4 * values(x); // what is dropped
       return made(x, {}, false);

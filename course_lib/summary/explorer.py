@@ -18,8 +18,9 @@ from torch import nn
 from course_lib import lenet
 from course_lib.blocks import Network
 from course_lib.catalog import NETWORKS
+from course_lib.densenet import Concatenated
 from course_lib.googlenet import Inception
-from course_lib.resnet import Residual, ZeroPad
+from course_lib.resnet import Residual, SqueezeExcitation, ZeroPad
 from course_lib.summary import Summary, summarize
 
 #: What a layer or a block does: its kind, and its sizes or the plans of its parts.
@@ -87,6 +88,10 @@ def plan(module: nn.Module) -> list[Step]:
         ]
     if isinstance(module, Residual):
         return [["sum", plan(module.body), plan(module.shortcut)], ["relu!"]]
+    if isinstance(module, SqueezeExcitation):
+        return [["scale", plan(module.scales)]]
+    if isinstance(module, Concatenated):
+        return [["cat", [], plan(module.body)]]
     if isinstance(module, Inception):
         return [["cat", *map(plan, module.children())]]
     for kind, step in STEPS.items():
@@ -146,6 +151,7 @@ STEPS: dict[type[nn.Module], Callable[[Any], Step]] = {
     nn.BatchNorm2d: lambda _: ["bn"],
     nn.LocalResponseNorm: lambda layer: ["lrn", layer.size],
     nn.ReLU: lambda layer: ["relu!"] if layer.inplace else ["relu"],
+    nn.Sigmoid: lambda _: ["sigmoid"],
     nn.Dropout: lambda _: ["dropout"],
     nn.Flatten: lambda _: ["flatten"],
     lenet.ScaledTanh: lambda _: ["tanh"],

@@ -1,0 +1,137 @@
+"""RegNet: a ResNet with groups, whose depths and widths follow from four numbers.
+
+Radosavovic et al. (2020), "Designing network design spaces", arXiv:2003.13678.
+Equations 2 to 4 are the rule. Chapter: After ResNet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import NamedTuple
+
+from torch import nn
+
+from course_lib.arguments import check_variant, data_shape, whole
+from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
+from course_lib.resnet import Residual, make_shortcut
+
+
+class RegNetVariant(NamedTuple):
+    """One network of the family."""
+
+    #: Number of blocks in all stages together, d.
+    depth: int
+    #: Width of the first block before rounding, w_0, in channels.
+    initial_width: int
+    #: By how many channels the width grows from block to block, w_a.
+    slope: float
+    #: Factor between the widths of neighboring stages, w_m.
+    factor: float
+    #: Channels of each group of the 3x3 convolutions.
+    group_width: int
+
+
+#: The networks of kind X by torchvision's names, which say for how many million or
+#: billion MACs they are meant.
+VARIANTS = {
+    "x_400mf": RegNetVariant(22, 24, 24.48, factor=2.54, group_width=16),
+    "x_800mf": RegNetVariant(16, 56, 35.73, factor=2.28, group_width=16),
+    "x_1_6gf": RegNetVariant(18, 80, 34.01, factor=2.25, group_width=24),
+    "x_3_2gf": RegNetVariant(25, 88, 26.31, factor=2.25, group_width=48),
+    "x_8gf": RegNetVariant(23, 80, 49.56, factor=2.88, group_width=120),
+}
+
+#: Channels that leave the stem.
+STEM = 32
+
+
+def quantized_widths(
+    depth: int, initial_width: int, slope: float, factor: float
+) -> list[int]:
+    """The width of each block: the line ``initial_width + slope * block``, rounded to
+    the nearest ``initial_width * factor**n`` for a whole number n, equations 2 to 4 of
+    the paper, and then to a multiple of eight.
+
+    Raises: ValueError for no block, no channel, a negative slope, or a `factor` that is
+        not above 1.
+    """
+    whole("depth", depth, 1)
+    whole("initial_width", initial_width, 1)
+    if slope < 0:
+        raise ValueError(f"slope must be at least 0, got {slope}")
+    if factor <= 1:
+        raise ValueError(f"factor must be above 1, got {factor}")
+    widths = []
+    for block in range(depth):
+        wanted = initial_width + slope * block
+        exponent = round(math.log(wanted / initial_width) / math.log(factor))
+        widths.append(8 * round(initial_width * factor**exponent / 8))
+    return widths
+
+
+def stages(variant: RegNetVariant) -> list[tuple[int, int]]:
+    """The number of blocks and the width of each stage: blocks of equal width are one,
+    and a width is rounded to a multiple of the group width, if it is not below that.
+    """
+    depth, initial_width, slope, factor, group_width = variant
+    widths = quantized_widths(depth, initial_width, slope, factor)
+    found = []
+    for width, blocks in Counter(widths).items():
+        group = min(group_width, width)
+        found.append((blocks, group * math.floor(width / group + 0.5)))
+    return found
+
+
+class RegNetBlock(Residual):
+    """A residual block of a 1x1, a grouped 3x3 and a 1x1 convolution, all of one width.
+
+    Shape: (N, in_channels, H, W) -> (N, channels, ceil(H/stride), ceil(W/stride)).
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, group_width: int
+    ) -> None:
+        groups = channels // min(group_width, channels)
+        body = nn.Sequential(
+            conv_bn_relu(in_channels, channels, 1),
+            conv_bn_relu(channels, channels, 3, stride, groups=groups),
+            conv_bn(channels, channels, 1),
+        )
+        super().__init__(body, make_shortcut("B", in_channels, channels, stride))
+        del self.body
+        self.body = body  # after the shortcut, as torchvision has them
+
+
+class RegNet(Network):
+    """A stem, four stages ``stage1`` ... ``stage4``, and a head.
+
+    `num_classes` and `in_channels` are by default those of ImageNet.
+
+    Shape: (N, in_channels, H, W) -> (N, num_classes), logits.
+    Raises: ValueError for an unknown variant, and for less than one class or channel.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        *,
+        num_classes: int | None = None,
+        in_channels: int | None = None,
+    ) -> None:
+        check_variant("RegNet", variant, VARIANTS)
+        row = VARIANTS[variant]
+        num_classes, in_channels = data_shape("imagenet", num_classes, in_channels)
+        super().__init__()
+        self.stem = conv_bn_relu(in_channels, STEM, 3, 2)
+        width = STEM
+        for number, (blocks, channels) in enumerate(stages(row), start=1):
+            stage = nn.Sequential()
+            for stride in (2, *[1] * (blocks - 1)):
+                stage.append(RegNetBlock(width, channels, stride, row.group_width))
+                width = channels
+            self.add_module(f"stage{number}", stage)
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)
+        )
+        he_init(self)
