@@ -342,6 +342,8 @@ lab.play = async (container, load) => {
     const own_ = inputs.map((name) => sliders[name].label);
     if (piece.controls.includes("cover")) own_.push(coverLabel, where);
     const there = element("a", {}, "Open in the lab");
+    // Slides stand in another folder than the page.
+    const page = still.querySelector("a[href*='lab.html']").getAttribute("href").split("?")[0];
     place.classList.add("lab-piece");
     place.append(trouble);
     if (piece.ask) place.append(question());
@@ -359,9 +361,9 @@ lab.play = async (container, load) => {
     if (piece.ask) lock(true);
     place.append(element("p", {}, there, ", where there is more of it. ", back));
     for (const event of ["pointerdown", "focus"]) {
-      there.addEventListener(event, () => (there.href = `lab.html?${lab.write(state)}`));
+      there.addEventListener(event, () => (there.href = `${page}?${lab.write(state)}`));
     }
-    there.href = `lab.html?${container.dataset.state}`;
+    there.href = `${page}?${container.dataset.state}`;
   };
   /** A question comes first: what changes something opens with an answer, which is not kept. */
   const question = () => {
