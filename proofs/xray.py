@@ -209,11 +209,15 @@ def macs_by_torch(net: nn.Module, x: Tensor) -> int:
     """The multiply-accumulates of a run, by torch's counter."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # whose products are not counted
+    trained = [each for each in net.parameters() if each.requires_grad]
+    net.requires_grad_(False)  # or it fails where a module is given a parameter
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             net(x.to(next(net.parameters()).device))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+        for each in trained:
+            each.requires_grad_(True)
     return int(counter.get_total_flops() // 2)
 
 
