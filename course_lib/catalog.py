@@ -487,8 +487,8 @@ NETWORKS = {
     "ConvNeXt-T": CatalogEntry(
         CONVNEXTS, "tiny", "imagenet", torchvision="convnext_tiny", explored=False
     ),
-    # torchvision computes the widths of RegNet with tensors, which the meta device has no
-    # values of; tests/test_regnet.py compares the two.
+    # Without `torchvision`, whose RegNet cannot be built on the meta device, as it
+    # computes its widths with tensors; tests/test_regnet.py compares the two.
     "RegNet-X-400MF": CatalogEntry(
         REGNETS, "x_400mf", "imagenet", accuracy="regnet_x_400mf", explored=False
     ),
