@@ -461,43 +461,49 @@ NETWORKS = {
             "laptop": Settings(epochs=1, lr=0.1),
         },
     ),
-    **{
-        name: CatalogEntry(
-            family,
-            variant,
-            "imagenet",
-            torchvision=torchvision,
-            explored=name in ("Wide ResNet-50-2", "ResNeXt-50", "DenseNet-121"),
-        )
-        for name, family, variant, torchvision in (
-            ("Wide ResNet-50-2", WIDE_RESNETS, "wide_resnet50_2", "wide_resnet50_2"),
-            ("ResNeXt-50", RESNEXTS, "resnext50_32x4d", "resnext50_32x4d"),
-            ("ResNeXt-101", RESNEXTS, "resnext101_32x8d", "resnext101_32x8d"),
-            ("DenseNet-121", DENSENETS, 121, "densenet121"),
-            ("DenseNet-161", DENSENETS, 161, "densenet161"),
-            ("DenseNet-169", DENSENETS, 169, "densenet169"),
-            ("DenseNet-201", DENSENETS, 201, "densenet201"),
-            ("ConvNeXt-T", CONVNEXTS, "tiny", "convnext_tiny"),
-        )
-    },
-    **{
-        f"RegNet-X-{size}": CatalogEntry(
-            REGNETS,
-            variant,
-            "imagenet",
-            # torchvision computes its widths with tensors, which the meta device has
-            # no values of; tests/test_regnet.py compares the two.
-            accuracy=f"regnet_{variant}",
-            explored=False,
-        )
-        for size, variant in (
-            ("400MF", "x_400mf"),
-            ("800MF", "x_800mf"),
-            ("1.6GF", "x_1_6gf"),
-            ("3.2GF", "x_3_2gf"),
-            ("8GF", "x_8gf"),
-        )
-    },
+    "Wide ResNet-50-2": CatalogEntry(
+        WIDE_RESNETS, "wide_resnet50_2", "imagenet", torchvision="wide_resnet50_2"
+    ),
+    "ResNeXt-50": CatalogEntry(
+        RESNEXTS, "resnext50_32x4d", "imagenet", torchvision="resnext50_32x4d"
+    ),
+    "ResNeXt-101": CatalogEntry(
+        RESNEXTS,
+        "resnext101_32x8d",
+        "imagenet",
+        torchvision="resnext101_32x8d",
+        explored=False,
+    ),
+    "DenseNet-121": CatalogEntry(DENSENETS, 121, "imagenet", torchvision="densenet121"),
+    "DenseNet-161": CatalogEntry(
+        DENSENETS, 161, "imagenet", torchvision="densenet161", explored=False
+    ),
+    "DenseNet-169": CatalogEntry(
+        DENSENETS, 169, "imagenet", torchvision="densenet169", explored=False
+    ),
+    "DenseNet-201": CatalogEntry(
+        DENSENETS, 201, "imagenet", torchvision="densenet201", explored=False
+    ),
+    "ConvNeXt-T": CatalogEntry(
+        CONVNEXTS, "tiny", "imagenet", torchvision="convnext_tiny", explored=False
+    ),
+    # Without `torchvision`, whose RegNet cannot be built on the meta device, as it
+    # computes its widths with tensors; tests/test_regnet.py compares the two.
+    "RegNet-X-400MF": CatalogEntry(
+        REGNETS, "x_400mf", "imagenet", accuracy="regnet_x_400mf", explored=False
+    ),
+    "RegNet-X-800MF": CatalogEntry(
+        REGNETS, "x_800mf", "imagenet", accuracy="regnet_x_800mf", explored=False
+    ),
+    "RegNet-X-1.6GF": CatalogEntry(
+        REGNETS, "x_1_6gf", "imagenet", accuracy="regnet_x_1_6gf", explored=False
+    ),
+    "RegNet-X-3.2GF": CatalogEntry(
+        REGNETS, "x_3_2gf", "imagenet", accuracy="regnet_x_3_2gf", explored=False
+    ),
+    "RegNet-X-8GF": CatalogEntry(
+        REGNETS, "x_8gf", "imagenet", accuracy="regnet_x_8gf", explored=False
+    ),
     "SE-ResNet-50": CatalogEntry(
         SENETS,
         "se_resnet50",
