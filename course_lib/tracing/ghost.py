@@ -34,7 +34,7 @@ NUMBERS = count(-1, -1)
 class DataDependentError(ValueError):
     """An operation without values whose result depends on them."""
 
-    #: The last one, as who raised it may not have been heard.
+    #: The last one, as who raised it may have been stopped by others.
     last: ClassVar[DataDependentError | None] = None
 
     def __init__(self, operation: str) -> None:
