@@ -609,12 +609,20 @@ lab.play = async (container, load) => {
       waiting = false;
       compute();
       paint();
+      outdated();
       if (table.firstChild) {
         if (measuredWith !== settings()) accuracies = {};
         eight();
       }
       if (whole) history.replaceState(null, "", `#${lab.write(state)}`);
     });
+  };
+  /** What was measured on 200 images before something was changed says so. */
+  const outdated = () => {
+    if (!measured.firstChild || measured.dataset.of === measurable()) return;
+    if (measured.classList.contains("lab-old")) return;
+    measured.classList.add("lab-old");
+    measured.prepend(element("p", {}, "Measured before the last change. Measure again for what is set now."));
   };
   const altered = () => lab.altered(current().bytes, { ...state, seed: state.image });
   const compute = () => {
@@ -851,6 +859,8 @@ lab.play = async (container, load) => {
     if (!(await all200())) return;
     many.replaceChildren();
     measured.setAttribute("aria-live", "off"); // until it is done
+    measured.classList.remove("lab-old");
+    measured.dataset.of = measurable();
     const ended = await goThrough(lab.measure(net, lab.gallery, state.changes, state), (found) => tell(found));
     measured.setAttribute("aria-live", "polite");
     if (ended) measured.append(element("p", {}, "\u00b1 is one standard deviation, for images drawn at random. "
@@ -858,9 +868,12 @@ lab.play = async (container, load) => {
   };
   const tell = ({ done, before, after, lost, gained, changed, sure: [wrong, right] }) => {
     const difference = (gained - lost) / done;
+    const compared = lost + gained
+      ? `Right answers lost: ${lost}, gained: ${gained}. Difference: ${difference > 0 ? "+" : ""}${number(difference)} \u00b1 ${number(lab.difference(lost, gained, done))}.`
+      : "No answer changed from right to wrong or back.";
     measured.replaceChildren(
       element("p", {}, `${net.title}, ${done} images: accuracy ${spread(before, done)} before any change, ${spread(after, done)} now. `
-        + `Right answers lost: ${lost}, gained: ${gained}. Difference: ${difference > 0 ? "+" : ""}${number(difference)} \u00b1 ${number(lab.difference(lost, gained, done))}.`
+        + compared
         + (net.accuracy ? ` Before any change, it has ${number(net.accuracy)} on all 10,000 test images.` : "")),
     );
     const means = [[wrong, done - after, "wrong"], [right, after, "right"]].filter(([, count]) => count);
@@ -890,7 +903,7 @@ lab.play = async (container, load) => {
       const lost = map.map((share, i) => (i < done ? all[label] - share : 0));
       painted(cloud, lost, 1, 14, 14, 1, Math.max(largestOf(lost), 0.01));
       const most = lost.indexOf(Math.max(...lost));
-      const text = `Covered by a square of ${square.size} pixels, shade ${square.shade}, the probability of ${names()[label]} falls most, from ${percent(all[label])} to ${percent(map[most])}, around row ${2 * Math.floor(most / 14) + 1}, column ${2 * (most % 14) + 1}.`;
+      const text = `Covered by a square of ${square.size} pixels, ${square.shade ? (square.shade === 1 ? "white" : "gray") : "black"}, the probability of ${names()[label]} falls most, from ${percent(all[label])} to ${percent(map[most])}, with its center near row ${2 * Math.floor(most / 14) + 1}, column ${2 * (most % 14) + 1}.`;
       evidence.textContent = `${done} of 196 squares. ${text} Blue: it falls; orange: it rises. Size and shade are those of the square above, if there is one.`;
       cloud.setAttribute("aria-label", text);
     });
@@ -928,6 +941,7 @@ lab.play = async (container, load) => {
     );
     eightMeasure.hidden = false;
   };
+  const measurable = () => JSON.stringify([state.net, settings(), state.changes]);
   const measureEight = async () => {
     if (!(await all200())) return;
     accuracies = {};
