@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.convolution import receptive_field
-from course_lib.googlenet import Inception, InceptionChannels
+from course_lib.googlenet import Inception, InceptionChannels, Outputs
 
 ONES, REDUCE, PROJECT = 480 * 192, 480 * 112, 480 * 64
 THREE, FIVE = 9 * 96 * 208, 25 * 16 * 48
@@ -310,6 +310,11 @@ WRONG = {
         (left_in_training, "which mode it is in"),
         (one_head, "two heads"),
         (either(softmax_twice), "the softmax is inside"),
+        (
+            either(partial(F.cross_entropy, label_smoothing=0.1)),
+            "without label smoothing",
+        ),
+        (lambda net, x, y: net(x).loss(y), "raised"),
         (either(partial(F.cross_entropy, reduction="sum")), "not a sum"),
         (no_gradient, "no gradient"),
         (another_leaf, "no gradient"),
@@ -411,7 +416,7 @@ def measured():
 def in_either_mode(net, x, y):
     outputs = net(x)
     if isinstance(outputs, tuple):
-        return outputs.loss(y)
+        return Outputs(*outputs).loss(y)
     return -outputs.log_softmax(1).gather(1, y[:, None]).mean()
 
 

@@ -175,7 +175,7 @@ def with_repeat(a, b):
 
 
 def prepared(
-    x, y, share, *, shuffle=True, statistics="train", mirror="train", each=False
+    x, y, share, *, shuffle=True, statistics="train", mirror="train", each=False, axis=3
 ):
     """What is wanted; mistakes change a part."""
     order = torch.randperm(len(x)) if shuffle else torch.arange(len(x))
@@ -192,7 +192,7 @@ def prepared(
     turned = {"train": (0,), "both": (0, 1), "neither": ()}[mirror]
     for i in turned:
         part, labels = parts[i]
-        parts[i] = torch.cat([part, part.flip(3)]), torch.cat([labels, labels])
+        parts[i] = torch.cat([part, part.flip(axis)]), torch.cat([labels, labels])
     return parts
 
 
@@ -356,6 +356,8 @@ WRONG = {
         (lambda x, y, share: prepared(x, y, share, shuffle=False), "sorted by class"),
         (lambda x, y, share: prepared(x, y, share, mirror="neither"), "two of each"),
         (lambda x, y, share: prepared(x, y, share, mirror="both"), "Only the training"),
+        (lambda x, y, share: prepared(x, y, share, axis=2), "left and right"),
+        (lambda x, y, share: prepared(x, y, share, axis=(2, 3)), "left and right"),
         (lambda x, y, share: prepared(x, y, share / 2), "a share of the images"),
         (lambda x, y, share: prepared(x, y.flip(0), share), "their images"),
         (lambda x, y, share: prepared(x, y, share, each=True), "the same for all"),

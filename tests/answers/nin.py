@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-FC, STAGE, ONE = 58_631_144, 5_614_568, 36_001_000
+FC, STAGE, OWN = 58_631_144, 5_614_568, 202_124_448
 
 
 def conv(x, weight, bias):
@@ -212,7 +212,7 @@ def same_gradient(net, x, y, rates):
     return counts
 
 
-def restored(net, x, y, rates, *, zero=True, back=True):
+def restored(net, x, y, rates, *, zero=True, back=True, clean=True):
     """Steps on the network itself, and goes back, by PyTorch's optimizer."""
     start = copy.deepcopy(net.state_dict())
     for rate in rates:
@@ -224,6 +224,36 @@ def restored(net, x, y, rates, *, zero=True, back=True):
         yield (net(x) == 0).all(0).sum()
     if back:
         net.load_state_dict(start)
+    if clean:
+        net.zero_grad()
+
+
+def in_training(net, x, y, rates):
+    """Switches the network over."""
+    return steps(net.train(), x, y, rates)
+
+
+def left_in_evaluation(net, x, y, rates):
+    counts = steps(net, x, y, rates)
+    net.eval()
+    return counts
+
+
+def copy_in_evaluation(net, x, y, rates):
+    return steps(copy.deepcopy(net).eval(), x, y, rates)
+
+
+def moves_averages(net, x, y, rates):
+    """Steps on copies; the gradient is taken in the network itself."""
+    loss = F.cross_entropy(net(x), y)
+    found = torch.autograd.grad(loss, list(net.parameters()))
+    counts = []
+    for rate in rates:
+        moved = copy.deepcopy(net)
+        for parameter, gradient in zip(moved.parameters(), found, strict=True):
+            parameter.data.sub_(rate * gradient)
+        counts.append(int((moved(x) == 0).all(0).sum()))
+    return counts
 
 
 def summed(net, x, y, rates):
@@ -392,18 +422,18 @@ class Rebuilt(nn.Module):
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
     "nin.without_fc_layers": [
-        (lambda: (FC - 9192, STAGE - 3048, ONE - 1000), "have biases"),
-        (lambda: (FC, STAGE - 3048, ONE), "of convolutions have biases"),
-        (lambda: (FC, STAGE, ONE - 1000), "of an FC layer have biases"),
-        (lambda: (FC, 0, ONE), "the classes' feature maps"),
-        (lambda: (FC, STAGE, 1_001_000), "every position of every feature map"),
-        (lambda: (FC, STAGE, 37_000), "all feature maps, not only"),
-        (lambda: (FC, STAGE, 13_825_000), "inputs of the average pooling"),
-        (lambda: (FC, STAGE, 36_865_000), "inputs of the average pooling"),
-        (lambda: (FC, STAGE * 36, ONE), "the same at all positions"),
-        (lambda: (FC, 385 * 1024 + 1025 * 2024, ONE), "kernels of 3x3"),
-        (lambda: (257 * 4096 + 4097 * 5096, STAGE, ONE), "reads every position"),
-        (lambda: (FC / 1e6, STAGE / 1e6, ONE / 1e6), "not millions"),
+        (lambda: (FC - 9192, STAGE - 3048, OWN - 36 * 3048), "have biases"),
+        (lambda: (FC, STAGE - 3048, OWN), "of convolutions have biases"),
+        (lambda: (FC, STAGE, OWN - 35 * 3048), "biases of its own"),
+        (lambda: (FC, 0, OWN), "the classes' feature maps"),
+        (lambda: (FC, STAGE, STAGE), "with shared weights"),
+        (lambda: (FC, STAGE, 36_001_000), "not an FC layer"),
+        (lambda: (FC, STAGE, 13_825_000), "not an FC layer"),
+        (lambda: (FC, STAGE, 6 * STAGE), "36 positions"),
+        (lambda: (FC, STAGE * 36, OWN), "the same at all positions"),
+        (lambda: (FC, 385 * 1024 + 1025 * 2024, OWN), "kernels of 3x3"),
+        (lambda: (257 * 4096 + 4097 * 5096, STAGE, OWN), "reads every position"),
+        (lambda: (FC / 1e6, STAGE / 1e6, OWN / 1e6), "not millions"),
         (lambda: FC, "a tuple is wanted"),
     ],
     "nin.pointwise_gradients": [
@@ -482,6 +512,11 @@ WRONG = {
         (same_gradient, "on a copy"),
         (lambda *a: restored(*a, zero=False), "set them to zero"),
         (partial(restored, back=False), "it changes its argument `net`"),
+        (partial(restored, clean=False), "leaves gradients behind"),
+        (in_training, "the mode that the net is in"),
+        (left_in_evaluation, "another mode"),
+        (copy_in_evaluation, "the mode that the net is in"),
+        (moves_averages, "it changes its argument `net`"),
         (summed, "not a sum"),
         (never_largest, "look for zeros"),
         (lambda *a: steps(*a, sign=1), "against the gradient"),
@@ -516,14 +551,13 @@ WRONG = {
 
 def counted():
     with torch.device("meta"):
-        parts = (
-            [nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, 1000)],
-            [nn.Conv2d(384, 1024, 3), nn.Conv2d(1024, 1024, 1), nn.Linear(1024, 1000)],
-            [nn.Linear(36000, 1000)],
-        )
-    return tuple(
+        fc = [nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, 1000)]
+        convs = [nn.Conv2d(384, 1024, 3), nn.Conv2d(1024, 1024, 1)]
+        parts = (fc, [*convs, nn.Linear(1024, 1000)])
+    old, new = (
         sum(p.numel() for layer in part for p in layer.parameters()) for part in parts
     )
+    return old, new, new * 6 * 6
 
 
 class Slid(nn.Module):
@@ -559,8 +593,8 @@ def by_gradient(net, x, labels):
 RIGHT = {
     "nin.without_fc_layers": [
         counted,
-        lambda: np.array([FC, STAGE, ONE], dtype=float),
-        lambda: {"AlexNet": Fraction(FC), "NiN": float(STAGE), "FC": ONE}.values(),
+        lambda: np.array([FC, STAGE, OWN], dtype=float),
+        lambda: {"AlexNet": Fraction(FC), "NiN": float(STAGE), "own": OWN}.values(),
     ],
     "nin.pointwise_gradients": [sums, pixel_by_pixel, as_matrices],
     "nin.block": [made, Slid, Shared, lazy],

@@ -220,6 +220,7 @@ WRONG = {
     "resnet.receptive_fields": [
         (lambda: (899, 483, 11), "not in the first 1x1"),
         (lambda: (899, 427, 7), "before all blocks"),
+        (lambda: (895, 423, 7), "the kernel of the pooling"),
         (lambda: (899, 427, 1), "no shortcut"),
         (lambda: (899, 427, 32), "pixels that it skips"),
         (lambda: (899, 899, 11), "one position only"),

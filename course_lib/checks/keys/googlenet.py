@@ -309,6 +309,7 @@ def loss_with_heads(answer: Answer) -> None:
             *_mixed_up(logits, aux2, aux1, y),
             *_loss_mistakes(own, two, one),
             (len(y) * wanted, "The loss is a mean over the images, not a sum."),
+            *((each, PLAIN) for each in _smoothed(net, x, y, training)),
         ]
         net.modes.clear()
         got = answer(net.train(training), x, y)
@@ -331,6 +332,21 @@ def loss_with_heads(answer: Answer) -> None:
                 f"it does not leave the network in {mode} mode",
                 "`net.training` says which mode it is in.",
             )
+
+
+#: Of losses with label smoothing.
+PLAIN = "Plain cross-entropies are wanted, without label smoothing."
+
+
+def _smoothed(net: Heads, x: Tensor, y: Tensor, training: bool) -> list[Tensor]:
+    """The loss with more and less label smoothing, in this mode."""
+    found = []
+    for amount in (0.05, 0.1, 0.2):
+        own, two, one = (
+            F.cross_entropy(logits, y, label_smoothing=amount) for logits in net(x)
+        )
+        found.append(own + 0.3 * (one + two) if training else own)
+    return found
 
 
 def _batch_that_tells_heads_apart(net: Heads) -> tuple[Tensor, Tensor]:

@@ -338,7 +338,7 @@ def _lenet(
     "lenet.prepare",
     kind="repair",
     goal="divide first, and let nothing of the test images into the training",
-    minutes=25,
+    minutes=12,
     first_hint="Follow one image through the function: where can it, or something made"
     " from it, be in the end?",
 )
@@ -404,6 +404,12 @@ def _looked_up(found: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
 
     both = directions(torch.cat([images, images.flip(3)]))
     near, place = (directions(found) @ both.T).max(1)
+    down = directions(torch.cat([images.flip(2), images.flip(2, 3)]))
+    refuse(
+        (near < 0.999).logical_and((directions(found) @ down.T).amax(1) > 0.999).any(),
+        "one of its images is turned over, top and bottom exchanged",
+        "To mirror is to exchange left and right: of (N, C, H, W), which one is that?",
+    )
     refuse(
         (near < 0.999).any(),
         "one of its images is none of those that were given, nor mirrored",

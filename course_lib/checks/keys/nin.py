@@ -27,7 +27,7 @@ Geometry: TypeAlias = tuple[int, int, int]
 @exercise(
     "nin.without_fc_layers",
     kind="predict",
-    goal="find out where the parameters are saved, and what it takes",
+    goal="find out what saves the parameters of fully connected layers",
     minutes=10,
     first_hint="Begin with AlexNet's fc6: how many inputs does one of its units have?",
 )
@@ -36,14 +36,14 @@ def without_fc_layers(answer: Answer) -> None:
     with torch.device("meta"):
         old = AlexNet("paper")[5:]
         new = NiN("imagenet")[3]
-        single = nn.Linear(1000 * 36, 1000)
+    shared = count_parameters(new)
     answer.expect(
-        tuple(count_parameters(each) for each in (old, new, single)),
+        (count_parameters(old), shared, 36 * shared),
         tolerance=0,
         mistakes=combined(
             _old_numbers(count_parameters(old)),
-            _new_numbers(count_parameters(new)),
-            _single_numbers(count_parameters(single)),
+            _new_numbers(shared),
+            _own_numbers(shared),
         ),
     )
 
@@ -94,29 +94,21 @@ def _new_numbers(count: int) -> Number:
     ]
 
 
-def _single_numbers(count: int) -> Number:
-    """Of one FC layer in place of the pooling."""
-    flat = "An FC layer reads every position of every feature map."
-    inputs = (
-        "It has the inputs of the average pooling: how many feature maps does it have?"
-    )
+def _own_numbers(shared: int) -> Number:
+    """Of NiN's convolutions if each position had its own kernels and biases."""
+    count = 36 * shared
+    channels = 1024 + 1024 + 1000
+    positions = "There are 36 positions, and each has its own."
     return [
         (count, ""),
-        (count - 1000, "Units of an FC layer have biases, too."),
         (count / 1e6, "Write the whole number, not millions."),
-        (1000 * 1001, flat),
-        (1000 * 1000, flat),
-        (
-            1000 * 37,
-            "Each unit of an FC layer reads all feature maps, not only its own.",
-        ),
-        (
-            1000 * 36,
-            "Each unit of an FC layer reads all feature maps, not only its own.",
-        ),
-        ((384 * 36 + 1) * 1000, inputs),
-        ((1024 * 36 + 1) * 1000, inputs),
-        ((256 * 36 + 1) * 1000, inputs),
+        (count - 35 * channels, "Each position has biases of its own, too."),
+        (count - 36 * channels, "Each position has biases of its own, too."),
+        (shared, "That is with shared weights: now each position has its own."),
+        (6 * shared, positions),
+        (35 * shared, positions),
+        ((384 * 36 + 1) * 1000, "The same three layers are meant, not an FC layer."),
+        ((1000 * 36 + 1) * 1000, "The same three layers are meant, not an FC layer."),
     ]
 
 
@@ -547,30 +539,54 @@ def _evidence_mistakes(
 @exercise(
     "nin.killed",
     kind="investigate",
-    goal="see classes die in one step, and before the first",
+    goal="measure what a single step does, and explain what it cannot tell",
     minutes=60,
     first_hint="Count the dead classes of the network as it is: that is a learning rate"
     " of zero. Then take one step on a copy.",
 )
 def killed(answer: Answer) -> None:
-    """On a small network in which one class is dead already and others die: for fixed
-    learning rates and for others.
+    """On small networks in which one class is dead already and others die, without
+    batch normalization and with it, in either mode: for fixed learning rates and for
+    others.
     """
     drawn = random.sample([0.0, 30.0, 0.5, 4.0], 4)
-    for rates in ([0.0, 2.0, 0.4, 3.0, 8.0], drawn):
-        net = _dying_net()
+    fixed = [0.0, 2.0, 0.4, 3.0, 8.0]
+    for rates, norm, training in (
+        (fixed, False, True),
+        (drawn, False, True),
+        (fixed, True, True),
+        (fixed, True, False),
+    ):
+        net = _dying_net(norm=norm).train(training)
         bright = torch.linspace(0.1, 1.0, 12)[:, None, None, None]
         x = bright * torch.rand(12, 2, 3, 4)
         y = torch.arange(12) % 2
+        mode = "training" if training else "evaluation"
+        named = f" with batch normalization, in {mode} mode," if norm else ""
         answer.expect(
             _dead([_after(net, x, y, rate) for rate in rates]),
             net,
             x,
             y,
             rates,
-            on=f"a small network with six classes, and rates {rates}",
+            on=f"a small network{named} with six classes, and rates {rates}",
             mistakes=_killed_mistakes(net, x, y, rates),
         )
+        _as_it_was(answer.arguments[0], training)
+
+
+def _as_it_was(net: nn.Module, training: bool) -> None:
+    """Its modes and gradients; what it has learned is compared for every exercise."""
+    refuse(
+        any(each.training != training for each in net.modules()),
+        "it leaves the network in another mode",
+        "Work on a copy, in the mode that the network is in.",
+    )
+    refuse(
+        any(each.grad is not None and each.grad.any() for each in net.parameters()),
+        "it leaves gradients behind in the network",
+        "`backward` writes into the network that it is called for: which one is that?",
+    )
 
 
 def _killed_mistakes(
@@ -590,7 +606,10 @@ def _killed_mistakes(
         "Every learning rate starts from the same weights: take the step on a copy."
     )
     every = "A class is dead if its logit is zero for every image."
-    return [
+    turned = copy.deepcopy(net).train(not net.training)
+    in_the_other = _dead([_after(turned, x, y, rate) for rate in rates])
+    known = [
+        (in_the_other, "Loss and logits are those of the mode that the net is in."),
         ([int(zero.sum()) for zero in zeros], "Count classes, not logits."),
         ([int(zero.any(0).sum()) for zero in zeros], every),
         (_dead(uphill), "Descent goes against the gradient."),
@@ -608,9 +627,11 @@ def _killed_mistakes(
             "A class that is never the largest is not dead yet: look for zeros.",
         ),
     ]
+    return [(counts, hint) for counts, hint in known if counts != _dead(after)]
 
 
-def _dying_net() -> nn.Sequential:
+def _dying_net(*, norm: bool) -> nn.Sequential:
+    """With batch normalization, its logits depend on the mode."""
     first = nn.Conv2d(2, 3, 1)
     conv = nn.Conv2d(3, 6, 1)
     weight, bias = (each.detach() for each in first.parameters())
@@ -620,7 +641,19 @@ def _dying_net() -> nn.Sequential:
     weight.uniform_(0.0, 0.1)
     weight[5] = 3.0  # positive for bright images only
     bias.copy_(torch.tensor([1.0, 0.5, 0.1, -1.0, 2.0, -2.0]))
-    layers = [first, nn.ReLU(), conv, nn.ReLU()]
+    norms = []
+    if norm:
+        norms = [nn.BatchNorm2d(3)]
+        norms[0].load_state_dict(
+            {
+                "weight": torch.full((3,), 0.5),
+                "bias": torch.full((3,), 0.3),
+                "running_mean": torch.full((3,), -0.2),
+                "running_var": torch.full((3,), 2.0),
+                "num_batches_tracked": torch.tensor(1),
+            }
+        )
+    layers = [first, *norms, nn.ReLU(), conv, nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 

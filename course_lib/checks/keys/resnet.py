@@ -119,6 +119,10 @@ def _systematic_mistakes(want: tuple[int, ...]) -> list[tuple[tuple[int, ...], s
             "The blocks of the first stage have no stride: the pooling was before.",
         ),
         (
+            _fields(measure=_pooled_by_stride),
+            "What does the kernel of the pooling add, besides its stride?",
+        ),
+        (
             _fields(measure=_widened_at_once),
             "A layer's own stride has an effect on the layers after it only.",
         ),
@@ -167,6 +171,11 @@ def _path(kernels: tuple[int, ...], strided: int | None, first_strided: int) -> 
 def _flat(path: Path) -> int:
     """The receptive field as if there were no strides."""
     return 1 + sum(size - 1 for size, _ in path)
+
+
+def _pooled_by_stride(path: Path) -> int:
+    """The receptive field as if the second layer had a kernel of one pixel."""
+    return receptive_field([path[0], (1, 2), *path[2:]])[0]
 
 
 def _unpooled(path: Path) -> int:
@@ -496,7 +505,7 @@ ELSEWHERE = "That asks whether it holds elsewhere. Does it hold here?"
 @exercise(
     "resnet.all_together",
     kind="predict",
-    goal="know what switching off one part at a time cannot see",
+    goal="measure parts of a network alone and together",
     minutes=10,
     first_hint="Open the page in the state of the link, and measure on 200 images. What"
     " is switched off stands below the answer.",
