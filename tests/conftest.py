@@ -2,9 +2,7 @@
 reader's variables.
 """
 
-import sys
 import warnings
-from collections import Counter
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,8 +14,6 @@ from course_lib.data.files import DEBIAN, FILES, VARIABLE
 
 mpl.use("Agg")
 
-FEW = 6  # cases of a test whose lines are counted, and of the rest one in so many
-
 # Programs that tests start, answers that they give, a suite that wants a browser.
 collect_ignore = [
     "judging.py",
@@ -27,24 +23,6 @@ collect_ignore = [
     "answers",
     "browser",
 ]
-
-
-CASES: Counter = Counter()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
-    """Of a test with many cases, the first and some others are watched for the lines
-    that they reach: that takes as long as the test, and the rest go where these went.
-    """
-    CASES[item.function] += hasattr(item, "callspec")
-    watched, number = sys.gettrace(), CASES[item.function]
-    if number > FEW and number % FEW:
-        sys.settrace(None)
-    try:
-        return (yield)
-    finally:
-        sys.settrace(watched)
 
 
 @pytest.fixture(autouse=True)

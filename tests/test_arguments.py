@@ -180,6 +180,7 @@ CHOICES = {
 
 #: Arguments that may be any text, and what they are.
 FREE = {
+    "tracing.ghost.DataDependentError.operation": "the name of an operation",
     "lab.export.path": "a path",
     "lab.export.title": "words",
     "lab.read.path": "a path",

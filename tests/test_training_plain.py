@@ -17,7 +17,11 @@ EPOCHS, BATCH, LR = 2, 16, 0.02
 
 #: Every family's small network, and how chapters and experiments vary it.
 SMALL = {
-    **{f"{name} small": partial(net, "small") for name, net in NETS.items()},
+    **{
+        f"{name} small": partial(net, "small")
+        for name, net in NETS.items()
+        if name != "RegNet"
+    },
     "LeNet modern": partial(LeNet, "modern"),
     "VGG small, normalized": partial(VGG, "small", batch_norm=True, dropout=0.2),
     "NiN small, normalized": partial(NiN, "small", batch_norm=True),
