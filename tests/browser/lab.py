@@ -131,6 +131,9 @@ def by_keys(browser: Browser, address: str, report) -> None:
     to(page, ".lab-off button", backwards=True)
     page.keyboard.press("Enter")
     page.wait_for_function("!location.hash.includes('changes')", timeout=5_000)
+    found = page.locator(".lab-measured").inner_text()
+    old = found.startswith("Measured before the last change")
+    report.expect(old, LAB, "an old measurement says so", found)
     report.none(page.errors, LAB, "no error while keys are used")
     page.context.close()
 
