@@ -60,7 +60,8 @@ MARKED = (
 )
 STILL = """addEventListener("DOMContentLoaded", () => {
   const still = document.createElement("style");
-  still.textContent = "*, ::before, ::after { transition: none !important }";
+  const none = "transition: none !important; animation: none !important";
+  still.textContent = `*, ::before, ::after { ${none} }`;
   document.head.append(still);
 });"""
 JOBS = min(os.cpu_count() or 1, 4)  # browsers at a time
@@ -149,7 +150,8 @@ class Visit:
         context.route(lambda url: not self._own(url), self._refuse)
         context.on("requestfailed", lambda request: self.failed.append(request.url))
         context.on("response", self._response)
-        # Colors that are on their way are not those of a theme.
+        # Colors that are on their way are not those of a theme, nor are those of a fold
+        # that fades in.
         context.add_init_script(STILL)
         self.page: Page = context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
