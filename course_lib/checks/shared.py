@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import product
 from typing import Any, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes, WrongAnswer
@@ -56,6 +56,19 @@ def refuse(when: object, message: str, hint: str = "") -> None:
     """
     if when:
         raise WrongAnswer(message, hint)
+
+
+def output_of(layer: nn.Module, x: Tensor) -> Tensor:
+    """The output of a layer that an answer made.
+
+    Raises: WrongAnswer if it cannot take `x`.
+    """
+    try:
+        made: Tensor = layer(x)
+    except RuntimeError as error:
+        said = str(error).partition(", but")[0]
+        raise WrongAnswer(f"it cannot take {tuple(x.shape)}: {said}") from None
+    return made
 
 
 def all_with(hint: str, values: Iterable[Any]) -> Mistakes:

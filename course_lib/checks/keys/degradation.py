@@ -14,7 +14,7 @@ from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.link import AnswerRaised
 from course_lib.checks.modules import module
-from course_lib.checks.shared import all_with, case, refuse
+from course_lib.checks.shared import all_with, case, output_of, refuse
 
 #: Training and test errors, one per epoch.
 Errors: TypeAlias = tuple[list[float], list[float]]
@@ -396,9 +396,14 @@ def deeper_by_one(answer: Answer) -> None:
         layer = module(answer(x)).float()
         _has_its_three_layers(layer, channels)
         with case("", hint="Which numbers does evaluation mode use?"):
-            got = _output(layer.eval(), other).detach()
+            got = output_of(layer.eval(), other).detach()
+            refuse(
+                got.shape != other.shape,
+                f"it makes {tuple(got.shape)} of {tuple(other.shape)}",
+                "Without padding, what does a kernel lose at each border?",
+            )
             compare(got, other, on="in evaluation mode, for other feature maps")
-        trained = _output(layer.train(), x).detach()
+        trained = output_of(layer.train(), x).detach()
         compare(
             trained,
             x,
@@ -407,7 +412,7 @@ def deeper_by_one(answer: Answer) -> None:
             tolerance=2e-3,
         )
         compare(
-            _output(layer, other),
+            output_of(layer, other),
             _renormalized(other, x, x.var((0, 2, 3), correction=0)),
             on="in training mode, for other feature maps",
             tolerance=2e-3,
@@ -441,24 +446,6 @@ def _has_its_three_layers(layer: nn.Module, channels: int) -> None:
         "its parameters are frozen",
         "The layer is to have weights that training can change.",
     )
-
-
-def _output(layer: nn.Module, x: Tensor) -> Tensor:
-    """The output of a layer that an answer made.
-
-    Raises: WrongAnswer if it cannot take `x`.
-    """
-    try:
-        made: Tensor = layer(x)
-    except RuntimeError as error:
-        said = str(error).partition(", but")[0]
-        raise WrongAnswer(f"it cannot take {tuple(x.shape)}: {said}") from None
-    refuse(
-        made.shape != x.shape,
-        f"it makes {tuple(made.shape)} of {tuple(x.shape)}",
-        "Without padding, what does a kernel lose at each border?",
-    )
-    return made
 
 
 def _renormalized(

@@ -10,7 +10,7 @@ from course_lib.checks.compare import Mistakes, WrongAnswer, compare
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import module
 from course_lib.checks.remote import Remote
-from course_lib.checks.shared import case, refuse
+from course_lib.checks.shared import case, output_of, refuse
 from course_lib.normalization import BatchNorm2d, batch_norm
 from course_lib.summary import count_parameters
 
@@ -504,24 +504,11 @@ def fold(answer: Answer) -> None:
         )
         with case("", hint=hint if other else ""):
             compare(
-                _output(folded, x),
+                output_of(folded, x),
                 norm(conv(x)),
                 on=f"for {conv}",
                 mistakes=_fold_mistakes(x, conv, norm),
             )
-
-
-def _output(layer: nn.Module, x: Tensor) -> Tensor:
-    """The output of a layer that an answer made.
-
-    Raises: WrongAnswer if it cannot take `x`.
-    """
-    try:
-        made: Tensor = layer(x)
-    except RuntimeError as error:
-        said = str(error).partition(", but")[0]
-        raise WrongAnswer(f"{layer} cannot take {tuple(x.shape)}: {said}") from None
-    return made
 
 
 def _random_norm(channels: int) -> BatchNorm2d:
