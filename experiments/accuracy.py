@@ -17,13 +17,12 @@ from dataclasses import replace
 import torch
 
 from course_lib import evaluate, fashion_mnist, fit
-from course_lib.catalog import LATER, NETWORKS
+from course_lib.catalog import NETWORKS
 from experiments.record import Experiment, Row, main
 
 #: Networks that are not here: the deep ones of the chapter on degradation have an
-#: experiment of their own, and ResNet's plain twin and the later families wait for a
-#: machine that does nothing else, as their times are to stand beside the others'.
-ELSEWHERE = ("ResNet small-", "ResNet small plain", *LATER)
+#: experiment of their own.
+ELSEWHERE = "ResNet small-"
 
 #: The networks with settings for a laptop, each as its chapter trains it.
 NETS = [
