@@ -2,6 +2,7 @@
 
     python -m proofs.answers                   the exercises not tried with this code
     python -m proofs.answers lenet.subsample   these
+    python -m proofs.answers --draws 10        a fifth of the time; the table says so
 
 Every right answer of tests/answers has to pass, and no wrong one may, each time; nine
 wrong ones of ten get a hint. Then the answers of tests/test_checks_hostile.py, which do
@@ -12,6 +13,7 @@ of a right answer, and one for the hostile.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import statistics
 import sys
@@ -25,8 +27,6 @@ from course_lib.checks.core import Check
 from proofs.common import ROOT, Table, fingerprint
 from tools import exercises
 
-SEEDS = range(50)
-
 #: The judge, without the answer keys.
 JUDGE = sorted((ROOT / "course_lib/checks").glob("*.py"))
 
@@ -39,20 +39,24 @@ Row = dict[str, Any]
 def main() -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     names = [row[0] for row in judge.rows([text.stem for text in exercises.texts()])]
-    asked = sys.argv[1:] or [*names, "hostile"]
+    options = arguments([*names, "hostile"])
+    asked = options.names or [*names, "hostile"]
     table = Table("answers", ("exercise",))
     code = {name: fingerprint(*files(name)) for name in [*names, "hostile"]}
     known = {
         row["exercise"]
         for row in table.rows()
         if row["code"] == code.get(row["exercise"])
+        and int(row["draws"]) >= options.draws
     }
     check = Check()
     for name in asked:
-        if name in known and not sys.argv[1:]:
+        if name in known and not options.names:
             continue
-        found = hostile(check) if name == "hostile" else tried(check, name)
-        table.add({"exercise": name, "code": code[name], **found})
+        row = {"exercise": name, "code": code[name], "draws": options.draws}
+        hard = name == "hostile"
+        found = hostile(check) if hard else tried(check, name, options.draws)
+        table.add(row | found)
         print(name, *(f"{key} {value}" for key, value in found.items()), flush=True)
     check.close()
     rows = [row for row in table.rows() if row["code"] == code.get(row["exercise"])]
@@ -63,6 +67,19 @@ def main() -> int:
     slow = max(float(row["slowest"] or 0) for row in rows) > 3.0
     bad = totals["refused"] or totals["passed"] or not hinted or slow or missed
     return int(bool(bad))
+
+
+def arguments(names: list[str]) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--draws", type=int, default=50)
+    options = parser.parse_args()
+    if unknown := {*options.names} - {*names}:
+        parser.error(f"no such exercises: {', '.join(sorted(unknown))}")
+    if options.draws < 1:
+        parser.error(f"--draws must be at least 1, not {options.draws}")
+    return options
 
 
 def files(name: str) -> list[Path]:
@@ -79,13 +96,13 @@ def files(name: str) -> list[Path]:
 COUNTS = ("right", "refused", "wrong", "passed", "hinted")
 
 
-def tried(check: Check, name: str) -> Row:
-    """The answers to one exercise, with all seeds."""
+def tried(check: Check, name: str, draws: int) -> Row:
+    """The answers to one exercise, each with as many draws of the cases."""
     answers = importlib.import_module(f"answers.{name.partition('.')[0]}")
     right, wrong = answers.RIGHT[name], answers.WRONG[name]
     refused, passed, seconds = 0, 0, []
     hinted = {i for i, _ in enumerate(wrong)}
-    for check.seed in SEEDS:
+    for check.seed in range(draws):
         for answer in right:
             begun = time.perf_counter()
             refused += not check(name, answer).passed

@@ -158,17 +158,17 @@ def summarized(net, x):
 
 def opinions(
     mean_of=lambda logits: logits.softmax(dim=2),
-    some=torch.any,
-    wrong=lambda answers, right: (answers == answers[0]).all(dim=0) & ~right[0],
+    none=lambda right: ~right.any(dim=0),
+    by_chance=lambda errors: errors.prod(),
 ):
     """What an ensemble is worth, with or without mistakes."""
 
     def shares(logits, labels):
-        answers = logits.argmax(dim=2)
-        right = answers == labels
+        right = logits.argmax(dim=2) == labels
         together = mean_of(logits).mean(dim=0).argmax(dim=1) == labels
-        found = together, some(right, dim=0), wrong(answers, right)
-        return [each.float().mean().item() for each in found]
+        errors = 1 - right.double().mean(dim=1)
+        found = together.float().mean(), none(right).float().mean(), by_chance(errors)
+        return [each.item() for each in found]
 
     return shares
 
@@ -181,16 +181,16 @@ def by_votes(logits, labels):
 
 def image_by_image(logits, labels):
     """In NumPy, one image after the other."""
-    counts = np.zeros(3)
+    counts, errors = np.zeros(2), np.zeros(len(logits))
     for scores, label in zip(
         logits.numpy().swapaxes(0, 1), labels.tolist(), strict=True
     ):
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         answers = scores.argmax(axis=1)
         together = (powers / powers.sum(axis=1, keepdims=True)).sum(axis=0).argmax()
-        same_wrong = len({*answers}) == 1 and answers[0] != label
-        counts += [together == label, label in answers, same_wrong]
-    return counts / len(labels)
+        counts += [together == label, label not in answers]
+        errors += answers != label
+    return *counts / len(labels), math.prod(errors / len(labels))
 
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
@@ -282,12 +282,13 @@ WRONG = {
         (opinions(mean_of=lambda logits: logits), "not yet probabilities"),
         (opinions(mean_of=lambda logits: logits.softmax(dim=1)), "sum to one"),
         (by_votes, "counts votes"),
-        (opinions(some=torch.all), "not all"),
-        (opinions(wrong=lambda _, right: ~right.any(dim=0)), "in different ways"),
-        (
-            opinions(wrong=lambda answers, _: (answers == answers[0]).all(dim=0)),
-            "can be the right one",
-        ),
+        (opinions(none=lambda right: right.any(dim=0)), "one is right for"),
+        (opinions(none=lambda right: ~right.all(dim=0)), "all are wrong"),
+        (opinions(none=lambda right: ~right), "a share of the images"),
+        (opinions(by_chance=lambda e: 1 - e.prod()), "chance that one is right"),
+        (opinions(by_chance=lambda e: (1 - e).prod()), "chance that all are right"),
+        (opinions(by_chance=lambda e: e.mean() ** len(e)), "of its own"),
+        (opinions(by_chance=torch.mean), "wrong at once"),
         (lambda logits, labels: opinions()(logits, labels)[:2], "got [0.45"),
     ],
 }

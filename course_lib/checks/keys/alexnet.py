@@ -494,7 +494,7 @@ def _merge_mistakes(weight: Tensor, groups: int, outputs: int, inputs: int) -> M
     "alexnet.front",
     kind="implement",
     goal="build a network from its description",
-    minutes=15,
+    minutes=10,
     first_hint="Begin with conv1 and what follows it: 227 pixels become 55, and then"
     " 27.",
 )

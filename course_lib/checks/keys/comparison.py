@@ -164,8 +164,8 @@ def _conv_macs_mistakes(want: int, weights: int, conv: Conv) -> Mistakes:
 @exercise(
     "comparison.opinions",
     kind="implement",
-    goal="know what an ensemble can gain, and what it cannot",
-    minutes=10,
+    goal="know what an ensemble can gain, and why it gains less",
+    minutes=12,
     first_hint="What is the shape of the probabilities, and over which dimension is"
     " their mean?",
 )
@@ -194,11 +194,11 @@ def opinions(answer: Answer) -> None:
 
 
 def _opinions(logits: Tensor, labels: Tensor) -> tuple[Number, Number, Number]:
-    """The three shares, the right one first, with what mistakes make of them."""
+    """The three numbers, the right one first, with what mistakes make of them."""
     probabilities = logits.softmax(dim=2)
     answers = logits.argmax(dim=2)
     right = answers == labels
-    same = (answers == answers[0]).all(dim=0)
+    errors = 1 - right.float().mean(dim=1)
 
     def share(each: Tensor) -> float:
         return each.float().mean().item()
@@ -218,14 +218,23 @@ def _opinions(logits: Tensor, labels: Tensor) -> tuple[Number, Number, Number]:
             (share(right), "That is the mean of the networks' accuracies."),
         ],
         [
-            (share(right.any(dim=0)), ""),
-            (share(right.all(dim=0)), "At least one is right, not all."),
-            (share(right), "At least one is right: a share of the images."),
+            (share(~right.any(dim=0)), ""),
+            (share(right.any(dim=0)), "That is the share that one is right for."),
+            (share(~right.all(dim=0)), "No network is right: all are wrong."),
+            (share(~right), "No network is right: a share of the images."),
         ],
         [
-            (share(same & ~right[0]), ""),
-            (share(~right.any(dim=0)), "All can be wrong in different ways."),
-            (share(same), "The same answer can be the right one."),
+            (errors.prod().item(), ""),
+            (1 - errors.prod().item(), "That is the chance that one is right."),
+            (
+                (1 - errors).prod().item(),
+                "That is the chance that all are right: what has each to be?",
+            ),
+            (
+                errors.mean().item() ** len(errors),
+                "Each network has an error rate of its own.",
+            ),
+            (errors.mean().item(), "All of them have to be wrong at once."),
         ],
     )
 

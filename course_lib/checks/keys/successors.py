@@ -94,7 +94,7 @@ def _separable_numbers(depthwise: int, pointwise: int) -> Number:
     "successors.dense_channels",
     kind="implement",
     goal="follow the number of channels through a network that concatenates",
-    minutes=10,
+    minutes=5,
     first_hint="How many channels does one layer append?",
 )
 def dense_channels(answer: Answer) -> None:

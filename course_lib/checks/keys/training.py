@@ -177,7 +177,7 @@ def _steps(
     "training.momentum",
     kind="predict",
     goal="compute what momentum does to the steps",
-    minutes=8,
+    minutes=5,
     first_hint="Write down the velocity after the first, second and third step.",
 )
 def momentum(answer: Answer) -> None:
