@@ -146,6 +146,10 @@ def profiler(
     return profile
 
 
+def whole(net, x):
+    return sum(p.numel() for p in net.parameters()), profiler()(net, x)[1]
+
+
 def trained_only(net, x):
     _, macs = profiler()(net, x)
     return sum(p.numel() for p in net.parameters() if p.requires_grad), macs
@@ -274,6 +278,7 @@ WRONG = {
         (profiler(modules=nn.Module.children), "`modules()` finds"),
         (profiler(square=True), "need not be square"),
         (profiler(only=(nn.Conv2d, nn.Linear)), "Other layers have parameters"),
+        (profiler(), "parameters of its own"),
         (trained_only, "A frozen parameter"),
         (summarized, "does it for you"),
         (lambda net, x: profiler()(net, x)[0], "a tuple is wanted"),
@@ -412,7 +417,7 @@ RIGHT = {
         lambda: [torch.tensor(n * ACTIVATIONS) for n in (2, 4)],
     ],
     "comparison.field_through_branches": [backwards, recursive, by_positions],
-    "comparison.profile": [by_torch, profiler(), Profiler()],
+    "comparison.profile": [by_torch, whole, Profiler()],
     "comparison.opinions": [
         opinions(),
         image_by_image,

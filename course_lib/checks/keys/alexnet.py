@@ -21,7 +21,7 @@ from course_lib.convolution import output_size
 @exercise(
     "alexnet.weights_and_macs",
     kind="predict",
-    goal="see that the parameters and the MACs are in different layers",
+    goal="count the parameters and the MACs of two layers",
     minutes=5,
     first_hint="How many weights does a kernel of conv1 have, and at how many positions"
     " is it applied?",

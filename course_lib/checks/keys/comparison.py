@@ -470,10 +470,23 @@ def _profiled_networks() -> dict[str, nn.Module]:
         "a network that is partly frozen": nn.Sequential(frozen, *head),
         "a network of networks": nn.Sequential(nn.Sequential(shared, nn.ReLU()), head),
         "a network with normalization": nn.Sequential(shared, norm, *head),
+        "a module with a parameter and submodules": _Scaled(shared, *head),
         "a network with an oblong kernel": nn.Sequential(nn.Conv2d(4, 2, (1, 5))),
         "a plain network": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
     }
     return {name: net.eval() for name, net in networks.items()}
+
+
+class _Scaled(nn.Sequential):
+    """A module that contains others, and has a parameter itself."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self.scale * super().forward(x)
+        return scaled
 
 
 def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistakes:
@@ -484,6 +497,7 @@ def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistak
     trained = sum(each.numel() for each in net.parameters() if each.requires_grad)
     layers = [each for each in net.modules() if isinstance(each, nn.Conv2d | nn.Linear)]
     counted = sum(map(_size, layers))
+    leaves = sum(_size(each) for each in net.modules() if not [*each.children()])
     shared = "A layer that is used twice exists once: count its parameters once."
     used = "A layer that is used twice computes twice."
     group = "An output depends on the input channels of its own group."
@@ -497,6 +511,10 @@ def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistak
         ((size, 2 * macs), "These are FLOPs, two per MAC."),
         ((trained, macs), "A frozen parameter is a parameter, too."),
         ((counted, macs), "Other layers have parameters, too."),
+        (
+            (leaves, macs),
+            "A module with submodules may have parameters of its own.",
+        ),
         ((size, 0), inside),
         ((0, 0), inside),
         ((size, macs // 5), "A kernel need not be square."),
