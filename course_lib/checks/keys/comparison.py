@@ -470,9 +470,9 @@ def _profiled_networks() -> dict[str, nn.Module]:
         "a network that is partly frozen": nn.Sequential(frozen, *head),
         "a network of networks": nn.Sequential(nn.Sequential(shared, nn.ReLU()), head),
         "a network with normalization": nn.Sequential(shared, norm, *head),
-        "a module with a parameter and submodules": _Scaled(shared, *head),
         "a network with an oblong kernel": nn.Sequential(nn.Conv2d(4, 2, (1, 5))),
         "a plain network": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
+        "a module with a parameter and submodules": _Scaled(shared, *head),
     }
     return {name: net.eval() for name, net in networks.items()}
 
@@ -502,7 +502,9 @@ def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistak
     used = "A layer that is used twice computes twice."
     group = "An output depends on the input channels of its own group."
     inside = "A network may consist of networks: `modules()` finds all layers."
+    own = "A module with submodules may have parameters of its own."
     return [
+        ((leaves, macs), own),
         ((size, forgotten), group),
         ((often, macs), shared),
         ((often, forgotten), f"{group} And: {shared}"),
@@ -511,10 +513,6 @@ def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistak
         ((size, 2 * macs), "These are FLOPs, two per MAC."),
         ((trained, macs), "A frozen parameter is a parameter, too."),
         ((counted, macs), "Other layers have parameters, too."),
-        (
-            (leaves, macs),
-            "A module with submodules may have parameters of its own.",
-        ),
         ((size, 0), inside),
         ((0, 0), inside),
         ((size, macs // 5), "A kernel need not be square."),
