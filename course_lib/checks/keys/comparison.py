@@ -461,6 +461,8 @@ def _profiled_networks() -> dict[str, nn.Module]:
     frozen = nn.Conv2d(4, 4, 1).requires_grad_(False)
     norm = nn.BatchNorm2d(4)
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
+    scaled = nn.Sequential(shared, *head)
+    scaled.register_parameter("scale", nn.Parameter(torch.ones(4)))
     networks = {
         "a network with groups": nn.Sequential(nn.Conv2d(4, 4, 1), grouped, *head),
         "a network that uses a layer twice": nn.Sequential(
@@ -472,21 +474,9 @@ def _profiled_networks() -> dict[str, nn.Module]:
         "a network with normalization": nn.Sequential(shared, norm, *head),
         "a network with an oblong kernel": nn.Sequential(nn.Conv2d(4, 2, (1, 5))),
         "a plain network": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()),
-        "a module with a parameter and submodules": _Scaled(shared, *head),
+        "a module with a parameter and submodules": scaled,
     }
     return {name: net.eval() for name, net in networks.items()}
-
-
-class _Scaled(nn.Sequential):
-    """A module that contains others, and has a parameter itself."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        scaled: Tensor = self.scale * super().forward(x)
-        return scaled
 
 
 def _profile_mistakes(net: nn.Module, x: Tensor, size: int, macs: int) -> Mistakes:
