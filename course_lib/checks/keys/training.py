@@ -28,6 +28,7 @@ def cross_entropy(answer: Answer) -> None:
     overflow = "e to the 1000 is infinite, and e to the -1000 is zero."
     for size, hint in ((1.0, ""), (1000.0, overflow)):
         logits = size * torch.randn(5, 4)
+        logits[0, labels[0]] = logits[0].min() - size  # sure of the first, and wrong
         with case("", hint):
             answer.expect(
                 F.cross_entropy(logits, labels),
