@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 import torchvision
 
-from course_lib.pages.cheatsheet import IDEAS, SHEET, CheatSheet, _short
+from course_lib.pages.cheatsheet import BACK, FRONT, IDEAS, SHEET, CheatSheet, _short
 
 SHEET_NOW = CheatSheet()
 
@@ -16,6 +16,7 @@ SHEET_NOW = CheatSheet()
     [
         ("VGG-16", torchvision.models.VGG16_Weights.IMAGENET1K_V1),
         ("ResNet-50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
+        ("MobileNetV2", torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1),
     ],
 )
 def test_costs_are_what_torchvision_says(name, weights):
@@ -62,9 +63,12 @@ class SheetPage(HTMLParser):
 def test_page():
     html = SHEET_NOW._repr_html_()
     page = SheetPage()
+    front, back = html.split("<caption>")[1:]
+    assert all(name in front for name in FRONT)
+    assert all(name in back for name in BACK)
     page.feed(html)
     assert not page.open
-    assert page.rows == 1 + len(SHEET)
+    assert page.rows == 2 + len(SHEET)  # of which two are heads
     assert all(name in html for name in SHEET)
     assert not re.search(r"<script|\son\w+\s*=", html)
 

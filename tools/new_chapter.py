@@ -258,10 +258,10 @@ def into_catalog(text: str, values: dict[str, str]) -> str:
     text = before(text, "from course_lib", _import(values))
     text = before(text, "#: The families by name", fill("family.py.txt", values))
     families = re.search(
-        r"^FAMILIES = .*?(?=^    \)\n)", text, re.DOTALL | re.MULTILINE
+        r"^LATER = .*?(?=^    \)\n)", text, re.DOTALL | re.MULTILINE
     )
     if not families:
-        raise LookupError("table FAMILIES")
+        raise LookupError("table LATER")
     name = f"        {values['family']},\n"
     text = text[: families.end()] + name + text[families.end() :]
     return _at_end(text, "NETWORKS", fill("networks.py.txt", values))
