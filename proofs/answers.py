@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from course_lib.checks import judge
@@ -26,11 +27,8 @@ from tools import exercises
 
 SEEDS = range(50)
 
-#: What it depends on.
-CODE = [
-    ROOT / each
-    for each in ("course_lib/checks", "tests/answers", "tests/test_checks_hostile.py")
-]
+#: The judge, without the answer keys.
+JUDGE = sorted((ROOT / "course_lib/checks").glob("*.py"))
 
 #: Seconds in which even a hostile answer has its result.
 LIMIT = 20.0
@@ -43,17 +41,21 @@ def main() -> int:
     names = [row[0] for row in judge.rows([text.stem for text in exercises.texts()])]
     asked = sys.argv[1:] or [*names, "hostile"]
     table = Table("answers", ("exercise",))
-    code = fingerprint(*CODE)
-    known = {row["exercise"]: row for row in table.rows() if row["code"] == code}
+    code = {name: fingerprint(*files(name)) for name in [*names, "hostile"]}
+    known = {
+        row["exercise"]
+        for row in table.rows()
+        if row["code"] == code.get(row["exercise"])
+    }
     check = Check()
     for name in asked:
         if name in known and not sys.argv[1:]:
             continue
         found = hostile(check) if name == "hostile" else tried(check, name)
-        table.add({"exercise": name, "code": code, **found})
+        table.add({"exercise": name, "code": code[name], **found})
         print(name, *(f"{key} {value}" for key, value in found.items()), flush=True)
     check.close()
-    rows = [row for row in table.rows() if row["code"] == code]
+    rows = [row for row in table.rows() if row["code"] == code.get(row["exercise"])]
     totals = {key: sum(int(row[key]) for row in rows) for key in COUNTS}
     print(*(f"{key} {value}" for key, value in totals.items()))
     missed = len({*names, "hostile"} - {row["exercise"] for row in rows})
@@ -61,6 +63,15 @@ def main() -> int:
     slow = max(float(row["slowest"] or 0) for row in rows) > 3.0
     bad = totals["refused"] or totals["passed"] or not hinted or slow or missed
     return int(bool(bad))
+
+
+def files(name: str) -> list[Path]:
+    """What a row depends on: the judge, with the key and the answers of the chapter."""
+    if name == "hostile":
+        return [*JUDGE, ROOT / "tests/test_checks_hostile.py"]
+    chapter = f"{name.partition('.')[0]}.py"
+    own = ("course_lib/checks/keys", "tests/answers")
+    return [*JUDGE, *(ROOT / folder / chapter for folder in own)]
 
 
 #: What is added up: answers that are right, and how often one was refused; answers that
