@@ -535,9 +535,6 @@ NETWORKS = {
     "RegNet-Y-3.2GF": CatalogEntry(
         REGNETS, "y_3_2gf", "imagenet", accuracy="regnet_y_3_2gf", explored=False
     ),
-    "RegNet-Y-8GF": CatalogEntry(
-        REGNETS, "y_8gf", "imagenet", accuracy="regnet_y_8gf", explored=False
-    ),
     "SE-ResNet-50": CatalogEntry(
         SENETS,
         "se_resnet50",

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 #: Family of networks -> its color wherever networks of several families are compared;
-#: the colors of Okabe and Ito, which has no more. The chart of the first page has the
-#: nearest colors of the drawings, which follow dark mode. `family_style` has those of all.
+#: the colors of Okabe and Ito, who have no more. `family_style` has a style for every
+#: family. The chart of the first page has the nearest colors of the drawings, which
+#: follow dark mode.
 FAMILY_COLORS = {
     "LeNet": "#000000",
     "AlexNet": "#0072B2",
@@ -35,7 +36,7 @@ FAMILY_COLORS = {
     "ResNet": "#CC79A7",
 }
 
-#: What tells families apart that have no color of their own, in the order of the catalog.
+#: What tells families apart that have no color of their own.
 MARKERS = ("s", "D", "^", "v", "P", "X", "*", "<", ">", "p", "h")
 
 #: In inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens.

@@ -80,8 +80,8 @@ class SqueezeExcitation(nn.Module):
     """Each channel is multiplied by a number between 0 and 1 that is computed from the
     means of all channels: Hu et al. (2018), equations 2 to 4.
 
-    A fully connected layer reduces the C means to C / `reduction`, or to as many numbers
-    as `squeezed` says, and another restores them.
+    A fully connected layer reduces the C means to C / `reduction`, or to as many as
+    `squeezed` says, and another restores them.
 
     Shape: (N, channels, H, W) -> the same.
     Raises: ValueError if less than one channel would be left.

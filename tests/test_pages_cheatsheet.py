@@ -16,7 +16,7 @@ SHEET_NOW = CheatSheet()
     [
         ("VGG-16", torchvision.models.VGG16_Weights.IMAGENET1K_V1),
         ("ResNet-50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
-        ("MobileNetV2", torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1),
+        ("ConvNeXt-T", torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1),
     ],
 )
 def test_costs_are_what_torchvision_says(name, weights):

@@ -135,7 +135,7 @@ def test_every_family_has_a_style_that_tells_it_apart():
         axes.plot([0], [0], **style_)
         axes.scatter([0], [0], **style_)
     plt.close(figure)
-    with pytest.raises(ValueError, match="family must be one of .* got .Transformer."):
+    with pytest.raises(ValueError, match=r"family must be one of .* got .Transformer."):
         family_style("Transformer")
 
 

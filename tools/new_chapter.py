@@ -257,9 +257,7 @@ def into_catalog(text: str, values: dict[str, str]) -> str:
     """Its family, and its two networks, at the ends of their tables."""
     text = before(text, "from course_lib", _import(values))
     text = before(text, "#: The families by name", fill("family.py.txt", values))
-    families = re.search(
-        r"^LATER = .*?(?=^    \)\n)", text, re.DOTALL | re.MULTILINE
-    )
+    families = re.search(r"^LATER = .*?(?=^    \)\n)", text, re.DOTALL | re.MULTILINE)
     if not families:
         raise LookupError("table LATER")
     name = f"        {values['family']},\n"

@@ -101,7 +101,7 @@ IDEAS = {
     "Wide ResNet": Idea(
         example="Wide ResNet-50-2",
         why="Very deep residual networks gain little with each layer, and are slow",
-        what="Fewer and wider blocks; in the bottleneck, the 3x3 has twice the channels",
+        what="Fewer and wider blocks; in a bottleneck, the 3x3 has twice the channels",
         how="SGD with Nesterov momentum and weight decay, learning rate cut in steps;"
         " for some, dropout inside the blocks",
     ),
