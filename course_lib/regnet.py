@@ -93,6 +93,18 @@ def stages(variant: RegNetVariant) -> list[tuple[int, int]]:
     return found
 
 
+def squeeze_to(squeezed: int, channels: int) -> SqueezeExcitation:
+    """`SqueezeExcitation` that reduces the means of `channels` to `squeezed` numbers,
+    whether or not one divides the other.
+
+    Shape: (N, channels, H, W) -> the same.
+    """
+    gate = SqueezeExcitation(channels, reduction=1)
+    gate.scales[2] = nn.Linear(channels, squeezed)
+    gate.scales[4] = nn.Linear(squeezed, channels)
+    return gate
+
+
 def regnet_branch(
     in_channels: int,
     channels: int,
@@ -111,8 +123,7 @@ def regnet_branch(
         conv_bn_relu(channels, channels, 3, stride, groups=groups),
     )
     if squeeze:
-        squeezed = round(squeeze * in_channels)
-        body.append(SqueezeExcitation(channels, squeezed=squeezed))
+        body.append(squeeze_to(round(squeeze * in_channels), channels))
     return body.append(conv_bn(channels, channels, 1))
 
 

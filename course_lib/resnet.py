@@ -80,25 +80,21 @@ class SqueezeExcitation(nn.Module):
     """Each channel is multiplied by a number between 0 and 1 that is computed from the
     means of all channels: Hu et al. (2018), equations 2 to 4.
 
-    A fully connected layer reduces the C means to C / `reduction`, or to as many as
-    `squeezed` says, and another restores them.
+    A fully connected layer reduces the C means to C / `reduction`, and another restores
+    them.
 
     Shape: (N, channels, H, W) -> the same.
     Raises: ValueError if less than one channel would be left.
     """
 
-    def __init__(
-        self, channels: int, reduction: int = 16, *, squeezed: int | None = None
-    ) -> None:
+    def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        if squeezed is None and not 1 <= reduction <= channels:
+        if not 1 <= reduction <= channels:
             raise ValueError(
                 f"reduction must be from 1 to the number of channels, {channels}; got"
                 f" {reduction}"
             )
-        if squeezed is None:
-            squeezed = channels // reduction
-        squeezed = whole("squeezed", squeezed, 1)
+        squeezed = channels // reduction
         self.scales = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),

@@ -139,15 +139,6 @@ def test_a_reduction_that_leaves_nothing(reduction):
         SqueezeExcitation(32, reduction)
 
 
-def test_squeezed_to_a_number():
-    """Whatever the reduction would make of it."""
-    first, second = (SqueezeExcitation(8, squeezed=3).scales[index] for index in (2, 4))
-    assert first.weight.shape == (3, 8)
-    assert second.weight.shape == (8, 3)
-    with pytest.raises(ValueError, match="squeezed must be at least 1, got 0"):
-        SqueezeExcitation(8, squeezed=0)
-
-
 @pytest.mark.parametrize("name", ["groups", "width_per_group"])
 def test_no_group_and_no_width(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
