@@ -54,12 +54,13 @@ STEPS = """\
    is written in the entry. Its idea, in IDEAS of course_lib/pages/cheatsheet.py. Then,
    on a machine that does nothing else,
        python -m tools.explorer && python -m experiments.accuracy "{cls} small"
+   and the line of README.md that tests/test_experiments.py asks for.
 3. The chapter: book/{name}.md, and a line for each new term in book/glossary.md. Then
    it, and the pages that show all networks:
        make notebooks NAMES="{name} comparison cheatsheet"
 4. More exercises, five or so in all, with checks and answers: book/exercises/{name}.md,
    course_lib/checks/keys/{name}.py, tests/answers/{name}.py
-       make exercises NAMES={name}
+       make exercises NAMES="{name} lenet"
 5. The band of the training cell, from runs, and the notebook's time:
        python -m proofs.calibrate {name} && python -m proofs.calibrate --write {name}
        make notebooks && make times
