@@ -212,8 +212,10 @@ class CheatSheet:
 def _costs(summary: Summary) -> list[str]:
     """What a network costs, in words."""
     assert summary.saved_bytes is not None
-    fields = [row.field for row in summary.stages if row.field]
-    side = [field.size[0] for field in fields if field.stride[0]][-1]
+    maps = [row for row in summary.stages if len(row.shape) == 3 and row.shape[-1] > 1]
+    sides = [row.field.size[0] for row in maps if row.field and row.field.stride[0]]
+    # With squeeze and excitation, even a map of many positions depends on all pixels.
+    side = sides[-1] if len(sides) == len(maps) else "all"
     return [
         f"{_short(summary.parameters)} parameters",
         f"{_short(summary.macs)} MACs",
@@ -241,12 +243,13 @@ def blocks() -> Drawing:
 
 
 def later_blocks() -> Drawing:
-    """What came after ResNet, each for 256 feature maps of 28 by 28 pixels."""
+    """What came after ResNet, each for 256 feature maps of 28 by 28 pixels; without the
+    block of SENet, which is higher than all others.
+    """
     with torch.device("meta"):
         ideas = {
             "DenseNet": dense_block(1, 256, 32),
             "ResNeXt": Residual(bottleneck(256, 64, 1, groups=32, width_per_group=4)),
-            "SENet": Residual(bottleneck(256, 64, 1, reduction=16)),
             "MobileNetV2": inverted_residual(256, 256, 1, expansion=6),
             "ConvNeXt": ConvNeXtBlock(256),
         }
