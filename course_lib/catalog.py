@@ -501,7 +501,7 @@ NETWORKS = {
         DENSENETS, 201, "imagenet", torchvision="densenet201", explored=False
     ),
     "ConvNeXt-T": CatalogEntry(
-        CONVNEXTS, "tiny", "imagenet", torchvision="convnext_tiny", explored=False
+        CONVNEXTS, "tiny", "imagenet", torchvision="convnext_tiny"
     ),
     "MobileNetV2": CatalogEntry(
         MOBILENETS, "v2", "imagenet", torchvision="mobilenet_v2", explored=False
@@ -566,7 +566,6 @@ NETWORKS = {
         CONVNEXTS,
         "small",
         "fashion",
-        explored=False,
         settings={"laptop": Settings(epochs=4, lr=0.2)},
     ),
 }
