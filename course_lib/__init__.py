@@ -11,6 +11,7 @@ from course_lib.data import DataError, FashionMNIST, Split, fashion_mnist
 from course_lib.densenet import DenseNet
 from course_lib.googlenet import GoogLeNet, Inception
 from course_lib.lenet import LeNet
+from course_lib.mobilenet import MobileNet
 from course_lib.nin import NiN, nin_block
 from course_lib.pages.results import recorded
 from course_lib.pages.source import show
@@ -42,6 +43,7 @@ __all__ = [
     "History",
     "Inception",
     "LeNet",
+    "MobileNet",
     "Network",
     "NiN",
     "RegNet",

@@ -20,6 +20,7 @@ from course_lib.convnext import ConvNeXt
 from course_lib.densenet import DenseNet
 from course_lib.googlenet import GoogLeNet
 from course_lib.lenet import LeNet
+from course_lib.mobilenet import MobileNet
 from course_lib.nin import NiN
 from course_lib.regnet import RegNet
 from course_lib.resnet import ResNet
@@ -199,6 +200,12 @@ SENETS = Family(
     authors="Hu, Shen, Albanie, Sun and Wu",
     url="https://arxiv.org/abs/1709.01507",
 )
+MOBILENETS = Family(
+    MobileNet,
+    year=2018,
+    authors="Sandler, Howard, Zhu, Zhmoginov and Chen",
+    url="https://arxiv.org/abs/1801.04381",
+)
 REGNETS = Family(
     RegNet,
     year=2020,
@@ -227,10 +234,19 @@ FAMILIES = {
     )
 }
 
-#: Families that came after ResNet, which the charts of all networks leave out.
+#: Families that came after ResNet, the oldest first. They have no color of their own in
+#: charts, but a marker (`course_lib.plotting.family_style`).
 LATER = {
     family.name: family
-    for family in (WIDE_RESNETS, DENSENETS, RESNEXTS, SENETS, REGNETS, CONVNEXTS)
+    for family in (
+        WIDE_RESNETS,
+        DENSENETS,
+        RESNEXTS,
+        SENETS,
+        MOBILENETS,
+        REGNETS,
+        CONVNEXTS,
+    )
 }
 
 #: The networks by the names that tables, readers and recorded rows call them.
@@ -485,7 +501,10 @@ NETWORKS = {
         DENSENETS, 201, "imagenet", torchvision="densenet201", explored=False
     ),
     "ConvNeXt-T": CatalogEntry(
-        CONVNEXTS, "tiny", "imagenet", torchvision="convnext_tiny", explored=False
+        CONVNEXTS, "tiny", "imagenet", torchvision="convnext_tiny"
+    ),
+    "MobileNetV2": CatalogEntry(
+        MOBILENETS, "v2", "imagenet", torchvision="mobilenet_v2", explored=False
     ),
     # Without `torchvision`, whose RegNet cannot be built on the meta device, as it
     # computes its widths with tensors; tests/test_regnet.py compares the two.
@@ -503,6 +522,18 @@ NETWORKS = {
     ),
     "RegNet-X-8GF": CatalogEntry(
         REGNETS, "x_8gf", "imagenet", accuracy="regnet_x_8gf", explored=False
+    ),
+    "RegNet-Y-400MF": CatalogEntry(
+        REGNETS, "y_400mf", "imagenet", accuracy="regnet_y_400mf", explored=False
+    ),
+    "RegNet-Y-800MF": CatalogEntry(
+        REGNETS, "y_800mf", "imagenet", accuracy="regnet_y_800mf", explored=False
+    ),
+    "RegNet-Y-1.6GF": CatalogEntry(
+        REGNETS, "y_1_6gf", "imagenet", accuracy="regnet_y_1_6gf", explored=False
+    ),
+    "RegNet-Y-3.2GF": CatalogEntry(
+        REGNETS, "y_3_2gf", "imagenet", accuracy="regnet_y_3_2gf", explored=False
     ),
     "SE-ResNet-50": CatalogEntry(
         SENETS,
@@ -535,7 +566,6 @@ NETWORKS = {
         CONVNEXTS,
         "small",
         "fashion",
-        explored=False,
         settings={"laptop": Settings(epochs=4, lr=0.2)},
     ),
 }

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import Network, he_init
+from course_lib.mobilenet import InvertedResidual
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,23 +78,6 @@ STAGES = (
 
 #: Output channels of the stem, and of the last convolution.
 STEM, LAST = 32, 1280
-
-
-class InvertedResidual(nn.Module):
-    """``x + body(x)``: the skip connection joins narrow ends, while the inside of
-    `body` is wide (Sandler et al. 2018, arXiv:1801.04381, figure 3). No activation
-    function follows the sum.
-
-    Shape: that of `body`, which keeps the shape of its input.
-    """
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the input."""
-        return x + self.body(x)
 
 
 def same_conv_bn(

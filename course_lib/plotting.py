@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 #: Family of networks -> its color wherever networks of several families are compared;
-#: the colors of Okabe and Ito. The chart of the first page has the nearest colors of
-#: the drawings, which follow dark mode.
+#: the colors of Okabe and Ito, who have no more. `family_style` has a style for every
+#: family. The chart of the first page has the nearest colors of the drawings, which
+#: follow dark mode.
 FAMILY_COLORS = {
     "LeNet": "#000000",
     "AlexNet": "#0072B2",
@@ -35,8 +36,29 @@ FAMILY_COLORS = {
     "ResNet": "#CC79A7",
 }
 
+#: What tells families apart that have no color of their own.
+MARKERS = ("s", "D", "^", "v", "P", "X", "*", "<", ">", "p", "h")
+
 #: In inches at 100 dots: 640 x 360 pixels, drawn at twice that for fine screens.
 WIDTH, HEIGHT = 6.4, 3.6
+
+
+def family_style(family: str) -> dict[str, str]:
+    """The color and the marker of a `family` in charts that have several: its own color
+    and a circle, or for one that came after ResNet, ResNet's color and a marker of its
+    own. Matplotlib's functions take both.
+
+    Raises: ValueError for a family that the catalog does not have.
+    """
+    from course_lib.arguments import check_one_of
+    from course_lib.catalog import FAMILIES, LATER
+
+    check_one_of((*FAMILIES, *LATER), family=family)
+    if family in FAMILY_COLORS:
+        return {"color": FAMILY_COLORS[family], "marker": "o"}
+    others = [name for name in FAMILIES | LATER if name not in FAMILY_COLORS]
+    marker = MARKERS[others.index(family) % len(MARKERS)]
+    return {"color": FAMILY_COLORS["ResNet"], "marker": marker}
 
 
 def style() -> None:

@@ -1,20 +1,22 @@
 """RegNet: a ResNet with groups, whose depths and widths follow from four numbers.
 
 Radosavovic et al. (2020), "Designing network design spaces", arXiv:2003.13678.
-Equations 2 to 4 are the rule. Chapter: After ResNet.
+Equations 2 to 4 are the rule; kind Y is kind X with squeeze and excitation. Chapter:
+After ResNet.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
 
 from course_lib.arguments import check_variant, data_shape, whole
 from course_lib.blocks import Network, conv_bn, conv_bn_relu, he_init
-from course_lib.resnet import Residual, make_shortcut
+from course_lib.resnet import SqueezeExcitation, residual_stage
 
 
 class RegNetVariant(NamedTuple):
@@ -30,16 +32,24 @@ class RegNetVariant(NamedTuple):
     factor: float
     #: Channels of each group of the 3x3 convolutions.
     group_width: int
+    #: Of kind Y: squeeze and excitation reduces to this share of the channels that
+    #: enter the block. Kind X has none.
+    squeeze: float | None = None
 
 
-#: The networks of kind X by torchvision's names, which say for how many million or
-#: billion MACs they are meant.
+#: The networks by torchvision's names, which say the kind, and for how many million or
+#: billion MACs they are meant. (Its "y_8gf" is not here: the first stage is wider than
+#: the rule says.)
 VARIANTS = {
     "x_400mf": RegNetVariant(22, 24, 24.48, factor=2.54, group_width=16),
     "x_800mf": RegNetVariant(16, 56, 35.73, factor=2.28, group_width=16),
     "x_1_6gf": RegNetVariant(18, 80, 34.01, factor=2.25, group_width=24),
     "x_3_2gf": RegNetVariant(25, 88, 26.31, factor=2.25, group_width=48),
     "x_8gf": RegNetVariant(23, 80, 49.56, factor=2.88, group_width=120),
+    "y_400mf": RegNetVariant(16, 48, 27.89, factor=2.09, group_width=8, squeeze=0.25),
+    "y_800mf": RegNetVariant(14, 56, 38.84, factor=2.4, group_width=16, squeeze=0.25),
+    "y_1_6gf": RegNetVariant(27, 48, 20.71, factor=2.65, group_width=24, squeeze=0.25),
+    "y_3_2gf": RegNetVariant(21, 80, 42.63, factor=2.66, group_width=24, squeeze=0.25),
 }
 
 #: Channels that leave the stem.
@@ -74,7 +84,7 @@ def stages(variant: RegNetVariant) -> list[tuple[int, int]]:
     """The number of blocks and the width of each stage: blocks of equal width are one,
     and a width is rounded to a multiple of the group width, if it is not below that.
     """
-    depth, initial_width, slope, factor, group_width = variant
+    depth, initial_width, slope, factor, group_width, _ = variant
     widths = quantized_widths(depth, initial_width, slope, factor)
     found = []
     for width, blocks in Counter(widths).items():
@@ -83,24 +93,38 @@ def stages(variant: RegNetVariant) -> list[tuple[int, int]]:
     return found
 
 
-class RegNetBlock(Residual):
-    """A residual block of a 1x1, a grouped 3x3 and a 1x1 convolution, all of one width.
+def squeeze_to(squeezed: int, channels: int) -> SqueezeExcitation:
+    """`SqueezeExcitation` that reduces the means of `channels` to `squeezed` numbers,
+    whether or not one divides the other.
+
+    Shape: (N, channels, H, W) -> the same.
+    """
+    gate = SqueezeExcitation(channels, reduction=1)
+    gate.scales[2] = nn.Linear(channels, squeezed)
+    gate.scales[4] = nn.Linear(squeezed, channels)
+    return gate
+
+
+def regnet_branch(
+    in_channels: int,
+    channels: int,
+    stride: int,
+    group_width: int,
+    squeeze: float | None = None,
+) -> nn.Sequential:
+    """The residual branch of a block: a 1x1, a grouped 3x3 and a 1x1 convolution, all
+    of one width. With a `squeeze`, `SqueezeExcitation` follows the 3x3.
 
     Shape: (N, in_channels, H, W) -> (N, channels, ceil(H/stride), ceil(W/stride)).
     """
-
-    def __init__(
-        self, in_channels: int, channels: int, stride: int, group_width: int
-    ) -> None:
-        groups = channels // min(group_width, channels)
-        body = nn.Sequential(
-            conv_bn_relu(in_channels, channels, 1),
-            conv_bn_relu(channels, channels, 3, stride, groups=groups),
-            conv_bn(channels, channels, 1),
-        )
-        super().__init__(body, make_shortcut("B", in_channels, channels, stride))
-        del self.body
-        self.body = body  # after the shortcut, as torchvision has them
+    groups = channels // min(group_width, channels)
+    body = nn.Sequential(
+        conv_bn_relu(in_channels, channels, 1),
+        conv_bn_relu(channels, channels, 3, stride, groups=groups),
+    )
+    if squeeze:
+        body.append(squeeze_to(round(squeeze * in_channels), channels))
+    return body.append(conv_bn(channels, channels, 1))
 
 
 class RegNet(Network):
@@ -126,11 +150,15 @@ class RegNet(Network):
         self.stem = conv_bn_relu(in_channels, STEM, 3, 2)
         width = STEM
         for number, (blocks, channels) in enumerate(stages(row), start=1):
-            stage = nn.Sequential()
-            for stride in (2, *[1] * (blocks - 1)):
-                stage.append(RegNetBlock(width, channels, stride, row.group_width))
-                width = channels
+            branch = partial(
+                regnet_branch,
+                channels=channels,
+                group_width=row.group_width,
+                squeeze=row.squeeze,
+            )
+            stage = residual_stage(branch, blocks, width, channels, 2, shortcut="B")
             self.add_module(f"stage{number}", stage)
+            width = channels
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)
         )

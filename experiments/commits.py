@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 #: What a row says if its code was not committed when it was measured, or git is absent.
 UNKNOWN = "unknown"
 
-
 #: What experiments are made of.
 PYTHON = ("course_lib/*.py", "experiments/*.py")
 
@@ -25,13 +24,19 @@ class CommitError(Exception):
 
 
 def head(root: Path) -> str:
-    """The commit of the library and the experiments, if they are as it has them."""
+    """The commit that is checked out, or `UNKNOWN` if git cannot say."""
     try:
-        changed = _git(root, "status", "--porcelain", "--", *PYTHON)
-        found = _git(root, "rev-parse", "--short", "HEAD")
+        return _git(root, "rev-parse", "--short", "HEAD").decode().strip()
     except CommitError:
         return UNKNOWN
-    return UNKNOWN if changed else found.decode().strip()
+
+
+def changed(root: Path) -> bool:
+    """Whether the library or an experiment is not as the commit has it.
+
+    Raises: CommitError if git cannot say.
+    """
+    return bool(_git(root, "status", "--porcelain", "--", *PYTHON))
 
 
 @cache

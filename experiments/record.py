@@ -83,7 +83,7 @@ class Experiment:
 
     def run(self, values: Iterable[str] = ()) -> None:
         """Measure what is missing or stale of the rows whose keys have all `values`."""
-        code, here, commit = Code(ROOT), where(), commits.head(ROOT)
+        code, here = Code(ROOT), where()
         stale = self.stale(code)
         have = [
             self.key(row) | {name: row[name] for name in here}
@@ -94,13 +94,31 @@ class Experiment:
         todo = [key for key in wanted if key | here not in have]
         # Now, and not after hours in which someone may have changed a file.
         stamps = [self.fingerprint(key, code) for key in todo]
+        at = [*self._commits(todo, stamps)]
         bar = tqdm(todo, desc=f"{self.table}, {here['processor']}", unit="row")
-        for key, stamp in zip(bar, stamps, strict=True):
+        for key, stamp, commit in zip(bar, stamps, at, strict=True):
             start = time.perf_counter()
             result = self.measure(key)
             seconds = {"seconds": f"{time.perf_counter() - start:.1f}"}
             about = seconds | here | today() | {"code": stamp, "commit": commit}
             self.file.add(key | result | about)
+
+    def _commits(self, keys: list[Row], stamps: list[str]) -> Iterator[str]:
+        """For each of `keys` the commit that is checked out, if that has the code with
+        which its row is measured; whatever else may have changed since.
+        """
+        head = commits.head(ROOT)
+        if head == commits.UNKNOWN or not commits.changed(ROOT):
+            yield from [head] * len(keys)
+            return
+        with commits.tree(ROOT, head) as folder:
+            committed = Code(folder)
+            for key, stamp in zip(keys, stamps, strict=True):
+                try:
+                    there = self.fingerprint(key, committed) == stamp
+                except ValueError:  # the script is new, or what it imports
+                    there = False
+                yield head if there else commits.UNKNOWN
 
 
 def every() -> dict[str, Experiment]:

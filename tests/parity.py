@@ -23,17 +23,20 @@ def sized(names: Iterable) -> list:
     return [pytest.param(name, marks=slow[name in LARGE]) for name in names]
 
 
-def same_weights(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
+def same_weights(
+    ours: nn.Module, theirs: nn.Module, names: Iterable[str] = ()
+) -> tuple[nn.Module, nn.Module]:
     """Both in evaluation mode, with random numbers, where `theirs` has its tensors in
-    the order of `ours`.
+    the order of `ours`, or `names` has theirs in that order.
     """
     torch.manual_seed(0)
-    pairs = zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True)
+    state = theirs.state_dict()
+    pairs = zip(ours.state_dict().items(), [*names] or state, strict=True)
     for (name, mine), other in pairs:
         with torch.no_grad():
             if mine.is_floating_point():
                 mine.copy_(_random(name, mine))
-            other.copy_(mine.view_as(other))
+            state[other].copy_(mine.view_as(state[other]))
     return ours.eval(), theirs.eval()
 
 

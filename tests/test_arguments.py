@@ -1,5 +1,6 @@
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from course_lib.initialization import weight_variance
 from course_lib.pages import claims, expressions
 from course_lib.pages.lab import Lab
 from course_lib.photographs import photograph
+from course_lib.plotting import family_style
+from course_lib.training.__main__ import NETS
 
 
 def test_a_known_variant_passes():
@@ -62,8 +65,18 @@ IMAGE = torch.zeros(1, 1, 28, 28)
 SPLIT = Split(IMAGE.byte(), torch.zeros(1, dtype=torch.int64))
 DATA = FashionMNIST(SPLIT, SPLIT, SPLIT, source="here")
 
+#: The `variant` of each network: the class, and the last key of its table.
+VARIANTS = {
+    f"{net.__module__}.{net.__name__}.variant".removeprefix("course_lib."): (
+        net,
+        str([*sys.modules[net.__module__].VARIANTS][-1]),
+    )
+    for net in NETS.values()
+}
+
 #: Argument -> a call with a value for it, and one of the values that there are.
 CHOICES = {
+    **VARIANTS,
     "lab.network.name": (lab.network, "resnet"),
     "lab.trained.name": (lab.trained, "resnet"),
     "pages.lab.Lab.net": (Lab, "resnet"),
@@ -75,7 +88,6 @@ CHOICES = {
         lambda x: weight_variance(x, 10, 10),
         "Xavier",
     ),
-    "alexnet.AlexNet.variant": (course_lib.AlexNet, "torchvision"),
     "arguments.data_shape.data": (lambda x: data_shape(x, None, None), "cifar"),
     "blocks.he_init.mode": (lambda x: course_lib.he_init(LENET, x), "fan_in"),
     "attribution.deconvnet.layer": (
@@ -117,9 +129,6 @@ CHOICES = {
         lambda x: svg((marks.Bounds(0, 0, 1, 1).box(x, 0),), "", ""),
         "conv",
     ),
-    "googlenet.GoogLeNet.variant": (course_lib.GoogLeNet, "torchvision"),
-    "lenet.LeNet.variant": (course_lib.LeNet, "modern"),
-    "nin.NiN.variant": (course_lib.NiN, "cifar"),
     "pages.claims.Ledger.where.net": (lambda x: LEDGER.where(net=x), "VGG"),
     "pages.claims.Ledger.where.verdict": (lambda x: LEDGER.where(verdict=x), "wrong"),
     "pages.claims.Ledger.where.source": (lambda x: LEDGER.where(source=x), "S0"),
@@ -133,6 +142,7 @@ CHOICES = {
         lambda x: course_lib.recorded("notebooks", notebook=x),
         "book/lenet.ipynb",
     ),
+    "plotting.family_style.family": (family_style, "ResNeXt"),
     "pretrained.download_torchvision.name": (
         course_lib.download_torchvision,
         "ResNet18_Weights.IMAGENET1K_V1",
@@ -146,10 +156,6 @@ CHOICES = {
         lambda x: resnet.residual_stage(resnet.basic_block, 0, 1, 1, 1, x),
         "none",
     ),
-    "convnext.ConvNeXt.variant": (course_lib.ConvNeXt, "tiny"),
-    "regnet.RegNet.variant": (course_lib.RegNet, "x_400mf"),
-    "densenet.DenseNet.variant": (course_lib.DenseNet, "small"),
-    "resnet.ResNet.variant": (course_lib.ResNet, "small-20"),
     "resnet.ResNetVariant.branch.stride_in": (
         lambda x: resnet.VARIANTS[50].branch(x)[0](64, 64, 1),
         "1x1",
@@ -173,8 +179,6 @@ CHOICES = {
         "stages",
     ),
     "summary.table.Summary.plot.what": (lambda x: SUMMARY.plot(None, x), "saved_bytes"),
-    "vgg.VGG.variant": (course_lib.VGG, "A-LRN"),
-    "zfnet.ZFNet.variant": (course_lib.ZFNet, "wide"),
     "zfnet.ZFNet.stem": (lambda x: course_lib.ZFNet("small", stem=x), "11x11/2"),
 }
 

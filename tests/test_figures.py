@@ -144,4 +144,4 @@ def test_charts_of_families_use_the_table():
                 continue
             if ".family" in cell.source and "color" in cell.source:
                 names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-                assert "FAMILY_COLORS" in names, cell.id
+                assert {"FAMILY_COLORS", "family_style"} & names, cell.id

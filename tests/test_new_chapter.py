@@ -106,7 +106,7 @@ def test_the_catalog_gets_a_family_and_two_networks():
     assert made.count('    "MNASNet": CatalogEntry(') == 1
     assert made.count('    "MNASNet small": CatalogEntry(') == 1
     compile(made, "catalog.py", "exec")
-    for table in ("NETWORKS", "FAMILIES"):
+    for table in ("NETWORKS", "LATER"):
         other = text.replace(table, "OTHERS")
         with pytest.raises(LookupError, match=table):
             new_chapter.into_catalog(other, CHAPTER.values())

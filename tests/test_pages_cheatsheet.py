@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 import torchvision
 
-from course_lib.pages.cheatsheet import IDEAS, SHEET, CheatSheet, _short
+from course_lib.pages.cheatsheet import BACK, FRONT, IDEAS, SHEET, CheatSheet, _short
 
 SHEET_NOW = CheatSheet()
 
@@ -16,6 +16,7 @@ SHEET_NOW = CheatSheet()
     [
         ("VGG-16", torchvision.models.VGG16_Weights.IMAGENET1K_V1),
         ("ResNet-50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
+        ("ConvNeXt-T", torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1),
     ],
 )
 def test_costs_are_what_torchvision_says(name, weights):
@@ -26,11 +27,13 @@ def test_costs_are_what_torchvision_says(name, weights):
 
 def test_receptive_fields_that_are_known():
     fields = {
-        name: int(cost[-1].split()[2].rstrip(","))
+        name: int(side) if (side := cost[-1].split()[2].rstrip(",")) != "all" else side
         for name, cost in SHEET_NOW.costs.items()
     }
     known = {"AlexNet": 195, "ZFNet": 171, "VGG-16": 212, "GoogLeNet": 715}
     assert fields.items() >= (known | {"ResNet-50": 427}).items()
+    depends_on_all = {name for name, side in fields.items() if side == "all"}
+    assert depends_on_all == {"SE-ResNet-50", "RegNet-Y-400MF"}
 
 
 def test_every_row_has_everything():
@@ -62,9 +65,12 @@ class SheetPage(HTMLParser):
 def test_page():
     html = SHEET_NOW._repr_html_()
     page = SheetPage()
+    front, back = html.split("<caption>")[1:]
+    assert all(name in front for name in FRONT)
+    assert all(name in back for name in BACK)
     page.feed(html)
     assert not page.open
-    assert page.rows == 1 + len(SHEET)
+    assert page.rows == 2 + len(SHEET)  # of which two are heads
     assert all(name in html for name in SHEET)
     assert not re.search(r"<script|\son\w+\s*=", html)
 

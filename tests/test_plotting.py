@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from course_lib import plot_seeds, show_images, style
-from course_lib.catalog import FAMILIES
+from course_lib.catalog import FAMILIES, LATER
 from course_lib.plotting import (
     COLORS,
     FAMILY_COLORS,
+    family_style,
     label_lines,
     overlay,
     show_photographs,
@@ -123,6 +124,19 @@ def test_every_family_has_its_color():
     assert list(FAMILY_COLORS) == list(FAMILIES)
     assert len({*FAMILY_COLORS.values()}) == len(FAMILY_COLORS)
     assert {*FAMILY_COLORS.values()} == {*COLORS}  # distinct for color-blind readers
+
+
+def test_every_family_has_a_style_that_tells_it_apart():
+    styles = {name: family_style(name) for name in FAMILIES | LATER}
+    assert len({tuple(each.values()) for each in styles.values()}) == len(styles)
+    assert {styles[name]["color"] for name in LATER} == {FAMILY_COLORS["ResNet"]}
+    figure, axes = plt.subplots()
+    for style_ in styles.values():  # of functions that take both
+        axes.plot([0], [0], **style_)
+        axes.scatter([0], [0], **style_)
+    plt.close(figure)
+    with pytest.raises(ValueError, match=r"family must be one of .* got .Transformer."):
+        family_style("Transformer")
 
 
 def test_labels_at_the_ends_of_lines_do_not_touch():

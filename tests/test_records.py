@@ -424,6 +424,26 @@ def test_a_row_names_its_commit(repository):
     assert record.measured_at(experiment, row) == commits.head(tree) != "unknown"
 
 
+def test_a_row_names_its_commit_whatever_else_has_changed(repository):
+    tree, experiment = repository
+    edit(tree, "course_lib/base.py", "0.5", "0.25")
+    commit(tree)
+    edit(tree, "course_lib/two.py", "size = 2", "size = 3")
+    edit(tree, "course_lib/drawing.py", "a drawing", "another")
+    experiment.run()
+    found = {row["net"]: row["commit"] for row in experiment.rows()}
+    assert found == {"one": commits.head(tree), "two": "unknown"}
+
+
+def test_a_row_of_a_script_that_is_not_committed(repository):
+    tree, experiment = repository
+    script = tree / "experiments/others.py"
+    script.write_text((tree / "experiments/nets.py").read_text())
+    others = record.Experiment("others", experiment.keys, experiment.measure)
+    others.run()
+    assert {row["commit"] for row in others.rows()} == {"unknown"}
+
+
 def test_a_renamed_function_is_confirmed(repository):
     tree, experiment = repository
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from functools import partial
 
 import pytest
@@ -20,7 +21,7 @@ SMALL = {
     **{
         f"{name} small": partial(net, "small")
         for name, net in NETS.items()
-        if name != "RegNet"
+        if "small" in sys.modules[net.__module__].VARIANTS
     },
     "LeNet modern": partial(LeNet, "modern"),
     "VGG small, normalized": partial(VGG, "small", batch_norm=True, dropout=0.2),

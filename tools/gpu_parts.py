@@ -40,7 +40,7 @@ from proofs.common import NBVAL, fingerprint
 
 ROOT = Path(__file__).parents[1]
 
-#: Whose networks are trained first, for each of these seeds.
+#: Whose networks are trained first, for each of these seeds; all others come last.
 FAMILIES = ("NiN", "VGG", "AlexNet", "ZFNet", "LeNet", "GoogLeNet", "ResNet", "SENet")
 SEEDS = 3
 
@@ -141,7 +141,8 @@ def names() -> dict[str, list[str]]:
     book = ROOT / "book"
     notebooks = [*sorted(book.glob("*.ipynb")), *sorted(book.glob("solutions/*.ipynb"))]
     large = [name for name, recipe in recipes().items() if recipe.large]
-    large.sort(key=lambda name: FAMILIES.index(NETWORKS[name].family.name))
+    ranks = {family: rank for rank, family in enumerate(FAMILIES)}
+    large.sort(key=lambda name: ranks.get(NETWORKS[name].family.name, len(ranks)))
     return {
         "notebook": [
             path.relative_to(book).with_suffix("").as_posix() for path in notebooks

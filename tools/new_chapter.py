@@ -54,12 +54,13 @@ STEPS = """\
    is written in the entry. Its idea, in IDEAS of course_lib/pages/cheatsheet.py. Then,
    on a machine that does nothing else,
        python -m tools.explorer && python -m experiments.accuracy "{cls} small"
+   and the line of README.md that tests/test_experiments.py asks for.
 3. The chapter: book/{name}.md, and a line for each new term in book/glossary.md. Then
    it, and the pages that show all networks:
        make notebooks NAMES="{name} comparison cheatsheet"
 4. More exercises, five or so in all, with checks and answers: book/exercises/{name}.md,
    course_lib/checks/keys/{name}.py, tests/answers/{name}.py
-       make exercises NAMES={name}
+       make exercises NAMES="{name} lenet"
 5. The band of the training cell, from runs, and the notebook's time:
        python -m proofs.calibrate {name} && python -m proofs.calibrate --write {name}
        make notebooks && make times
@@ -257,11 +258,9 @@ def into_catalog(text: str, values: dict[str, str]) -> str:
     """Its family, and its two networks, at the ends of their tables."""
     text = before(text, "from course_lib", _import(values))
     text = before(text, "#: The families by name", fill("family.py.txt", values))
-    families = re.search(
-        r"^FAMILIES = .*?(?=^    \)\n)", text, re.DOTALL | re.MULTILINE
-    )
+    families = re.search(r"^LATER = .*?(?=^    \)\n)", text, re.DOTALL | re.MULTILINE)
     if not families:
-        raise LookupError("table FAMILIES")
+        raise LookupError("table LATER")
     name = f"        {values['family']},\n"
     text = text[: families.end()] + name + text[families.end() :]
     return _at_end(text, "NETWORKS", fill("networks.py.txt", values))

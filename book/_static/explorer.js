@@ -82,8 +82,9 @@ function xray({ stages, classes, input }, size, width = 1) {
   const STEPS = {
     conv(x, out, kernel, stride, padding, groups, bias) {
       const channels = scaled(out);
-      const each = (x.channels / groups) * kernel ** 2 + bias;
-      return convolution(x, channels, kernel, stride, padding, groups, channels * each);
+      const parts = groups || x.channels;
+      const each = (x.channels / parts) * kernel ** 2 + bias;
+      return convolution(x, channels, kernel, stride, padding, parts, channels * each);
     },
     partial: (x, channels, kernel, kernels) =>
       convolution(x, channels, kernel, 1, 0, 1, kernels * kernel ** 2 + channels),
@@ -117,6 +118,18 @@ function xray({ stages, classes, input }, size, width = 1) {
     },
     bn(x) {
       row.parameters += 2 * x.channels;
+      save(x);
+      return made(x);
+    },
+    ln(x) {
+      row.saved_bytes += 8 * x.positions ** 2; // mean, deviation
+      return STEPS.bn(x);
+    },
+    factor(x) {
+      row.parameters += x.channels;
+      return STEPS.gelu(x);
+    },
+    gelu(x) {
       save(x);
       return made(x);
     },

@@ -18,6 +18,7 @@ from torch import nn
 from course_lib import lenet
 from course_lib.blocks import Network
 from course_lib.catalog import NETWORKS
+from course_lib.convnext import ConvNeXtBlock
 from course_lib.densenet import Concatenated
 from course_lib.googlenet import Inception
 from course_lib.resnet import Residual, SqueezeExcitation, ZeroPad
@@ -88,6 +89,8 @@ def plan(module: nn.Module) -> list[Step]:
         ]
     if isinstance(module, Residual):
         return [["sum", plan(module.body), plan(module.shortcut)], ["relu!"]]
+    if isinstance(module, ConvNeXtBlock):
+        return [["sum", _convnext(module), []]]
     if isinstance(module, SqueezeExcitation):
         return [["scale", plan(module.scales)]]
     if isinstance(module, Concatenated):
@@ -111,6 +114,17 @@ def stages(net: Network) -> dict[str, list[Step]]:
     return {name: plan(stage) for name, stage in net.named_children()}
 
 
+def _convnext(block: ConvNeXtBlock) -> list[Step]:
+    """Its branch. What is fully connected at each position is a 1x1 convolution."""
+    norm, wide, activation, narrow = block.pointwise
+    return [
+        *plan(block.depthwise),
+        *plan(norm),
+        *(["conv", wide.out_features, 1, 1, 0, 1, 1], *plan(activation)),
+        *(["conv", narrow.out_features, 1, 1, 0, 1, 1], ["factor"]),
+    ]
+
+
 def _times(count: int, steps: list[Step]) -> list[Step]:
     """`steps` once, or as one step that repeats them where that is shorter."""
     return [["times", count, steps]] if count > 1 and len(steps) > 1 else steps * count
@@ -122,7 +136,7 @@ def _conv(layer: nn.Conv2d) -> Step:
         "conv",
         layer.out_channels,
         *map(_one, sizes),
-        layer.groups,
+        0 if 1 < layer.groups == layer.in_channels else layer.groups,
         int(layer.bias is not None),
     ]
 
@@ -140,8 +154,8 @@ def _one(pair: Any) -> int:
 
 
 #: Class -> its step. Behind "conv" stand channels, kernel size, stride, padding,
-#: groups, bias; behind "max" and "avg" kernel size, stride, padding, rounding up;
-#: behind "linear" outputs and inputs.
+#: groups (0 if each channel is one), bias; behind "max" and "avg" kernel size, stride,
+#: padding, rounding up; behind "linear" outputs and inputs.
 STEPS: dict[type[nn.Module], Callable[[Any], Step]] = {
     nn.Conv2d: _conv,
     nn.Linear: lambda layer: ["linear", layer.out_features, layer.in_features],
@@ -150,7 +164,9 @@ STEPS: dict[type[nn.Module], Callable[[Any], Step]] = {
     nn.AdaptiveAvgPool2d: lambda layer: ["adaptive_avg", _one(layer.output_size)],
     nn.BatchNorm2d: lambda _: ["bn"],
     nn.LocalResponseNorm: lambda layer: ["lrn", layer.size],
+    nn.LayerNorm: lambda _: ["ln"],
     nn.ReLU: lambda layer: ["relu!"] if layer.inplace else ["relu"],
+    nn.GELU: lambda _: ["gelu"],
     nn.Sigmoid: lambda _: ["sigmoid"],
     nn.Dropout: lambda _: ["dropout"],
     nn.Flatten: lambda _: ["flatten"],
