@@ -38,10 +38,13 @@ from proofs.common import ROOT, Table, fingerprint
 
 TABLE = Table("xray", ("network",))
 
-#: What the X-ray and the drawings rest on.
+EXPLORER = ROOT / "course_lib/summary/explorer.py"
+
+#: What the X-ray and the drawings rest on; the explorer has its own counts.
 CODE = (
-    *("course_lib/summary", "course_lib/diagram", "course_lib/tracing"),
-    "proofs/xray.py",
+    *sorted({*(ROOT / "course_lib/summary").glob("*.py")} - {EXPLORER}),
+    *(ROOT / "course_lib" / part for part in ("diagram", "tracing")),
+    ROOT / "proofs/xray.py",
 )
 
 KINDS = ("", "detection", "segmentation", "video")
@@ -223,7 +226,7 @@ def macs_by_torch(net: nn.Module, x: Tensor) -> int:
 
 def attempt(name: str) -> dict[str, str]:
     """The row of a network, measured in a process of its own unless it is known."""
-    key = {"network": name, "code": fingerprint(*(ROOT / part for part in CODE))}
+    key = {"network": name, "code": fingerprint(*CODE)}
     if row := TABLE.find(key):
         return row
     command = [sys.executable, "-m", "proofs.xray", "--one", name]
