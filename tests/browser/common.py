@@ -32,9 +32,8 @@ def to(page: Page, selector: str, backwards: bool = False) -> None:
 def axe(page: Page) -> list[str]:
     """The serious faults that axe finds in the lab."""
     page.evaluate(AXE)
-    result = page.evaluate(
-        "axe.run({ include: [['.lab']] }, { resultTypes: ['violations'] })"
-    )
+    options = {"resultTypes": ["violations"], "preload": False}  # as in suite.py
+    result = page.evaluate("o => axe.run({ include: [['.lab']] }, o)", options)
     return [
         f"{fault['id']} {[node['target'] for node in fault['nodes']][:4]}"
         for fault in result["violations"]

@@ -59,7 +59,8 @@ async () => {
         fold.checkVisibility({ visibilityProperty: true }) && fold.getClientRects().length ? [opens(fold)] : [],
       );
   // Mark the first text of each kind: its color, size and weight, and what is behind it.
-  // Code in which all is of a kind that was there before becomes plain text.
+  // Code in which all is of a kind that was there before becomes plain text. (What has one
+  // color in one theme may have two in the other: in code, each class is a kind.)
   window.bookMark = () => {
     const kinds = new Set();
     for (const element of all("body *")) {
@@ -76,6 +77,7 @@ async () => {
       const kind = [
         style.color, style.fill, style.fontSize, style.fontWeight, style.opacity,
         behind.backgroundColor, behind.backgroundImage, element.closest("svg")?.getAttribute("class"),
+        element.closest("pre") && element.className,
       ].join();
       if (!kinds.has(kind)) element.dataset.kind = kinds.size;
       kinds.add(kind);

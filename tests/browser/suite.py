@@ -5,9 +5,9 @@ dark, from a server and from disk; then its quizzes and its slides.
     python tests/browser/suite.py lenet     those with this in their path
     python tests/browser/suite.py --times   how long each kind of check took, too
 
-A page is loaded once from a server, wide and light, and changes to dark and to narrow
-where it stands, with all that folds open. Then it is loaded from disk, without
-formulas. Several browsers share the pages.
+A page is loaded once from a server, narrow and dark, and becomes wide, light and dark
+again where it stands; what folds is opened on the way. Then it is loaded from disk,
+without formulas. Several browsers share the pages.
 
 It wants `_build/html` (make slides) and Chromium: the one that CHROMIUM names, or the
 system's. `make browser` sees to both.
@@ -53,12 +53,10 @@ WIDE, NARROW = 1400, 390
 LAYOUT = ["target-size", "scrollable-region-focusable"]
 CONTRAST = ["color-contrast"]
 RULES: dict[tuple[int, str], list[str] | None] = {
+    (NARROW, "dark"): CONTRAST + LAYOUT,
     (WIDE, "light"): None,  # all
     (WIDE, "dark"): CONTRAST,
-    (NARROW, "dark"): CONTRAST + LAYOUT,
 }
-#: Folders whose pages are all made alike: of these, the first and the last view.
-ALIKE = ("book/solutions/", "book/instructor/")
 MARKED = (
     """axe.configure({ rules: [{ id: "color-contrast", selector: "[data-kind]" }] })"""
 )
@@ -151,7 +149,7 @@ class Visit:
     def __init__(
         self, browser: Browser, base: str, width: int, *, formulas: bool = True
     ) -> None:
-        self.base, self.width, self.theme = base, width, "light"
+        self.base, self.width, self.theme = base, width, "dark"
         self.formulas = formulas
         self.errors: list[str] = []
         self.failed: list[str] = []
@@ -220,7 +218,9 @@ class Visit:
             self.errors.append(message.text)
 
     def _spared(self, url: str) -> bool:
-        return not self.formulas and "/mathjax/" in url
+        """What this window does without; and what browsers ask for by themselves."""
+        blocked = not self.formulas and "/mathjax/" in url
+        return blocked or url.endswith("/favicon.ico")
 
 
 def look(visit: Visit, path: str, report: Report) -> dict:
@@ -261,9 +261,11 @@ def axe(visit: Visit, path: str, report: Report) -> None:
         visit.page.evaluate(MARKED)
     visit.page.evaluate("bookMark()")
     rules = RULES[visit.width, visit.theme]
+    # What is preloaded is for a rule on style sheets that is off by default.
+    options = {"resultTypes": ["violations"], "preload": False}
     result = visit.page.evaluate(
         "options => axe.run(document, options)",
-        {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})},
+        {**options, **({"runOnly": rules} if rules else {})},
     )
     faults = [
         f"{fault['id']} {[node['target'] for node in fault['nodes']][:4]}"
@@ -301,13 +303,13 @@ def use(visit: Visit, path: str, found: dict, report: Report, html: Path) -> Non
         if "/OWNER/" in REPOSITORY["url"]:
             wanted = set()  # a placeholder leads nowhere
         report.expect(set(launch) == wanted, path, "opens on Colab", launch)
-    weight = (html / path).stat().st_size + sum(
-        (html / unquote(urlsplit(image["src"]).path).removeprefix(f"/{NAME}/"))
-        .stat()
-        .st_size
+    places = [
+        html / unquote(urlsplit(image["src"]).path).removeprefix(f"/{NAME}/")
         for image in found["images"]
-        if not image["src"].startswith("data:")
-    )
+        if image["src"].startswith(visit.base)
+    ]
+    there = [html / path, *filter(Path.is_file, places)]
+    weight = sum(place.stat().st_size for place in there)
     report.expect(weight < HEAVIEST, path, "lighter than a megabyte", weight)
 
 
@@ -346,7 +348,7 @@ def not_there(browser: Browser, base: str, report: Report, html: Path) -> None:
     """
     root = base.removesuffix(f"{NAME}/")
     for start in (base, root):
-        visit = Visit(browser, start, WIDE)
+        visit = Visit(browser, start, NARROW)
         for path in ("nowhere.html", "book/nowhere/deep.html", "404.html"):
             where = f"{start}{path}"
             visit.open(path)
@@ -394,26 +396,28 @@ class Reader:
 
     def __init__(self, browser: Browser, base: str, html: Path) -> None:
         self.browser, self.html = browser, html
-        self.served = Visit(browser, base, WIDE)
+        self.served = Visit(browser, base, NARROW)
         self.disk = Visit(browser, f"{html.as_uri()}/", NARROW, formulas=False)
 
     def read(self, path: str, pages: dict[str, dict], report: Report) -> None:
         """All checks of a page; what is on it becomes one of `pages`."""
         visit = self.served
+        first, *others = RULES
         if visit.page.url != "about:blank":
-            visit.turn(*next(iter(RULES)))
+            visit.turn(*first)
         with report.timed("look"):
             pages[path] = found = look(visit, path, report)
-        with report.timed("axe, all rules"):
+        with report.timed("axe"):
             axe(visit, path, report)
-        with report.timed("use"):
-            use(visit, path, found, report, self.html)
-        for width, theme in [*RULES][2 if path.startswith(ALIKE) else 1 :]:
-            with report.timed("look"):
-                visit.turn(width, theme)
+        for view in others:
+            with report.timed("room"):
+                visit.turn(*view)
                 room(visit, path, report)
-            with report.timed("axe, some rules"):
+            with report.timed("axe, all rules" if RULES[view] is None else "axe"):
                 axe(visit, path, report)
+            if RULES[view] is None:
+                with report.timed("use"):
+                    use(visit, path, found, report, self.html)
         with report.timed("disk"):
             self.disk.open(path)
             self.disk.loaded(path, report)
@@ -537,8 +541,7 @@ def main() -> None:
         each = partial(work, program, base, html, todo, report)
         for done in [pool.submit(each) for _ in range(JOBS)]:
             done.result()
-    if not arguments.names:
-        resolve(base, pages, report, html)
+    resolve(base, pages, report, html)
     if arguments.times:
         for what, seconds in report.seconds.most_common():
             print(f"{seconds:6.1f} s {what}")
