@@ -71,7 +71,7 @@ def drawing(name: str) -> str:
     made = draw(network(name), INPUT, legend=False)
     forms = {"wide": slim(made.svg), "narrow": slim(made.narrow)}
     text = json.dumps(forms, separators=(",", ":"), ensure_ascii=False)
-    return f'lab.addDrawing("{name}", {text});\n'
+    return f"lab.drawings.{name} = {text};\n"
 
 
 def slim(svg: str) -> str:

@@ -24,11 +24,8 @@ lab.addImages = ({ labels, data }) => {
   lab.gallery = lab.images(data, 784).map((bytes, k) => ({ bytes, label: labels[k] }));
 };
 
-/** What the files of drawings call. */
+/** What the files of drawings fill. */
 lab.drawings = {};
-lab.addDrawing = (name, forms) => {
-  lab.drawings[name] = forms;
-};
 
 lab.element = (name, attributes = {}, ...content) => {
   const made = document.createElement(name);
@@ -283,7 +280,6 @@ lab.play = async (container, load) => {
 
   const heads = (titles) =>
     element("thead", {}, element("tr", {}, ...titles.map((text) => element("th", { scope: "col" }, text))));
-  /** A row of a table of answers, marked if it is not that of the image. */
   const answerRow = (head, answer, label, ...cells) => {
     const wrong = answer !== label;
     const said = `${names()[answer] ?? "no number"}${wrong && current().label >= 0 ? " (wrong)" : ""}`;
@@ -506,11 +502,20 @@ lab.play = async (container, load) => {
     if (!given) look(state.at[0]);
     update();
   };
-  /** The drawing is a file of its own: parts in other pages have none. */
+  /** The drawing that stands here without scripts is there already; others are files. */
   const drawNetwork = async () => {
     const name = state.net;
     drawing.replaceChildren();
     if (!(name in lab.files)) return;
+    if (name === lab.parse(container.dataset.state).net) {
+      drawing.append(still.querySelector(".drawing svg").cloneNode(true));
+      for (const each of drawing.querySelectorAll("[id]")) {
+        each.dataset.path = each.id.replace(/^bb-\w+?-(.+?)(-\d+)?$/, "$1");
+        each.removeAttribute("id");
+      }
+      markStage();
+      return;
+    }
     try {
       if (!lab.drawings[name]) await load(`lab/drawings/${name}.js`);
     } catch ({ message }) {
@@ -672,14 +677,11 @@ lab.play = async (container, load) => {
   };
   /** What was measured before something was changed says so. */
   const outdated = () => {
-    if (costs.firstChild && costs.dataset.of !== answered() && !costs.classList.contains("lab-old")) {
-      costs.classList.add("lab-old");
-      costsTold.textContent = "Measured before the last change.";
+    for (const [box, of] of [[costs, answered], [measured, measurable]]) {
+      if (!box.firstChild || box.dataset.of === of() || box.classList.contains("lab-old")) continue;
+      box.classList.add("lab-old");
+      box.prepend(element("p", {}, "Measured before the last change. Measure again for what is set now."));
     }
-    if (!measured.firstChild || measured.dataset.of === measurable()) return;
-    if (measured.classList.contains("lab-old")) return;
-    measured.classList.add("lab-old");
-    measured.prepend(element("p", {}, "Measured before the last change. Measure again for what is set now."));
   };
   const altered = () => lab.altered(current().bytes, { ...state, seed: state.image });
   const compute = () => {
