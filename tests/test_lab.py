@@ -1293,8 +1293,7 @@ def test_the_files_are_small():
     assert len(gzip.compress(scripts)) < 25 * 1024
     part = len(scripts) + sizes["first"] + max(sizes[name] for name in NETS)
     assert part < 600_000
-    drawing = (STATIC / "lab/drawings/lenet.js").stat().st_size
-    assert len(scripts) + sizes["first"] + sizes["lenet"] + drawing < 190_000
+    assert len(scripts) + sizes["first"] + sizes["lenet"] < 180_000
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -9,14 +9,14 @@ lab.classes = [
 
 /** The networks of the course: what their files are called, how large they are (kB), their names. */
 lab.files = {
-  lenet: [98, "LeNet modern"],
-  alexnet: [499, "AlexNet"],
-  zfnet: [415, "ZFNet"],
-  vgg: [545, "VGG"],
-  nin: [235, "NiN"],
-  googlenet: [299, "GoogLeNet"],
-  plain: [419, "Plain twin of ResNet"],
-  resnet: [440, "ResNet"],
+  lenet: [80, "LeNet modern"],
+  alexnet: [449, "AlexNet"],
+  zfnet: [373, "ZFNet"],
+  vgg: [486, "VGG"],
+  nin: [201, "NiN"],
+  googlenet: [247, "GoogLeNet"],
+  plain: [371, "Plain twin of ResNet"],
+  resnet: [389, "ResNet"],
 };
 
 /** What the files of images call. */

@@ -485,11 +485,11 @@ def without(browser: Browser, address: str, report) -> None:
         report.expect(there, LAB, "there without scripts", part)
     page.context.close()
     page = window(browser).new_page()
-    page.route("**/drawings/lenet.js*", lambda route: route.abort())
-    page.goto(address, wait_until="domcontentloaded", timeout=300_000)
+    page.route("**/drawings/vgg.js*", lambda route: route.abort())
+    page.goto(f"{address}?net=vgg", wait_until="domcontentloaded", timeout=300_000)
     ready(page)
     page.wait_for_function(
-        "/lenet.js did not load/.test(document.querySelector('.lab-note').textContent)"
+        "/vgg.js did not load/.test(document.querySelector('.lab-note').textContent)"
     )
     report.expect(True, LAB, "the lab works without its drawing")
     page.emulate_media(media="print")
