@@ -60,7 +60,9 @@ async () => {
       );
   // Mark the first text of each kind: its color, size and weight, and what is behind it.
   // Code in which all is of a kind that was there before becomes plain text. (What has one
-  // color in one theme may have two in the other: in code, each class is a kind.)
+  // color in one theme may have two in the other: in code, each class is a kind.) So do
+  // formulas become boxes of their size, and drawings lose what is not marked: axe looks at
+  // each element of a page several times.
   window.bookMark = () => {
     const kinds = new Set();
     for (const element of all("body *")) {
@@ -77,13 +79,32 @@ async () => {
       const kind = [
         style.color, style.fill, style.fontSize, style.fontWeight, style.opacity,
         behind.backgroundColor, behind.backgroundImage, element.closest("svg")?.getAttribute("class"),
-        element.closest("pre") && element.className,
+        element.closest("pre, svg") && element.getAttribute("class"),
       ].join();
       if (!kinds.has(kind)) element.dataset.kind = kinds.size;
       kinds.add(kind);
     }
     for (const code of all("div.highlight pre")) {
       if (!code.querySelector("[data-kind]")) code.textContent = code.textContent;
+    }
+    const spared = (element) => !element.querySelector("[data-kind]") && element.checkVisibility();
+    const boxes = all("mjx-container").filter((formula) => formula.firstChild && spared(formula));
+    const sizes = boxes.map((formula) => formula.getBoundingClientRect());
+    boxes.forEach((formula, k) => {
+      const { width, height } = sizes[k];
+      Object.assign(formula.style, { display: "inline-block", height: `${height}px`, width: `${width}px` });
+      formula.replaceChildren();
+    });
+    for (const drawing of all("svg[role=img]").filter((each) => each.checkVisibility())) {
+      for (const part of drawing.querySelectorAll(":not(title, desc, style, defs, defs *)")) {
+        if (!part.matches("[data-kind]") && !part.querySelector("[data-kind]")) part.remove();
+      }
+    }
+  };
+  // The same in the last view, in which the place of things is of no importance any more.
+  window.bookPrune = () => {
+    for (const element of all("body *")) {
+      if (!element.matches("[data-kind], [data-kind] *") && !element.querySelector("[data-kind]")) element.remove();
     }
   };
   return {

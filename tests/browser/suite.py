@@ -260,6 +260,8 @@ def axe(visit: Visit, path: str, report: Report) -> None:
         visit.page.evaluate(AXE)
         visit.page.evaluate(MARKED)
     visit.page.evaluate("bookMark()")
+    if (visit.width, visit.theme) == [*RULES][-1]:
+        visit.page.evaluate("bookPrune()")
     rules = RULES[visit.width, visit.theme]
     # What is preloaded is for a rule on style sheets that is off by default.
     options = {"resultTypes": ["violations"], "preload": False}
