@@ -625,7 +625,6 @@ lab.play = async (container, load) => {
     board.replaceChildren(title, ...switches, ...swapped, ...none, ...everywhere.map(forAll).filter(Boolean));
     mapsOf.replaceChildren(...stage.ops.map((op) => element("option", { value: op.index }, lab.title(op))));
   };
-  /** The other branches off instead of those that are. */
   const swap = (joins) => {
     const some = () => joins.filter((op) => lab.gone(op, state.changes, "drop").length);
     const made = button("Exchange on and off", () => {
@@ -709,7 +708,6 @@ lab.play = async (container, load) => {
     paintMaps();
     explain();
   };
-  /** The chosen stage has a frame in the drawing. */
   const markStage = () => {
     drawing.querySelectorAll(".bb-stage").forEach((each) => {
       each.classList.toggle("chosen", each.dataset.path === stageOf(state.at[0]).name);
@@ -952,7 +950,7 @@ lab.play = async (container, load) => {
     costs.replaceChildren();
     costsTold.textContent = "";
   };
-  /** Each part off alone, and what the network then says of this image: the worst to lose first. */
+  /** Each part off alone, the worst to lose first. */
   const compare = () => {
     const before = lab.softmax(now.at(-1));
     const truth = current().label;
