@@ -62,11 +62,12 @@ def there(base: str) -> list[str]:
 
 
 def pieces(browser: Browser, base: str, report) -> None:
-    """All of them: light where they are served, dark where they are files."""
+    """All of them: by keys, light and dark, where they are served; that they open and
+    unlock, where they are files.
+    """
     report.expect(len(there(base)) >= 7, LAB, "parts in seven chapters", there(base))
     files = base.startswith("file:")
-    theme = "dark" if files else "light"
-    context = window(browser, 360, 800, color_scheme=theme)
+    context = window(browser, 360, 800)
     for address in there(base):
         where = f"{address.removeprefix(base)} (360 {'file' if files else 'served'})"
         page = context.new_page()
@@ -97,6 +98,22 @@ def one(page: Page, where: str, report) -> None:
     asked = page.locator(".lab-question").count()
     report.expect(asked == 1, where, "a part asks first", asked)
     report.expect(page.evaluate(able) == 0, where, "waits for the guess", state)
+    if "served" in where:
+        by_keys(page, where, report)
+    else:
+        page.locator(".lab-question button").first.click()
+        locked = page.locator(".lab-locked").count()
+        report.expect(not locked, where, "a guess unlocks a part", locked)
+    report.none(errors, where, "no error in a part")
+    wide = page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    report.expect(wide[0] <= wide[1], where, "a part fits a narrow page", wide)
+
+
+def by_keys(page: Page, where: str, report) -> None:
+    """A guess, a control, and the buttons; axe looks at it in light and in dark."""
+    able = f"document.querySelectorAll('{CONTROL}:enabled').length"
     # From the first control in front of it, by the tab key.
     page.evaluate(
         "document.querySelector('.lab').closest('section').querySelector('a').focus()"
@@ -105,7 +122,12 @@ def one(page: Page, where: str, report) -> None:
     page.keyboard.press("Enter")
     guess = page.locator(".lab-question [role=status]").inner_text()
     report.expect("Your guess" in guess, where, "takes the guess by keys", guess)
-    report.none(axe(page), where, "no serious fault of axe in a part")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function(
+            "theme => document.documentElement.dataset.theme === theme", arg=theme
+        )
+        report.none(axe(page), where, f"no serious fault of axe in a part, {theme}")
     said = page.evaluate(SAID)
     if page.evaluate(able):
         to(page, CONTROL)
@@ -115,13 +137,7 @@ def one(page: Page, where: str, report) -> None:
             page.keyboard.press(key)
         page.wait_for_function(f"said => ({SAID})() !== said", arg=said, timeout=20_000)
         report.expect(True, where, "a control is reached and used by keys")
-    if "served" in where:  # what is computed is the same
-        buttons(page, where, report)
-    report.none(errors, where, "no error in a part")
-    wide = page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    )
-    report.expect(wide[0] <= wide[1], where, "a part fits a narrow page", wide)
+    buttons(page, where, report)
 
 
 def buttons(page: Page, where: str, report) -> None:
