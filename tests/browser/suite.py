@@ -182,7 +182,8 @@ class Visit:
             self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=theme)
         self.page.wait_for_function(
-            "theme => document.documentElement.dataset.theme === theme", arg=theme
+            "theme => (document.documentElement.dataset.theme ?? theme) === theme",
+            arg=theme,
         )
         self.width, self.theme = width, theme
 
@@ -366,7 +367,9 @@ def not_there(browser: Browser, base: str, report: Report, html: Path) -> None:
             )
             report.expect(good, where, "404: leads home", home)
         visit.page.evaluate(SCRIPT)
-        axe(visit, "404.html", report)
+        for view in RULES:
+            visit.turn(*view)
+            axe(visit, "404.html", report)
         visit.page.context.close()
 
 
