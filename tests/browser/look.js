@@ -103,8 +103,8 @@ async () => {
   };
   // The same in the last view, in which the place of things is of no importance any more.
   window.bookPrune = () => {
-    for (const element of all("body *")) {
-      if (!element.matches("[data-kind], [data-kind] *") && !element.querySelector("[data-kind]")) element.remove();
+    for (const element of all("body :not(style)")) {
+      if (!element.matches("[data-kind], [data-kind] *, :has(style)") && !element.querySelector("[data-kind]")) element.remove();
     }
   };
   return {

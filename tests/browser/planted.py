@@ -1,6 +1,7 @@
 """Faults that are planted in pages of the built book, and which of them suite.py finds.
 
-    python tests/browser/planted.py
+    python tests/browser/planted.py               all
+    python tests/browser/planted.py solutions     those in pages with this in their path
 
 The pages are changed in a copy. Each fault has a page of its own and what the suite
 says of it; of the pages without a fault it must say nothing.
@@ -35,7 +36,7 @@ class Fault(NamedTuple):
 
 DARK = "<style>html[data-theme=dark] .planted { color: #606060 }</style>"
 PALE = f"{DARK}<p class=planted>Three to one</p>"
-SMALL = """<style>@media (max-width: 600px) { .planted { display: inline-block;
+SMALL = """<style>@media (max-width: 600px) { .planted { display: block; float: left;
   font-size: 6px; height: 8px; line-height: 1; overflow: hidden; width: 8px } }
 </style>"""
 ALT = r'alt="(?!Logo)[^"]{40,}"'
@@ -97,10 +98,12 @@ FAULTS = [
 
 def main() -> None:
     """Plant all at once, look at these pages, and say what was found."""
+    asked = sys.argv[1:] or [""]
+    faults = [each for each in FAULTS if any(name in each.page for name in asked)]
     with tempfile.TemporaryDirectory(dir=HTML.parent) as folder:
         copy = Path(folder) / "html"
         shutil.copytree(HTML, copy, copy_function=os.link)  # pages are replaced
-        for fault in FAULTS:
+        for fault in faults:
             page = copy / fault.page
             text = page.read_text(encoding="utf-8")
             kept = f"\n{END}" if fault.old == END else ""
@@ -111,22 +114,22 @@ def main() -> None:
                 sys.exit(f"there is no place for a fault in {fault.page}")
             page.unlink()  # or the original would change, too
             page.write_text(changed, encoding="utf-8")
-        decks = {Path(fault.page).name for fault in FAULTS if "slides" in fault.page}
+        decks = {Path(fault.page).name for fault in faults if "slides" in fault.page}
         for deck in (copy / "slides").glob("*.html"):
             if deck.name not in decks:
                 deck.unlink()
-        names = [fault.page.replace("slides/", "book/") for fault in FAULTS]
+        names = [fault.page.replace("slides/", "book/") for fault in faults]
         suite = [sys.executable, str(Path(__file__).with_name("suite.py"))]
         command = [*suite, "--html", str(copy), *names]
         done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if ": " in line]
     missed = []
-    for fault in FAULTS:
+    for fault in faults:
         page = Path(fault.page).name if "slides" in fault.page else fault.page
         about = [line for line in lines if line.startswith(page) and fault.said in line]
         print(f"{'found ' if about else 'MISSED'} {fault.page}: {fault.said}")
         missed += [] if about else [fault]
-    print(f"{len(FAULTS) - len(missed)} of {len(FAULTS)} faults were found")
+    print(f"{len(faults) - len(missed)} of {len(faults)} faults were found")
     sys.exit(bool(missed))
 
 
