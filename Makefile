@@ -133,8 +133,6 @@ proof: .venv/all .venv/teach .venv/proof data ## what no test can show in minute
 browser: .venv/browser slides ## open every page and slide of the book in Chromium
 	@command -v "$${CHROMIUM:-chromium}" > /dev/null || { $(call DEBIAN,chromium); }
 	$(BIN)/python tests/browser/suite.py
-	$(BIN)/python tests/browser/quizzes.py
-	$(BIN)/python tests/browser/slides.py
 
 serve: book ## show the book on a local port
 	$(BIN)/python -m http.server --directory _build/html

@@ -60,6 +60,9 @@ PLANTED = [
     ("powers too large", "Math.exp(logit - largest)", "Math.exp(logit)"),
     ("another shade of gray", "[0.2858, 0.3529]", "[0.2868, 0.3529]"),
     ("changes forgotten", '"changes") {', '"change") {'),
+    ("a weight misread", "code - 0xc0 + 93", "code - 0xc0 + 94"),
+    ("the same half off", "changes, name, false)", "changes, name, true)"),
+    ("costs without the rest", "[change, ...changes]", "[change]"),
 ]
 FAULTS = [Fault(name, TESTS, SCRIPT, old, new) for name, old, new in PLANTED]
 

@@ -40,9 +40,15 @@ EXEMPT = {
     "comparison": {
         "training": "it shows recorded runs of all chapters",
     },
+    "interventions": {
+        "exercises": "its questions are those of the lab, and open ones",
+        "training": "it trains nothing",
+        "ablation": "each of its cells is one",
+        "paper": "its networks are compared with each other",
+    },
     "lab": {
         "exercises": "its questions are answered by playing",
-        "ablation": "each of its cells is one",
+        "ablation": "its page is for that",
         "paper": "its networks are compared with each other",
     },
     "scaling": {

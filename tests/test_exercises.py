@@ -14,6 +14,7 @@ from course_lib.checks import keys
 from course_lib.checks.exercises import EXERCISES
 from experiments import curves
 from tools import exercises, handout, notebooks
+from tools.sphinx_publish import published
 
 ROOT = Path(__file__).parents[1]
 
@@ -265,3 +266,17 @@ def test_students_see_no_solution(text):
     assert "The reasoning" not in sources, again
     shown = [solution for solution in solutions if solution.strip() in sources]
     assert not shown, f"in {file}, write this nowhere else, and {again}:\n{shown[0]}"
+
+
+def test_links_of_stubs_lead_to_the_published_book():
+    """A stub is no page of the book, and may stand on Colab."""
+    links = [
+        link
+        for path in sorted(exercises.EXERCISES.glob("*.ipynb"))
+        for link in re.findall(r'href=\\"([^"\\]+)', path.read_text(encoding="utf-8"))
+    ]
+    config = (Path(__file__).parents[1] / "_config.yml").read_text(encoding="utf-8")
+    address = re.search(r"^  url: (\S+)$", config, flags=re.MULTILINE)[1]
+    pages = f"{published(address)}book/lab.html?net="
+    assert len(links) >= 4
+    assert all(link.startswith(pages) for link in links), links

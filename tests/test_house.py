@@ -61,6 +61,7 @@ MODULE = {
     "scaling": "training/__main__",
     "claims": "pages/claims",
     "cheatsheet": "pages/cheatsheet",
+    "interventions": "lab",
 }
 
 

@@ -32,12 +32,14 @@ if __name__ == "__main__":  # see notebooks.py
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 import nbformat
+import yaml
 from tqdm import tqdm
 
 from course_lib.checks import judge
 from tools.handout import REASONING, SOLUTION
 from tools.notebooks import (
     BOOK,
+    ROOT,
     code_cells,
     execute,
     from_text,
@@ -49,6 +51,7 @@ from tools.notebooks import (
     tidy,
     write,
 )
+from tools.sphinx_publish import published
 
 EXERCISES, SOLUTIONS = BOOK / "exercises", BOOK / "solutions"
 
@@ -103,6 +106,9 @@ assert result.passed, result
 POINTS = 1
 POINT = "(one point)"
 WRITTEN = "*Write here what you found.*"
+
+#: A link to what only a page of the book can do.
+TO_A_PAGE = 'href="../'
 
 #: What the solutions begin with.
 SOLVED = """
@@ -165,18 +171,23 @@ def _fields(found: re.Match[str]) -> str:
     return f"*{found[1].capitalize()}, {'★' * level}{'☆' * (3 - level)}.*\n"
 
 
-def _without_reasoning(notebook: Notebook) -> Notebook:
-    """What is for students: no cell that holds nothing but the reasoning."""
+def _for_students(notebook: Notebook) -> Notebook:
+    """What is for students: no cell that holds nothing but the reasoning. Their
+    notebook is no page of the book: links to pages lead to the published ones.
+    """
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    pages = f'href="{published(config["repository"]["url"])}{BOOK.name}/'
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = REASONING.sub("", cell.source).strip()
+            cell.source = cell.source.replace(TO_A_PAGE, pages)
     notebook.cells = [cell for cell in notebook.cells if cell.source]
     return notebook
 
 
 def student(text: Path) -> Notebook:
     """What a student edits: stubs, and no outputs."""
-    notebook = _without_reasoning(read_text(text))
+    notebook = _for_students(read_text(text))
     _with_room_to_write(notebook)
     for cell in code_cells(notebook):
         cell.source = SOLUTION.sub(lambda m: STUB.format(indent=m[1]), cell.source)
@@ -202,7 +213,7 @@ def graded(text: Path) -> Notebook:
 
     A cell scores if it does not raise; `check` never does, so the grading cell asserts.
     """
-    notebook = _without_reasoning(read_text(text))
+    notebook = _for_students(read_text(text))
     _with_room_to_write(notebook)
     cells, points = [], 0
     for cell in notebook.cells:

@@ -1,5 +1,5 @@
 """Write book/_static/lab: the networks of the chapter Lab, with the weights that
-``python -m experiments.lab`` has trained, and test images.
+``python -m experiments.lab`` has trained, their drawings, and test images.
 
     python -m tools.lab            all whose weights are here, and the images
     python -m tools.lab resnet     one of them
@@ -36,15 +36,13 @@ IMAGES, FIRST = 20, 2
 
 
 def content(name: str) -> str:
-    """The file of a network: its program, its drawings, and its accuracy."""
+    """The file of a network: its program, and its accuracy."""
     entry, net = NETWORKS[NETS[name]], weighted(name)
-    drawing = draw(net, INPUT, legend=False)
     found = {
         "name": name,
         "title": TITLES[name],
         "year": entry.year,
         "accuracy": float(trained(name)["int8_accuracy"]),
-        "drawing": {"wide": slim(drawing.svg), "narrow": slim(drawing.narrow)},
     }
     return written(found | program(net, INPUT))
 
@@ -66,6 +64,14 @@ def weighted(name: str) -> nn.Module:
     state: Any = torch.load(path, weights_only=True)
     net.load_state_dict(state["state"]["net"])
     return net
+
+
+def drawing(name: str) -> str:
+    """The file with the drawing of a network, for wide pages and for narrow ones."""
+    made = draw(network(name), INPUT, legend=False)
+    forms = {"wide": slim(made.svg), "narrow": slim(made.narrow)}
+    text = json.dumps(forms, separators=(",", ":"), ensure_ascii=False)
+    return f"lab.drawings.{name} = {text};\n"
 
 
 def slim(svg: str) -> str:
@@ -111,9 +117,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("names", nargs="*", choices=[[], *NETS])
     names = parser.parse_args().names or [*NETS]
-    TARGET.mkdir(exist_ok=True)
+    (TARGET / "drawings").mkdir(parents=True, exist_ok=True)
     for name in names:
         (TARGET / f"{name}.js").write_text(content(name), encoding="utf-8")
+        (TARGET / f"drawings/{name}.js").write_text(drawing(name), encoding="utf-8")
         print(f"{name}.js")
     for name, count in {"first": FIRST, "images": IMAGES}.items():
         (TARGET / f"{name}.js").write_text(images(count), encoding="utf-8")

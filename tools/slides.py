@@ -18,9 +18,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from bs4 import BeautifulSoup, Tag
@@ -118,17 +120,36 @@ def main() -> None:
     if not (PAGES / "book/index.html").exists():
         raise SystemExit("There are no pages yet: make book")
     copy_reveal(OUT / "reveal")
-    decks = [deck(name) for name in names]
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(names))) as pool:
+        decks = [*pool.map(make, names)]
     for each in decks:
-        page = write(each)
-        (OUT / f"{each.name}.html").write_text(page, encoding="utf-8")
         print(
-            f"{each.name:15}{len(each.slides):4} slides{each.minutes():5.0f} minutes,"
-            f"{len(each.reserve):4} in reserve"
+            f"{each.name:15}{each.slides:4} slides{each.minutes:5.0f} minutes,"
+            f"{each.reserve:4} in reserve"
         )
     if set(names) == set(chapters()):
         (OUT / "index.html").write_text(listing(decks), encoding="utf-8")
         print(f"All decks: {OUT / 'index.html'}")
+
+
+class Listed(NamedTuple):
+    """What the list of all decks says of one: how many slides, how long they take, and
+    how many are in reserve.
+    """
+
+    name: str
+    title: str
+    slides: int
+    minutes: float
+    reserve: int
+
+
+def make(name: str) -> Listed:
+    """Write the deck of a chapter."""
+    made = deck(name)
+    (OUT / f"{name}.html").write_text(write(made), encoding="utf-8")
+    counts = len(made.slides), made.minutes(), len(made.reserve)
+    return Listed(name, str(made.title), *counts)
 
 
 #: Pages with exercises that are no lectures.
@@ -335,11 +356,11 @@ def write(made: Deck) -> str:
     )
 
 
-def listing(decks: list[Deck]) -> str:
+def listing(decks: list[Listed]) -> str:
     """The page that lists all decks."""
     items = "\n".join(
         f'<li><a href="{each.name}.html">{html.escape(each.title)}</a>'
-        f" ({len(each.slides)} slides, about {each.minutes():.0f} minutes)</li>"
+        f" ({each.slides} slides, about {each.minutes:.0f} minutes)</li>"
         for each in decks
     )
     head = (

@@ -8,10 +8,12 @@ no button for Colab, and none for the repository.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sphinx.application import Sphinx
-from sphinx.config import Config
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
 
 OWNER = "OWNER"  # of the placeholder
 NOT_FOUND = Path(__file__).with_name("not_found.html")
@@ -19,7 +21,7 @@ NOT_FOUND = Path(__file__).with_name("not_found.html")
 
 def owner_and_name(address: str) -> tuple[str, str]:
     """Of a repository, from its address."""
-    owner, name = urlsplit(address).path.strip("/").split("/")
+    owner, *_, name = urlsplit(address).path.strip("/").split("/")
     return owner, name
 
 
@@ -28,11 +30,16 @@ def is_placeholder(address: str) -> bool:
     return owner_and_name(address)[0] == OWNER
 
 
+def published(address: str) -> str:
+    """Where GitHub publishes the pages of a repository, from its address."""
+    owner, name = owner_and_name(address)
+    return f"https://{owner.lower()}.github.io/{name}/"
+
+
 def derive_addresses(_app: Sphinx, config: Config) -> None:
     """Where GitHub publishes the pages of the repository, and what leads back there."""
     theme = config.html_theme_options
-    owner, name = owner_and_name(theme["repository_url"])
-    config["html_baseurl"] = f"https://{owner.lower()}.github.io/{name}/"
+    config["html_baseurl"] = published(theme["repository_url"])
     config["ogp_site_url"] = config.html_baseurl
     config["ogp_site_name"] = config.html_title
     if is_placeholder(theme["repository_url"]):

@@ -9,20 +9,23 @@ lab.classes = [
 
 /** The networks of the course: what their files are called, how large they are (kB), their names. */
 lab.files = {
-  lenet: [98, "LeNet modern"],
-  alexnet: [499, "AlexNet"],
-  zfnet: [415, "ZFNet"],
-  vgg: [545, "VGG"],
-  nin: [235, "NiN"],
-  googlenet: [299, "GoogLeNet"],
-  plain: [419, "Plain twin of ResNet"],
-  resnet: [440, "ResNet"],
+  lenet: [80, "LeNet modern"],
+  alexnet: [449, "AlexNet"],
+  zfnet: [373, "ZFNet"],
+  vgg: [486, "VGG"],
+  nin: [201, "NiN"],
+  googlenet: [247, "GoogLeNet"],
+  plain: [371, "Plain twin of ResNet"],
+  resnet: [389, "ResNet"],
 };
 
 /** What the files of images call. */
 lab.addImages = ({ labels, data }) => {
   lab.gallery = lab.images(data, 784).map((bytes, k) => ({ bytes, label: labels[k] }));
 };
+
+/** What the files of drawings fill. */
+lab.drawings = {};
 
 lab.element = (name, attributes = {}, ...content) => {
   const made = document.createElement(name);
@@ -128,8 +131,7 @@ lab.play = async (container, load) => {
   const own = element("input", { type: "file", accept: ".js", onchange: () => openFile(own.files[0]) });
   const back = button("Put everything back", () => {
     state = { ...lab.parse(""), net: state.net, image: state.image, at: state.at };
-    sync();
-    update();
+    renew();
   });
   const link = button("Copy the address", async () => {
     await navigator.clipboard.writeText(location.href);
@@ -172,8 +174,7 @@ lab.play = async (container, load) => {
   const coverWith = (shade) => {
     const before = state.cover ?? { row: 10, column: 10, size: 8 };
     state.cover = shade === "off" ? undefined : { ...before, shade: Number(shade) };
-    sync();
-    update();
+    renew();
   };
   const where = element("span", { class: "lab-corner" }, ...Object.entries(corner).map(([name, each]) => labeled(name, each)));
   const coverLabel = labeled("Cover with a square", cover);
@@ -210,8 +211,7 @@ lab.play = async (container, load) => {
       }
     }
     paintPad();
-    sync();
-    update();
+    renew();
   };
   pad.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
@@ -246,8 +246,7 @@ lab.play = async (container, load) => {
     const asked = Object.fromEntries(Object.entries(steps).map(([name, box]) => [name, box.checked]));
     mine = lab.photograph(photo.data, photo.width, photo.height, asked);
     paintPad();
-    sync();
-    update();
+    renew();
   };
   const camera = element("input", { type: "file", accept: "image/*", onchange: async () => {
     if (!camera.files[0]) return;
@@ -267,8 +266,7 @@ lab.play = async (container, load) => {
   const empty = button("Empty it", () => {
     mine = new Uint8Array(784);
     paintPad();
-    sync();
-    update();
+    renew();
   });
   const ownImage = element(
     "details",
@@ -280,12 +278,19 @@ lab.play = async (container, load) => {
       element("div", { class: "lab-row" }, labeled("Photograph", camera), empty))),
   );
 
+  const heads = (titles) =>
+    element("thead", {}, element("tr", {}, ...titles.map((text) => element("th", { scope: "col" }, text))));
+  const answerRow = (head, answer, label, ...cells) => {
+    const wrong = answer !== label;
+    const said = `${names()[answer] ?? "no number"}${wrong && current().label >= 0 ? " (wrong)" : ""}`;
+    return element("tr", { class: wrong ? "wrong" : "" }, element("th", { scope: "row" }, head), ...[said, ...cells].map((text) => element("td", {}, text)));
+  };
   const bars = element("tbody", {});
   const probabilities = element(
     "table",
     { class: "lab-bars" },
     element("caption", {}, "Probabilities"),
-    element("thead", {}, element("tr", {}, ...["class", "before", "now"].map((text) => element("th", { scope: "col" }, text)))),
+    heads(["class", "before", "now"]),
     bars,
   );
   const off = element("div", { class: "lab-off" });
@@ -302,6 +307,10 @@ lab.play = async (container, load) => {
     const op = net.ops[state.at[0]];
     const already = lab.changed(state.changes, op.index, "off", 1);
     for (let c = 1; c < op.channels; c += 2) lab.change(state.changes, op.index, "off", c, !already);
+    update();
+  });
+  const otherMaps = button("Exchange on and off", () => {
+    state.changes = lab.exchanged(net.ops[state.at[0]], state.changes);
     update();
   });
   const view = element("select", { onchange: () => paintMaps() });
@@ -326,6 +335,10 @@ lab.play = async (container, load) => {
   const stop = button("Stop", () => (running = undefined), { hidden: true });
   const bar = element("progress", { max: 200, value: 0, hidden: true, "aria-label": "Images measured" });
   const measured = element("div", { class: "lab-measured", role: "status" });
+  const kinds = element("select", { onchange: () => costs.firstChild && compare() });
+  const costsButton = button("Each part off, one at a time", () => compare(), { class: "lab-compare" });
+  const costs = element("div", { class: "lab-eight lab-costs" });
+  const costsTold = element("p", { role: "status" });
   const cloud = element("canvas", { class: "lab-image", role: "img", hidden: true });
   const evidence = element("p", { class: "lab-evidence", role: "status" });
   const seek = button("Where is the evidence? Cover every part in turn", () => occlude());
@@ -399,10 +412,11 @@ lab.play = async (container, load) => {
     section(
       "One stage",
       board,
-      element("div", { class: "lab-row" }, labeled("Maps after", mapsOf), labeled("A click on a map", acts), labeled("Show", view), half),
+      element("div", { class: "lab-row" }, labeled("Maps after", mapsOf), labeled("A click on a map", acts), labeled("Show", view), half, otherMaps),
       maps,
       mapsLegend,
     ),
+    section("What each part costs", element("div", { class: "lab-row" }, labeled("Parts", kinds), costsButton), costsTold, costs),
     section(
       "One value",
       element("div", { class: "lab-row" }, ...spotLabels, inputLabel),
@@ -476,10 +490,9 @@ lab.play = async (container, load) => {
     if (bad) trouble.replaceChildren(`${bad} of the changes in the address are none that ${net.title} has.`);
     const given = state.at;
     if (!given || !net.ops[given[0]]) state.at = [Math.max(net.ops.findIndex(({ kind }) => kind === "conv"), 0), 0, 0, 0];
-    drawing.innerHTML = "";
-    for (const [form, svg] of Object.entries(net.drawing ?? {})) {
-      drawing.append(element("div", { class: `bb-${form}` }));
-      drawing.lastChild.innerHTML = svg;
+    if (whole) {
+      drawNetwork();
+      fillKinds();
     }
     striped = net.stages.filter(({ name }) => !piece || piece.show.includes(name));
     strips.replaceChildren(...striped.map(makeStrip));
@@ -489,6 +502,35 @@ lab.play = async (container, load) => {
     if (!given) look(state.at[0]);
     update();
   };
+  /** The drawing that stands here without scripts is there already; others are files. */
+  const drawNetwork = async () => {
+    const name = state.net;
+    drawing.replaceChildren();
+    if (!(name in lab.files)) return;
+    if (name === lab.parse(container.dataset.state).net) {
+      drawing.append(still.querySelector(".drawing svg").cloneNode(true));
+      for (const each of drawing.querySelectorAll("[id]")) {
+        each.dataset.path = each.id.replace(/^bb-\w+?-(.+?)(-\d+)?$/, "$1");
+        each.removeAttribute("id");
+      }
+      markStage();
+      return;
+    }
+    try {
+      if (!lab.drawings[name]) await load(`lab/drawings/${name}.js`);
+    } catch ({ message }) {
+      trouble.append(`${message}. `);
+    }
+    if (name !== state.net || !lab.drawings[name]) return; // or another was chosen
+    drawing.replaceChildren(
+      ...Object.entries(lab.drawings[name]).map(([form, svg]) => {
+        const made = element("div", { class: `bb-${form}` });
+        made.innerHTML = svg;
+        return made;
+      }),
+    );
+    markStage();
+  };
   const sync = () => {
     chosenNet.value = state.net;
     for (const { refresh } of Object.values(sliders)) refresh();
@@ -497,17 +539,21 @@ lab.play = async (container, load) => {
     for (const [name, each] of Object.entries(corner)) each.value = state.cover?.[name] ?? "";
     gallery.querySelectorAll("button").forEach((each, k) => each.setAttribute("aria-pressed", !mine && k === state.image));
   };
+  const renew = () => {
+    sync();
+    update();
+  };
+  const pick = (k) => {
+    mine = undefined;
+    state.image = k;
+    renew();
+  };
   const fillGallery = () => {
     gallery.replaceChildren(
       ...lab.gallery.map(({ bytes, label }, k) => {
         const canvas = element("canvas", { "aria-hidden": "true" });
         painted(canvas, bytes, 1, 28, 28, 1, 255, { gray: true });
-        return element("button", { type: "button", "aria-pressed": !mine && k === state.image, "aria-label": `image ${k}: ${lab.classes[label]}`, title: `${k}: ${lab.classes[label]}`, onclick: () => {
-          mine = undefined;
-          state.image = k;
-          sync();
-          update();
-        } }, canvas);
+        return element("button", { type: "button", "aria-pressed": !mine && k === state.image, "aria-label": `image ${k}: ${lab.classes[label]}`, title: `${k}: ${lab.classes[label]}`, onclick: () => pick(k) }, canvas);
       }),
     );
     roving(gallery);
@@ -574,8 +620,19 @@ lab.play = async (container, load) => {
     });
     const none = switches.length ? [] : [element("p", {}, "There is nothing to switch in this stage but its maps.")];
     const everywhere = ["norm", "shortcut", "residual branch"].filter((kind) => !piece || piece.switches.includes(`every ${kind}`));
-    board.replaceChildren(title, ...switches, ...none, ...everywhere.map(forAll).filter(Boolean));
+    const joins = new Set(all.filter(({ change }) => change.drop).map(({ change }) => net.ops[change.op]));
+    const swapped = all.length > 1 && joins.size ? [swap([...joins])] : [];
+    board.replaceChildren(title, ...switches, ...swapped, ...none, ...everywhere.map(forAll).filter(Boolean));
     mapsOf.replaceChildren(...stage.ops.map((op) => element("option", { value: op.index }, lab.title(op))));
+  };
+  const swap = (joins) => {
+    const some = () => joins.filter((op) => lab.gone(op, state.changes, "drop").length);
+    const made = button("Exchange on and off", () => {
+      for (const op of some()) state.changes = lab.exchanged(op, state.changes, "drop");
+      update();
+    });
+    made.refresh = () => (made.disabled = !some().length);
+    return made;
   };
   /** One switch for all of a kind in the network. */
   const forAll = (kind) => {
@@ -617,12 +674,13 @@ lab.play = async (container, load) => {
       if (whole) history.replaceState(null, "", `#${lab.write(state)}`);
     });
   };
-  /** What was measured on 200 images before something was changed says so. */
+  /** What was measured before something was changed says so. */
   const outdated = () => {
-    if (!measured.firstChild || measured.dataset.of === measurable()) return;
-    if (measured.classList.contains("lab-old")) return;
-    measured.classList.add("lab-old");
-    measured.prepend(element("p", {}, "Measured before the last change. Measure again for what is set now."));
+    for (const [box, of] of [[costs, answered], [measured, measurable]]) {
+      if (!box.firstChild || box.dataset.of === of() || box.classList.contains("lab-old")) continue;
+      box.classList.add("lab-old");
+      box.prepend(element("p", {}, "Measured before the last change. Measure again for what is set now."));
+    }
   };
   const altered = () => lab.altered(current().bytes, { ...state, seed: state.image });
   const compute = () => {
@@ -644,15 +702,18 @@ lab.play = async (container, load) => {
     );
     paintOff();
     striped.forEach(paintStrip);
-    drawing.querySelectorAll("[data-path]").forEach((each) => {
-      const chosen = each.dataset.path === stageOf(state.at[0]).name;
-      each.classList.toggle("chosen", chosen && each.classList.contains("bb-stage"));
-    });
-    board.querySelectorAll("input").forEach((box) => box.refresh());
+    markStage();
+    board.querySelectorAll("input, button").forEach((each) => each.refresh());
     mapsOf.value = state.at[0];
     paintMaps();
     explain();
   };
+  const markStage = () => {
+    drawing.querySelectorAll(".bb-stage").forEach((each) => {
+      each.classList.toggle("chosen", each.dataset.path === stageOf(state.at[0]).name);
+    });
+  };
+
   const paintImage = () => {
     const x = altered();
     const [mean, deviation] = lab.normalization;
@@ -725,16 +786,11 @@ lab.play = async (container, load) => {
     name.setAttribute("aria-pressed", stage === stageOf(state.at[0]));
     legend.textContent = "Each strip shows what leaves a stage, all its maps on one scale: the ground is 0, blue above, orange below, full color the largest number.";
   };
-  const offIn = (op) => {
-    const here = state.changes.filter((change) => change.op === op.index);
-    const all = Array.from({ length: op.channels }, (_, c) => c);
-    return all.filter((c) => here.some(({ off: gone = [], only }) => gone.includes(c) || (only && !only.includes(c))));
-  };
   const paintMaps = () => {
     const op = net.ops[state.at[0]];
     const [before, after] = [clean[op.index], now[op.index]];
     const values = { now: after, before, difference: after.map((value, i) => value - before[i]) }[view.value];
-    const [largest, gone] = [largestOf(values), offIn(op)];
+    const [largest, gone] = [largestOf(values), lab.gone(op, state.changes)];
     if (maps.children.length !== op.channels || maps.dataset.op !== `${state.net} ${op.index}`) {
       maps.dataset.op = `${state.net} ${op.index}`;
       maps.replaceChildren(
@@ -882,14 +938,41 @@ lab.play = async (container, load) => {
     const seen = changed.slice(0, 20).map((k) => {
       const canvas = element("canvas", { "aria-hidden": "true" });
       painted(canvas, lab.gallery[k].bytes, 1, 28, 28, 1, 255, { gray: true });
-      return element("button", { type: "button", "aria-label": `image ${k}: ${lab.classes[lab.gallery[k].label]}, whose answer changed`, onclick: () => {
-        mine = undefined;
-        state.image = k;
-        sync();
-        update();
-      } }, canvas);
+      return element("button", { type: "button", "aria-label": `image ${k}: ${lab.classes[lab.gallery[k].label]}, whose answer changed`, onclick: () => pick(k) }, canvas);
     });
     many.replaceChildren(...(seen.length ? [`Answers that changed (${changed.length}): `, ...seen] : []));
+  };
+
+  const answered = () => JSON.stringify([measurable(), state.image, String(mine ?? "")]);
+  const fillKinds = () => {
+    const there = new Set(net.stages.flatMap((stage) => lab.switches(net, stage)).map(({ kind }) => kind));
+    kinds.replaceChildren(...["all", ...there].map((name) => element("option", {}, name)));
+    costs.replaceChildren();
+    costsTold.textContent = "";
+  };
+  /** Each part off alone, the worst to lose first. */
+  const compare = () => {
+    const before = lab.softmax(now.at(-1));
+    const truth = current().label;
+    const label = truth in names() ? truth : Math.max(lab.answer(now.at(-1)), 0);
+    const found = lab.costs(net, altered(), state.changes, label)
+      .filter(({ kind }) => ["all", kind].includes(kinds.value))
+      .sort((one, other) => (one.share || 0) - (other.share || 0));
+    const points = (share) => `${share > before[label] ? "+" : ""}${number(100 * (share - before[label]), 1)}`;
+    const row = ({ stage, text, change, answer, share }) => {
+      const [name, value] = Object.entries(change)[1];
+      const turnOff = () => {
+        lab.change(state.changes, change.op, name, [value].flat()[0], true);
+        look(change.op);
+      };
+      return answerRow(button(`${stage}: ${text}`, turnOff), answer, label, percent(share), points(share));
+    };
+    const other = found.filter(({ answer }) => answer !== lab.answer(now.at(-1))).length;
+    costs.classList.remove("lab-old");
+    costs.dataset.of = answered();
+    costsTold.textContent = `As it is now: ${names()[label]} ${percent(before[label])}. Of ${found.length} parts, each off alone, ${other} change the answer.`;
+    const titles = ["off alone", "says", `of ${names()[label]}`, "points"];
+    costs.replaceChildren(element("table", {}, heads(titles), element("tbody", {}, ...found.map(row))));
   };
 
   /** The map of what each covered part costs, for the answer to the whole image. */
@@ -927,17 +1010,11 @@ lab.play = async (container, load) => {
     found.sort((one, other) => one.shares[label] - other.shares[label]);
     place.dataset.eight = found.reduce((sum_, each) => sum_ + each.milliseconds, 0);
     const row = ({ name, net: each, milliseconds, answer, shares }) =>
-      element("tr", { class: answer === label ? "" : "wrong" },
-        element("th", { scope: "row" }, button(each.title, () => choose(name))),
-        element("td", {}, `${lab.classes[answer] ?? "no number"}${answer === label || truth < 0 ? "" : " (wrong)"}`),
-        element("td", {}, percent(shares[answer] ?? NaN)),
-        element("td", {}, percent(shares[label])),
-        element("td", {}, `${number(milliseconds, 1)} ms`),
-        element("td", {}, accuracies[name] ?? ""));
+      answerRow(button(each.title, () => choose(name)), answer, label, percent(shares[answer] ?? NaN), percent(shares[label]), `${number(milliseconds, 1)} ms`, accuracies[name] ?? "");
     const titles = ["network", "says", "probability", `of ${lab.classes[label]}`, "time", "on 200"];
     table.replaceChildren(
       element("p", {}, `${found.filter(({ answer }) => answer === label).length} of 8 say ${lab.classes[label]}${truth < 0 ? "" : ", which is the class of the image"}. The image is as it was changed; nothing is switched off in them.`),
-      element("table", {}, element("thead", {}, element("tr", {}, ...titles.map((text) => element("th", { scope: "col" }, text)))), element("tbody", {}, ...found.map(row))),
+      element("table", {}, heads(titles), element("tbody", {}, ...found.map(row))),
     );
     eightMeasure.hidden = false;
   };
@@ -989,4 +1066,7 @@ lab.play = async (container, load) => {
   if (state.unknown.length) trouble.textContent = `The address has parts that say nothing here: ${state.unknown.join(", ")}.`;
   fillGallery();
   show(wanted);
+  // An address with a state is about this place.
+  const [visit] = performance.getEntriesByType("navigation");
+  if (whole && address.includes("net=") && visit?.type === "navigate") container.scrollIntoView({ behavior: "instant" });
 };

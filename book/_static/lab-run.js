@@ -1,6 +1,5 @@
-/* Networks that run in the page: what carries out a program of operations, without any part of a
- * page in it. Programs are made by course_lib/lab, `lab.add` in their files hands them in;
- * tests/test_lab.py compares each operation, and each change, with PyTorch. */
+/* Networks that run in the page: what carries out programs of operations, and knows of no page.
+ * course_lib/lab makes them; tests/test_lab.py compares each operation and change with PyTorch. */
 "use strict";
 
 const lab = { programs: {} };
@@ -11,31 +10,27 @@ lab.add = (program) => {
 };
 
 /** The bytes that a text in base64 stands for. */
-lab.decode = (text) => {
-  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const digit = new Uint8Array(128);
-  for (let i = 0; i < 64; i += 1) digit[letters.charCodeAt(i)] = i;
-  const length = text.replace(/=+$/, "").length;
-  const bytes = new Uint8Array(Math.floor((length * 3) / 4));
-  for (let i = 0, at = 0, bits = 0, count = 0; i < length; i += 1) {
-    bits = ((bits << 6) | digit[text.charCodeAt(i)]) & 0xffff;
-    count += 6;
-    if (count >= 8) {
-      count -= 8;
-      bytes[at] = bits >> count;
-      at += 1;
-    }
+lab.decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+/** The weights of 8 bits in a text: course_lib/lab/weights.py has the characters. */
+lab.signed = (text) => {
+  const numbers = new Int8Array(text.length);
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    const place = code < 0xc0 ? code - 0x20 - (code > 0x22) - (code > 0x5c) : code - 0xc0 + 93;
+    numbers[i] = place % 2 ? -(place + 1) / 2 : place / 2;
   }
-  return bytes;
+  return numbers;
 };
 
-/** A program that can be run: its weights as numbers of 32 bits, and with each operation the
- * shapes of what it reads. Sizes are made whole by `| 0`: what comes of a division is another
- * kind of number to engines, and slower. Throws a RangeError for what is no program. */
+/** A program that can be run: its weights as numbers of 32 bits, and the shapes of what each operation
+ * reads. (`| 0` makes sizes whole: what comes of a division is slower.) A RangeError if it is none. */
 lab.open = (program) => {
-  const bytes = lab.decode(program.data);
-  const floats = new Float32Array(bytes.buffer, 0, program.floats);
-  const whole = new Int8Array(bytes.buffer, 4 * program.floats);
+  if (typeof program.weights !== "string") {
+    throw new RangeError("its weights are written in an older form: export it again");
+  }
+  const floats = new Float32Array(lab.decode(program.floats).buffer);
+  const whole = lab.signed(program.weights);
   const sized = ([channels, rows = 1, columns = 1]) => ({
     channels: channels | 0,
     rows: rows | 0,
@@ -67,9 +62,8 @@ lab.open = (program) => {
   return { ...program, data: "", ops, image };
 };
 
-/** Sums of products: y[o, i] = b[o] + sum over j of w[o, j] x[i, j], for all outputs and places.
- * Four outputs and two places at once, so that each number that is read is used several times;
- * at the ends the last ones stand in for those that there are not. */
+/** y[o, i] = b[o] + sum over j of w[o, j] x[i, j], for all outputs and places: four outputs and two
+ * places at once, so that each number that is read is used several times. */
 lab.product = (w, x, b, y, outputs, size, places) => {
   for (let o = 0; o < outputs; o += 4) {
     const [p, q, r] = [1, 2, 3].map((more) => Math.min(o + more, outputs - 1) | 0);
@@ -336,8 +330,8 @@ lab.random = (seed) => {
 };
 
 /** An image of bytes as networks read it, after what readers do to it, in this order: turned by
- * degrees, clockwise; shifted to the right and down; contrast around gray, where -1 makes the
- * negative; noise, in standard deviations of the training images; a square of a shade. */
+ * degrees, clockwise; shifted; contrast around gray, where -1 makes the negative; noise, in standard
+ * deviations of the training images; a square of a shade. */
 lab.altered = (bytes, settings = {}, side = 28) => {
   const { turn = 0, right = 0, down = 0, contrast = 1, noise = 0, seed = 0, cover } = settings;
   const [mean, deviation] = lab.normalization;
@@ -368,9 +362,8 @@ lab.altered = (bytes, settings = {}, side = 28) => {
   });
 };
 
-/** The accuracy on `images` (with `bytes`, and `label`), as they are and then altered with
- * `changes` to the network: a generator that gives what it has found so far, after each image.
- * In `sure` are the sums of the probabilities of its answers, where these are wrong and right. */
+/** The accuracy on `images`, as they are and then altered with `changes` to the network: a generator of
+ * what it has found so far. `sure` sums the probabilities of its answers, where wrong and right. */
 lab.measure = function* (net, images, changes = [], settings = {}) {
   const found = { done: 0, before: 0, after: 0, lost: 0, gained: 0, answers: [], changed: [], sure: [0, 0] };
   net.answers ??= [];
@@ -405,9 +398,8 @@ lab.occlusion = function* (net, bytes, settings, changes, { size, shade }, label
   }
 };
 
-/** A photograph, of four bytes for each pixel, as an image of 28 by 28 bytes, each step if it is
- * asked for: the largest square in the middle; gray; the mean over the part of the photograph under each pixel; light
- * made dark; the range stretched to all of 0 to 255. */
+/** A photograph, of four bytes for each pixel, as an image of 28 by 28 bytes: if asked for, the largest
+ * square in the middle; gray means; light made dark; the range stretched to 0 to 255. */
 lab.photograph = (rgba, width, height, { square = true, invert = false, stretch = true }) => {
   const side = Math.min(width, height);
   const [left, across] = square ? [(width - side) / 2, side] : [0, width];
@@ -597,6 +589,31 @@ lab.change = (changes, op, name, number, on) => {
 /** Whether a change is made. */
 lab.changed = (changes, op, name, number) =>
   changes.some((each) => each.op === op && name in each && [each[name]].flat().includes(number));
+
+/** What of an operation is off, or on: channels of its output, or, with "drop", its inputs. */
+lab.gone = (op, changes, name = "off", off = true) => {
+  const here = changes.filter((change) => change.op === op.index);
+  const isOff = (k) => here.some((change) => change[name]?.includes(k) || (name === "off" && change.only && !change.only.includes(k)));
+  return [...Array(name === "off" ? op.channels : op.inputs.length).keys()].filter((k) => isOff(k) === off);
+};
+
+/** The changes with the other half of an operation off. */
+lab.exchanged = (op, changes, name = "off") => {
+  const others = lab.gone(op, changes, name, false);
+  const rest = changes.filter((change) => change.op !== op.index || "pass" in change || "drop" in change !== (name === "drop"));
+  return others.length ? [...rest, { op: op.index, [name]: others }] : rest;
+};
+
+/** Of each switch, off alone beside `changes`: the answer, and the probability of a class. */
+lab.costs = (net, image, changes, label) => {
+  const values = lab.run(net, image, changes);
+  return lab.stages(net).flatMap((stage) =>
+    lab.switches(net, stage).map(({ kind, text, change }) => {
+      const logits = lab.run(net, image, [change, ...changes], change.op, values).at(-1);
+      return { stage: stage.name, kind, text, change, answer: lab.answer(logits), share: lab.softmax(logits)[label] };
+    }),
+  );
+};
 
 /** Those of the changes that a network can make, and how many it cannot. */
 lab.possible = (net, changes) => {

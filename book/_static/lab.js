@@ -10,6 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
     new Promise((done, failed) => {
       const script = document.createElement("script");
       script.src = folder + file;
+      script.charset = "utf-8";
       script.onload = done;
       script.onerror = () => failed(new Error(`${file} did not load`));
       document.head.append(script);
@@ -39,5 +40,7 @@ document.addEventListener("DOMContentLoaded", () => {
     },
     { rootMargin: "200px" },
   );
-  places.forEach((place) => near.observe(place));
+  // But an address with a state is about a place of the page.
+  const asked = /[?#&]net=/.test(location.search + location.hash);
+  places.forEach((place) => (asked && !place.dataset.piece ? start(place) : near.observe(place)));
 });

@@ -77,8 +77,9 @@ def export(
 
 
 def written(found: dict[str, Any]) -> str:
-    """A program as a script that hands it to the page."""
-    return f"lab.add({json.dumps(found, separators=(',', ':'))});\n"
+    """A program as a script that hands it to the page, in UTF-8."""
+    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    return f"lab.add({text});\n"
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -90,6 +91,8 @@ def read(path: str | Path) -> dict[str, Any]:
     if not (text.startswith("lab.add({") and text.endswith("});")):
         raise ValueError(f"{path} is no network for the page: it begins {text[:20]!r}")
     found: dict[str, Any] = json.loads(text.removeprefix("lab.add(")[:-2])
+    if "weights" not in found:
+        raise ValueError(f"{path} is of an older form: export the network again")
     return found
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from course_lib.lab.weights import quantize
+from course_lib.lab.weights import packed, quantize
 from course_lib.tracing import (
     ModuleCall,
     Operation,
@@ -32,8 +30,8 @@ BATCH = 2
 
 def program(net: nn.Module, input_size: tuple[int, int, int]) -> Json:
     """The operations of `net` for one image of `input_size` (C, H, W), each with the
-    numbers of those that it reads (-1 is the image), and their weights in base64: first
-    all of 32 bits, then all of 8.
+    numbers of those that it reads (-1 is the image), and their weights as texts: those
+    of 32 bits, and those of 8.
 
     Raises: ValueError for anything but a module, for one in training mode, for one that
         cannot take such an image, and for what there is no operation for.
@@ -57,8 +55,7 @@ def program(net: nn.Module, input_size: tuple[int, int, int]) -> Json:
     return {
         "input": list(input_size),
         "ops": writer.until(record.root),
-        "floats": len(writer.floats),
-        "data": base64.b64encode(writer.bytes()).decode(),
+        **packed(writer.floats, bytes(writer.whole)),
     }
 
 
@@ -93,10 +90,6 @@ class _Writer:
             what = f"an output of shape {view.shape[1:]}, which is no list of logits"
             raise self.refused(root, what)
         return self.ops[: last + 1]
-
-    def bytes(self) -> bytes:
-        """All weights."""
-        return np.array(self.floats, "<f4").tobytes() + bytes(self.whole)
 
     def module(self, call: ModuleCall) -> None:
         """What a module did."""

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 LAB = "book/lab.html"
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+def window(
+    browser: Browser, width: int = 1280, height: int = 900, **options
+) -> BrowserContext:
+    """A window in which no formula is set: suite.py looks at those."""
+    viewport = {"width": width, "height": height}
+    context = browser.new_context(viewport=viewport, **options)
+    context.route("**/mathjax/**", lambda route: route.abort())
+    return context
 
 
 def to(page: Page, selector: str, backwards: bool = False) -> None:
@@ -22,9 +32,8 @@ def to(page: Page, selector: str, backwards: bool = False) -> None:
 def axe(page: Page) -> list[str]:
     """The serious faults that axe finds in the lab."""
     page.evaluate(AXE)
-    result = page.evaluate(
-        "axe.run({ include: [['.lab']] }, { resultTypes: ['violations'] })"
-    )
+    options = {"resultTypes": ["violations"], "preload": False}  # as in suite.py
+    result = page.evaluate("o => axe.run({ include: [['.lab']] }, o)", options)
     return [
         f"{fault['id']} {[node['target'] for node in fault['nodes']][:4]}"
         for fault in result["violations"]

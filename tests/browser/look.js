@@ -6,7 +6,6 @@ async () => {
   await Promise.all(images.map((image) => image.decode().catch(() => {})));
 
   const page = document.documentElement;
-  const wide = page.scrollWidth > page.clientWidth;
   const inside = (element) => {
     // Is there something between the element and the page that scrolls or hides it?
     for (let box = element.parentElement; box && box !== document.body; box = box.parentElement) {
@@ -14,8 +13,33 @@ async () => {
     }
     return false;
   };
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  // What is wider than the window, or than its place, when the page has come to rest.
+  window.bookRoom = async () => {
+    await frame();
+    await frame();
+    const wide = page.scrollWidth > page.clientWidth;
+    return {
+      cut: all("article table")
+        .filter((table) => {
+          const room = table.parentElement.clientWidth + 1;
+          const width = table.getBoundingClientRect().width;
+          return width > room || table.scrollWidth > table.clientWidth + 1;
+        })
+        .map((table) => `${table.scrollWidth} pixels of ${table.parentElement.clientWidth}: ${table.textContent.slice(0, 30)}`),
+      wider: wide
+        ? [
+            `${page.scrollWidth} pixels of ${page.clientWidth}`,
+            ...all("body *")
+              .filter((each) => each.getBoundingClientRect().right > page.clientWidth + 1 && !inside(each))
+              .map((each) => `${each.tagName.toLowerCase()}.${each.className}`)
+              .slice(0, 5),
+          ]
+        : [],
+    };
+  };
   // Open a fold as a reader does; good if what was hidden is then there.
-  window.bookFold = (fold) => {
+  const opens = (fold) => {
     if (fold.tagName === "DETAILS") {
       const before = fold.open;
       fold.querySelector("summary").click();
@@ -27,8 +51,18 @@ async () => {
     fold.click();
     return fold.closest(".toggle").classList.contains("toggle-hidden") !== hidden;
   };
+  // All of them that can be seen, one after the other: in one there may be others.
+  window.bookFolds = () =>
+    all("details, button.toggle-button")
+      .filter((fold) => !fold.matches("nav details"))
+      .flatMap((fold) =>
+        fold.checkVisibility({ visibilityProperty: true }) && fold.getClientRects().length ? [opens(fold)] : [],
+      );
   // Mark the first text of each kind: its color, size and weight, and what is behind it.
-  // Code in which all is of a kind that was there before becomes plain text.
+  // Code in which all is of a kind that was there before becomes plain text. (What has one
+  // color in one theme may have two in the other: in code, each class is a kind.) So do
+  // formulas become boxes of their size, and drawings lose what is not marked: axe looks at
+  // each element of a page several times.
   window.bookMark = () => {
     const kinds = new Set();
     for (const element of all("body *")) {
@@ -45,12 +79,32 @@ async () => {
       const kind = [
         style.color, style.fill, style.fontSize, style.fontWeight, style.opacity,
         behind.backgroundColor, behind.backgroundImage, element.closest("svg")?.getAttribute("class"),
+        element.closest("pre, svg") && element.getAttribute("class"),
       ].join();
       if (!kinds.has(kind)) element.dataset.kind = kinds.size;
       kinds.add(kind);
     }
     for (const code of all("div.highlight pre")) {
       if (!code.querySelector("[data-kind]")) code.textContent = code.textContent;
+    }
+    const spared = (element) => !element.querySelector("[data-kind]") && element.checkVisibility();
+    const boxes = all("mjx-container").filter((formula) => formula.firstChild && spared(formula));
+    const sizes = boxes.map((formula) => formula.getBoundingClientRect());
+    boxes.forEach((formula, k) => {
+      const { width, height } = sizes[k];
+      Object.assign(formula.style, { display: "inline-block", height: `${height}px`, width: `${width}px` });
+      formula.replaceChildren();
+    });
+    for (const drawing of all("svg[role=img]").filter((each) => each.checkVisibility())) {
+      for (const part of drawing.querySelectorAll(":not(title, desc, style, defs, defs *)")) {
+        if (!part.matches("[data-kind]") && !part.querySelector("[data-kind]")) part.remove();
+      }
+    }
+  };
+  // The same in the last view, in which the place of things is of no importance any more.
+  window.bookPrune = () => {
+    for (const element of all("body :not(style)")) {
+      if (!element.matches("[data-kind], [data-kind] *, :has(style)") && !element.querySelector("[data-kind]")) element.remove();
     }
   };
   return {
@@ -70,26 +124,10 @@ async () => {
         what: each.src?.split("/").at(-1) ?? each.querySelector("title")?.textContent,
         caption: each.closest("figure")?.querySelector("figcaption")?.textContent ?? "",
       })),
-    cut: all("article table")
-      .filter((table) => {
-        const room = table.parentElement.clientWidth + 1;
-        const width = table.getBoundingClientRect().width;
-        return width > room || table.scrollWidth > table.clientWidth + 1;
-      })
-      .map((table) => `${table.scrollWidth} pixels of ${table.parentElement.clientWidth}: ${table.textContent.slice(0, 30)}`),
     formulas: all(".math").map((formula) => ({
       source: formula.textContent.slice(0, 60),
       set: formula.querySelector("mjx-container") && !formula.querySelector("mjx-merror") ? true : false,
     })),
-    wider: wide
-      ? [
-          `${page.scrollWidth} pixels of ${page.clientWidth}`,
-          ...all("body *")
-            .filter((each) => each.getBoundingClientRect().right > page.clientWidth + 1 && !inside(each))
-            .map((each) => `${each.tagName.toLowerCase()}.${each.className}`)
-            .slice(0, 5),
-        ]
-      : [],
     codes: all("div.highlight pre").length,
     copies: all("button.copybtn").length,
     links: all("a[href]").map((link) => link.href),

@@ -23,6 +23,14 @@ ROOT = Path(__file__).parents[2]
 DECKS = ROOT / "_build/html/slides"
 SMALLEST = 18  # pixels of a letter
 MEASURE = Path(__file__).with_name("slide.js").read_text(encoding="utf-8")
+#: What `MEASURE` finds on each slide.
+WALK = f"""(smallest) => {{
+  const measure = {MEASURE.rstrip()};
+  return [...Array(Reveal.getTotalSlides()).keys()].map((number) => {{
+    Reveal.slide(number);
+    return measure(smallest);
+  }});
+}}"""
 
 
 def walk(page: Page, path: Path, folder: Path | None) -> list[str]:
@@ -32,13 +40,13 @@ def walk(page: Page, path: Path, folder: Path | None) -> list[str]:
     page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
     page.goto(path.as_uri())
     page.wait_for_selector("body[data-ready]", state="attached", timeout=60_000)
-    count = page.evaluate("Reveal.getTotalSlides()")
-    for number in range(count):
-        page.evaluate("number => Reveal.slide(number)", number)
-        found = page.evaluate(MEASURE, SMALLEST)
-        faults += [f"{path.stem} {number + 1}: {each}" for each in found]
+    each_slide = page.evaluate(WALK, SMALLEST)
+    count = len(each_slide)
+    for number, found in enumerate(each_slide, 1):
+        faults += [f"{path.stem} {number}: {each}" for each in found]
         if folder:
-            page.screenshot(path=folder / f"{path.stem}-{number + 1:03}.png")
+            page.evaluate("number => Reveal.slide(number)", number - 1)
+            page.screenshot(path=folder / f"{path.stem}-{number:03}.png")
     faults += live(page)
     print(f"{path.stem:15}{count:4} slides, {len(faults)} faults", flush=True)
     return faults
