@@ -196,6 +196,8 @@ def absent(kind: str, name: str) -> list[str]:
         needs = {"nbval", "ipykernel", *_imported(text)}
         if "require_photographs()" in text:
             needs |= NEEDED.keys()
+        if "course_lib.d2l_bridge" in text:
+            needs.add("d2l")
     elif kind == "test":
         needs = {"pytest", *_imported(_tests(name).read_text(encoding="utf-8"))}
     else:
