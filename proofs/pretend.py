@@ -340,6 +340,10 @@ class Stream:
     def wait_stream(self, _: Stream) -> None:
         """Nothing is late here."""
 
+    def is_capturing(self) -> bool:
+        """Whether a graph is being recorded, which Adam asks."""
+        return Graph.recording is not None
+
 
 #: What stands for the names in `torch.cuda` that have to do with CUDA graphs.
 GRAPHS: dict[str, Any] = {
@@ -362,9 +366,17 @@ def pretend() -> None:
     cuda.get_device_capability = _always((7, 5))
     cuda.synchronize = lambda *_: _wait("synchronize")
     cuda.manual_seed_all = _always(None)
+    # A generator of the card draws the same numbers as that of the processor.
+    cuda.get_rng_state = lambda *_: torch.get_rng_state()
+    cuda.set_rng_state = lambda state, *_: torch.set_rng_state(state)
+    cuda.is_current_stream_capturing = lambda: Graph.recording is not None
     cuda.set_sync_debug_mode = lambda mode: _debug.__setitem__(0, mode)
     for name, stand_in in GRAPHS.items():
         setattr(cuda, name, stand_in)
+    accelerator: Any = torch.accelerator
+    accelerator.current_stream = GRAPHS["current_stream"]
+    accelerator.current_device_index = _always(0)
+    accelerator.synchronize = cuda.synchronize
     grouped: Any = staticmethod(_grouped)
     torch.optim.Optimizer._group_tensors_by_device_and_dtype = grouped
     asked = Asked()

@@ -64,6 +64,8 @@ def tool(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_parts, "names", lambda: NAMES)
     monkeypatch.setattr(gpu_parts, "code", lambda *part: "now")
     monkeypatch.setattr(gpu_parts, "card", lambda: dict(ABOUT))
+    monkeypatch.setattr(gpu_parts, "absent", lambda kind, name: [])
+    monkeypatch.setattr(gpu_parts, "no_data", lambda: "")
     for kind in NAMES:
         monkeypatch.setitem(gpu.WORK, kind, work(kind))
 
@@ -230,6 +232,99 @@ def test_no_card(tool, monkeypatch, capsys):
     assert not tool.out.exists()
 
 
+def test_no_data(tool, monkeypatch, capsys):
+    """It is said before the first part fails."""
+    monkeypatch.setattr(gpu_parts, "no_data", lambda: "there are no images")
+    assert tool() == 2
+    assert capsys.readouterr().err == "there are no images\n"
+    assert not tool.done()
+
+
+@pytest.mark.parametrize("folder", ["sample", "empty"])
+def test_why_there_are_no_data(folder, tmp_path, monkeypatch):
+    """The sample is not enough: its accuracies would be recorded."""
+    path = folder if folder == "sample" else tmp_path
+    monkeypatch.setenv("FASHION_MNIST", str(path))
+    why = gpu_parts.no_data()
+    assert why.startswith(
+        "FASHION_MNIST=sample, and" if folder == "sample" else f"{path}"
+    )
+
+
+def test_what_is_not_installed_is_left_out_and_not_failed(tool, monkeypatch, capsys):
+    lacking = {"notebook": ["nbval"]}
+    monkeypatch.setattr(gpu_parts, "absent", lambda kind, _: lacking.get(kind, []))
+    assert tool() == 1
+    said = capsys.readouterr().out
+    assert "left out, without nbval: notebook:two\n2 parts to do" in said
+    assert set(results(tool.out)) == {"step:Net", "row:Net"}
+    lacking.clear()
+    assert tool() == 0
+    assert set(results(tool.out)) == {*PARTS}
+
+
+def test_which_modules_a_part_needs(monkeypatch):
+    monkeypatch.setattr(gpu_parts.importlib.util, "find_spec", lambda name: None)
+    assert {"nbval", "skimage", "torch"} <= {*gpu_parts.absent("notebook", "zfnet")}
+    assert "skimage" not in gpu_parts.absent("notebook", "lenet")
+    assert "d2l" in gpu_parts.absent("notebook", "beside_d2l")
+    assert {"pytest", "course_lib"} <= {*gpu_parts.absent("test", "training_gpu")}
+    assert gpu_parts.absent("d2l", "LeNet") == ["d2l"]
+    assert gpu_parts.absent("row", "NiN imagenet seed 0") == []
+
+
+def test_a_folder_that_is_none(tool, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert tool() == 2
+    assert "the rows cannot be written to" in capsys.readouterr().err
+    assert not tool.done()
+
+
+def test_a_table_of_something_else(tool, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    tool.out.write_text("a,b\n1,2\n")
+    for arguments in ([], ["--list"], ["--record", str(tmp_path / "out")]):
+        assert tool(*arguments) == 2
+        assert "is a table of something else" in capsys.readouterr().err
+    assert tool.out.read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.parametrize("limit", ["0", "-10", "nan", "soon"])
+def test_a_limit_that_is_none(tool, limit, capsys):
+    with pytest.raises(SystemExit):
+        tool(f"--limit={limit}")
+    assert "argument --limit" in capsys.readouterr().err
+
+
+def test_much_too_little_time_is_said_in_a_line(tool, monkeypatch, capsys):
+    names = {"step": [f"Net {i}" for i in range(30)]}
+    monkeypatch.setattr(gpu_parts, "names", lambda: names)
+    monkeypatch.setitem(gpu.GUESS, "step", 30.0)
+    assert tool("--limit", "10") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("no time for step:Net 0, step:Net 1, ")
+    assert last.endswith("step:Net 7, and 22 more; the shortest takes about 30 s")
+
+
+def test_stopped_by_hand_it_says_so_and_goes_on(tool, monkeypatch, capsys):
+    good = gpu.WORK["row"]
+    tool.become("row", sleep)
+    wait = gpu.wait
+
+    def interrupted(*arguments):
+        if tool.out.exists() and "step:Net" in results(tool.out):
+            raise KeyboardInterrupt
+        return wait(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu, "wait", interrupted)
+        assert tool() == 130
+    assert "stopped: " in capsys.readouterr().out
+    tool.become("row", good)
+    assert tool() == 0
+    assert sorted(tool.done()) == sorted(PARTS)
+
+
 def test_a_part_that_is_not_there(tool):
     with pytest.raises(SystemExit, match="no part row:Other"):
         tool("row:Other")
@@ -287,6 +382,11 @@ def test_what_failed_is_not_recorded(tool, tmp_path, capsys):
     assert gpu.main(["--record", str(tmp_path / "out")]) == 0
     assert "not recorded: row:Net, failed too large" in capsys.readouterr().out
     assert not tool.table.exists()
+
+
+def test_there_is_nothing_to_record(tool, tmp_path, capsys):
+    assert gpu.main(["--record", str(tmp_path / "nowhere")]) == 1
+    assert "there are no rows in" in capsys.readouterr().err
 
 
 def test_it_wants_a_folder(capsys):

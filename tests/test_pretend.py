@@ -145,6 +145,25 @@ torch.autograd.grad(net(there).sum(), weight)
 print(len(gradients), gradients[-1].is_cuda)
 """
 
+ADAM = """\
+for each, x in ((net, there), (copy.deepcopy(net).cpu(), here)):
+    step = torch.optim.Adam(each.parameters(), 0.1)
+    each(x).square().sum().backward()
+    step.step()
+    print(each[0].weight.device.type, bool(each[0].weight.grad.any()))
+"""
+
+RANDOM = """\
+torch.manual_seed(0)
+before = torch.rand(2)
+torch.manual_seed(0)
+with torch.random.fork_rng():
+    torch.rand(5, device="cuda")
+with torch.random.fork_rng({there.device.index}):
+    torch.rand(5)
+print(torch.equal(before, torch.rand(2)))
+"""
+
 COURSE = "import course_lib\nprint(course_lib.runtime(), repr(there[0, :1]))"
 
 CHECK = """\
@@ -179,7 +198,7 @@ for name, each in vars(attribution).items():
         print(name, made.device.type, bool(made.abs().sum() > 0))
 """
 
-PROGRAMS = (WHERE, WRONG, STEP, HOOKS, COURSE, CHECK, ATTRIBUTION)
+PROGRAMS = (WHERE, WRONG, STEP, HOOKS, ADAM, RANDOM, COURSE, CHECK, ATTRIBUTION)
 
 #: Runs each of these programs as if it were alone, after `BEGIN`.
 ALL = f"""\
@@ -233,6 +252,15 @@ def test_hooks_see_the_card(said):
         for each in errors
     )
     assert after == "5 True"
+
+
+def test_optimizers_that_ask_for_graphs(said):
+    """Adam asks whether a graph is being recorded, on the processor as well."""
+    assert said[ADAM] == ["cuda True", "cpu True"]
+
+
+def test_a_state_of_the_card_is_kept_as_that_of_the_processor(said):
+    assert said[RANDOM] == ["True"]
 
 
 def test_the_course_takes_it(said):

@@ -57,6 +57,9 @@ TOGETHER = max(1, min(10, (os.cpu_count() or 1) * 5 // 8))
 
 PRETENDED = "a pretended card"
 
+#: How many parts are named that there was no time for.
+NAMED = 8
+
 #: What every row says of where it is from.
 ABOUT = (
     *("seconds", "card", "precision", "driver", "cuda", "torch", "python"),
@@ -260,7 +263,12 @@ class Run:
             for job in self.running.values():
                 job.stop()
         if waiting:
-            print("no time for", ", ".join(map(str, waiting)), flush=True)
+            shortest = min(map(self.results.estimate, waiting))
+            names = [*map(str, waiting[:NAMED])]
+            if more := waiting[NAMED:]:
+                names.append(f"and {len(more)} more")
+            said = f"no time for {', '.join(names)}; the shortest takes about"
+            print(f"{said} {shortest:.0f} s", flush=True)
         return good
 
     def _begin(self, waiting: list[Part]) -> bool:
@@ -322,7 +330,12 @@ def commit() -> str:
 def run(
     folder: Path, limit: float, asked: list[str], pretend: bool, again: bool
 ) -> int:
-    """Do what is missing; 1 if something failed, 2 if there is no card."""
+    """Do what is missing; 1 if something failed or had to be left out, 2 if there is no
+    card or are no data, or the rows cannot be written.
+    """
+    if why := _unusable(folder):
+        print(why, file=sys.stderr)
+        return 2
     results = Results(folder, pretend)
     todo = [part for part in chosen(asked) if again or not results.settled(part)]
     about = Job(lambda _: gpu_parts.card(), Task("", pretend)).outcome()
@@ -330,11 +343,46 @@ def run(
         why = about["message"] if about else "torch.cuda.is_available() is false"
         print(f"there is no GPU here: {why}", file=sys.stderr)
         return 2
+    if why := _no_data(todo, pretend):
+        print(why, file=sys.stderr)
+        return 2
     about["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
     about["commit"] = commit()
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
-    print(f"{len(todo)} parts to do, {limit:g} seconds", flush=True)
-    return 0 if Run(results, about, limit).go(todo) else 1
+    lacking = {part: names for part in todo if (names := gpu_parts.absent(*part))}
+    for part, names in lacking.items():
+        print(f"left out, without {', '.join(names)}: {part}", flush=True)
+    todo = [part for part in todo if part not in lacking]
+    until = "no limit" if limit == math.inf else f"{limit:g} seconds"
+    print(f"{len(todo)} parts to do, {until}", flush=True)
+    good = Run(results, about, limit).go(todo)
+    return 0 if good and not lacking else 1
+
+
+def _unusable(folder: Path) -> str:
+    """Why rows cannot be added to `folder`, if there is a reason."""
+    here = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if here.is_dir() and os.access(here, os.W_OK):
+        return ""
+    why = "may not be written" if here.is_dir() else "is not a folder"
+    return f"the rows cannot be written to {folder}: {here} {why}"
+
+
+def _foreign(folder: Path) -> str:
+    """Why what is in `folder` are no rows of this command, if there is a reason."""
+    table = CsvTable(folder / "gpu.csv", ("part",))
+    try:
+        rows = table.rows()
+    except (OSError, ValueError) as error:
+        return f"{table.path} cannot be read: {error}"
+    known = all({"part", "result", *ABOUT} <= row.keys() for row in rows)
+    return "" if known else f"{table.path} is a table of something else"
+
+
+def _no_data(todo: list[Part], pretend: bool) -> str:
+    """Why Fashion-MNIST cannot be had, if a part needs it."""
+    kinds = {"notebook"} if pretend else {"notebook", "step", "row", "d2l"}
+    return gpu_parts.no_data() if kinds & {part.kind for part in todo} else ""
 
 
 def show(folder: Path | None, asked: list[str], pretend: bool) -> int:
@@ -359,7 +407,10 @@ def record(folder: Path) -> int:
     """Put the good rows of a folder into the table; 1 if a row is not what it should
     be.
     """
-    rows = CsvTable(folder / "gpu.csv", ("part",)).rows()
+    table = CsvTable(folder / "gpu.csv", ("part",))
+    if not (rows := table.rows()):
+        print(f"there are no rows in {table.path}", file=sys.stderr)
+        return 1
     wrong = {row["part"]: why for row in rows if (why := objection(row))}
     ended = [row for row in rows if row["part"] not in wrong]
     new = [row for row in ended if row["result"] == "ok"]
@@ -371,7 +422,7 @@ def record(folder: Path) -> int:
     for part, why in wrong.items():
         print(f"refused: {part}: {why}", file=sys.stderr)
     print(f"{len(new)} rows recorded in {TABLE.path}")
-    return 1 if wrong or not rows else 0
+    return 1 if wrong else 0
 
 
 def objection(row: Row) -> str:
@@ -405,7 +456,7 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("parts", nargs="*", metavar="PART", help="a kind, or a part as --list names it")
     add("--out", type=Path, metavar="FOLDER", help="where the rows go")
-    add("--limit", type=float, default=math.inf, metavar="SECONDS", help="for all")
+    add("--limit", type=seconds, default=math.inf, metavar="SECONDS", help="for all")
     add("--again", action="store_true", help="what is done, too")
     add("--pretend", action="store_true", help="on a card that is not there")
     add("--list", action="store_true", help="what is done, and what is missing")
@@ -416,6 +467,10 @@ def main(arguments: list[str] | None = None) -> int:
         from tools.gpu_prepare import prepare
 
         return prepare()
+    folder = given.record or given.out
+    if folder and (why := _foreign(folder)):
+        print(why, file=sys.stderr)
+        return 2
     if given.record:
         return record(given.record)
     if given.list:
@@ -423,7 +478,21 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.out:
         parser.error("--out FOLDER is where the rows go")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    return run(given.out, given.limit, given.parts, given.pretend, given.again)
+    try:
+        return run(given.out, given.limit, given.parts, given.pretend, given.again)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on with what is missing")
+        return 128 + signal.SIGINT
+
+
+def seconds(text: str) -> float:
+    """A limit of time.
+
+    Raises: ArgumentTypeError if it is none.
+    """
+    if not (limit := float(text)) > 0:  # nor is "nan"
+        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
+    return limit
 
 
 if __name__ == "__main__":

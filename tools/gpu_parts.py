@@ -9,6 +9,7 @@ know of the course's networks is `recipes`.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import json
 import math
@@ -30,6 +31,8 @@ from torch import Tensor, nn
 import course_lib
 from course_lib import FashionMNIST, Settings, Split, fit
 from course_lib.catalog import NETWORKS, CatalogEntry
+from course_lib.data.files import VARIABLE, DataError, find_files
+from course_lib.photographs import NEEDED
 from course_lib.training.graph import Captured
 from course_lib.training.loop import Loader, one_cycle
 from course_lib.training.processes import processes
@@ -183,6 +186,40 @@ def _notebook(name: str) -> Path:
 
 def _tests(name: str) -> Path:
     return ROOT / f"tests/test_{name}.py"
+
+
+def absent(kind: str, name: str) -> list[str]:
+    """The modules that a part needs and that are not installed here."""
+    if kind == "notebook":
+        cells = json.loads(_notebook(name).read_bytes())["cells"]
+        codes = ("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        text = "\n".join(codes)
+        needs = {"nbval", "ipykernel", *_imported(text)}
+        if "require_photographs()" in text:
+            needs |= NEEDED.keys()
+        if "course_lib.d2l_bridge" in text:
+            needs.add("d2l")
+    elif kind == "test":
+        needs = {"pytest", *_imported(_tests(name).read_text(encoding="utf-8"))}
+    else:
+        needs = {"d2l"} if kind == "d2l" else set()
+    return sorted(name for name in needs if importlib.util.find_spec(name) is None)
+
+
+def _imported(code: str) -> list[str]:
+    """The modules that are imported at the top."""
+    return re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)
+
+
+def no_data() -> str:
+    """Why Fashion-MNIST cannot be had here, if there is a reason."""
+    if os.environ.get(VARIABLE) == "sample":
+        return f"{VARIABLE}=sample, and what is measured here needs all images"
+    try:
+        find_files()
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def card() -> Row | None:
