@@ -306,7 +306,7 @@ def test_progress():
 
 
 @pytest.fixture(scope="module")
-def real():
+def real(counted):
     made = Check(seconds=60.0, seed=1)
     yield made
     made.close()
