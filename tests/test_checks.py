@@ -403,6 +403,11 @@ def test_devices_are_cpus(real):
     assert real("convolution.output_size", on_the_card).passed
 
 
+def test_an_answer_that_ends_its_process(real):
+    said = repr(real("convolution.output_size", lambda *_: os._exit(3)))
+    assert "It ended the process that it runs in." in said
+
+
 def test_it_is_interrupted(real, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
