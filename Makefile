@@ -79,10 +79,10 @@ DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 CORES := $(shell getconf _NPROCESSORS_ONLN | awk '{print ($$1 < 8) ? $$1 : 8}')
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # What unit tests do without: nbval alone takes longer to import than most of them take to run.
-LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio
+LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio -p no:slipcover
 
 unit: .venv/all data ## all tests, with coverage
-	$(PYTEST) $(LIGHT) --numprocesses $(CORES) --dist worksteal --cov
+	$(PYTEST) $(LIGHT) -p tests.marks --numprocesses $(CORES) --dist worksteal --cov
 
 # make try NAME=resnet: the tests, the examples, the types and the text of one topic.
 TOPIC = $(wildcard tests/test_$(NAME).py tests/test_$(NAME)_*.py course_lib/$(NAME).py course_lib/$(NAME))

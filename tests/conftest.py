@@ -2,7 +2,9 @@
 reader's variables.
 """
 
+import sys
 import warnings
+from copy import copy
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,11 +16,16 @@ from course_lib.data.files import DEBIAN, FILES, VARIABLE
 
 mpl.use("Agg")
 
+# With it, `import nbformat` takes a second more: a grammar for addresses, of which the
+# format of notebooks has none.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 # Programs that tests start, answers that they give, a suite that wants a browser.
 collect_ignore = [
     "judging.py",
     "kernel.py",
     "killed.py",
+    "marks.py",
     "parallel.py",
     "answers",
     "browser",
@@ -46,6 +53,20 @@ def narrow(monkeypatch):
     time. Their real numbers are compared on the meta device.
     """
     monkeypatch.setattr(nn, "Linear", Narrow)
+
+
+@pytest.fixture(scope="module")
+def counted(request):
+    """Lines count that are reached in processes which this module's tests start: Python
+    traces those that nothing else covers, such as two processes that train together.
+    """
+    plugin = request.config.pluginmanager.getplugin("_cov")
+    with pytest.MonkeyPatch.context() as patch:
+        if plugin and plugin.cov_controller:
+            config = copy(plugin.cov_controller.cov.config)
+            config.parallel = True  # each has a file of its own
+            patch.setenv("COVERAGE_PROCESS_CONFIG", config.serialize())
+        yield
 
 
 @pytest.fixture(scope="session")

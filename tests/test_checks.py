@@ -306,7 +306,7 @@ def test_progress():
 
 
 @pytest.fixture(scope="module")
-def real():
+def real(counted):
     made = Check(seconds=60.0, seed=1)
     yield made
     made.close()
@@ -401,6 +401,11 @@ def test_devices_are_cpus(real):
         return torch.tensor(size(*arguments)).to(device)
 
     assert real("convolution.output_size", on_the_card).passed
+
+
+def test_an_answer_that_ends_its_process(real):
+    said = repr(real("convolution.output_size", lambda *_: os._exit(3)))
+    assert "It ended the process that it runs in." in said
 
 
 def test_it_is_interrupted(real, monkeypatch):

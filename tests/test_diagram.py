@@ -122,6 +122,21 @@ every_module = pytest.mark.parametrize("name", MODULES)
 every_form = pytest.mark.parametrize(("level", "direction"), FORMS)
 
 
+def each_form_of(names):
+    """Both levels and both directions of each, in turn the one way around and the
+    other; the remaining two forms are slow.
+    """
+    return pytest.mark.parametrize(
+        ("name", "level", "direction"),
+        [
+            pytest.param(name, *form, marks=[] if quick else [pytest.mark.slow])
+            for number, name in enumerate(names)
+            for form in FORMS
+            for quick in [(form in (FORMS[0], FORMS[3])) == (number % 2 == 0)]
+        ],
+    )
+
+
 # -- reading a drawing back
 
 
@@ -282,9 +297,7 @@ def convolutions(net):
             yield tuple(layer.weight.shape[1:]), layer.out_channels, 1
 
 
-@every_form
-@pytest.mark.parametrize(
-    "name",
+@each_form_of(
     [name for name in MODULES if name != "DenseNet"],  # folds layers that are not equal
 )
 def test_every_convolution_has_its_kernel_channels_and_stride(name, level, direction):
@@ -296,8 +309,7 @@ def test_every_convolution_has_its_kernel_channels_and_stride(name, level, direc
     assert shown == Counter(convolutions(net))
 
 
-@every_form
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "DenseNet"])
+@each_form_of([name for name in MODULES if name != "DenseNet"])
 def test_every_other_layer(name, level, direction):
     net, _ = module(name)
     boxes = layers(drawn(name, level, direction).svg)
@@ -352,8 +364,7 @@ LARGE = ("VGG-11", "VGG-13")
 OURS = [name for name in list(MODULES)[:-6] if name not in (*LARGE, "ResNet-34 C")]
 
 
-@every_form
-@pytest.mark.parametrize("name", OURS)
+@each_form_of(OURS)
 def test_shapes_on_the_edges_are_those_of_real_values(name, level, direction):
     _, size = module(name)
     real = {size, *measured(name).values()}
@@ -979,8 +990,7 @@ def test_a_u_net():
 # -- what it looks like
 
 
-@every_module
-@every_form
+@each_form_of(MODULES)
 def test_nothing_overlaps_and_nothing_is_cut(name, level, direction):
     check_geometry(drawn(name, level, direction).svg)
 
@@ -1175,8 +1185,7 @@ def test_kinds_are_told_apart_by_color_blind_readers(palette, vision):
 # -- the file
 
 
-@every_module
-@every_form
+@each_form_of(MODULES)
 def test_a_plain_file(name, level, direction):
     svg = drawn(name, level, direction).svg
     root = parse(svg)

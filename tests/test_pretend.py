@@ -215,7 +215,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def said():
+def said(counted):
     """What each program prints. There is one process, as it takes long to start."""
     command = [sys.executable, "-"]
     done = subprocess.run(

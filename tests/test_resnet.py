@@ -59,7 +59,7 @@ def test_parameters_of_table_6(depth, millions):
     assert round(count / 1e6, 1 if depth == 110 else 2) == millions
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", sized(DEPTHS))
 def test_stage_sizes_of_table_1(depth):
     with torch.device("meta"):
         stages = summarize(ResNet(depth), (3, 224, 224)).stages

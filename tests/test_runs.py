@@ -70,13 +70,17 @@ def short(sample):
     return call, asked
 
 
+#: Networks with more than fifty million parameters.
+LARGE = ("alexnet", "vgg", "zfnet")
+
+
 @pytest.mark.parametrize(
     "text",
     [
         pytest.param(
             path,
             id=path.stem,
-            marks=[pytest.mark.slow] if path.stem in ("alexnet", "vgg") else [],
+            marks=[pytest.mark.slow] if path.stem in LARGE else [],
         )
         for path in TEXTS
     ],

@@ -65,10 +65,11 @@ def on_meta(name):
         return build(**quick)
 
 
-#: Larger ones of those that are there too.
+#: Larger ones of those that are there too, or in between.
 LARGE = (
     *("densenet161", "efficientnet_v2_s", "resnext101_32x8d", "resnext101_64x4d"),
-    "wide_resnet101_2",
+    *("wide_resnet101_2", "resnet34", "resnet101", "resnet152", "regnet_y_400mf"),
+    *("vgg11", "vgg13", "vgg13_bn", "vgg16_bn", "vgg19", "vgg19_bn"),
 )
 
 
@@ -103,14 +104,15 @@ def test_equals_the_metadata_of_torchvisions_weights(name):
 
 @pytest.mark.parametrize(
     ("name", "ours"),
-    {
-        "alexnet": lambda: AlexNet("torchvision"),
-        "vgg16": lambda: VGG(16),
-        "vgg19_bn": lambda: VGG(19, batch_norm=True),
-        "googlenet": lambda: GoogLeNet("torchvision", aux=True),
-        "resnet18": lambda: ResNet(18),
-        "resnet152": lambda: ResNet(152),
-    }.items(),
+    [
+        ("alexnet", lambda: AlexNet("torchvision")),
+        ("vgg16", lambda: VGG(16)),
+        ("vgg11_bn", lambda: VGG(11, batch_norm=True)),
+        ("googlenet", lambda: GoogLeNet("torchvision", aux=True)),
+        ("resnet18", lambda: ResNet(18)),
+        ("resnet50", lambda: ResNet(50)),
+        pytest.param("resnet152", lambda: ResNet(152), marks=pytest.mark.slow),
+    ],
 )
 def test_ours_cost_what_torchvisions_cost(name, ours):
     with torch.device("meta"):

@@ -17,6 +17,11 @@ from course_lib import VGG, AlexNet, GoogLeNet, ResNet, ZFNet, summarize
 # --- published values ---
 
 
+def deep(*values):
+    """More of the blocks of a network that is there."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("build", "layer", "size", "stride"),
     [
@@ -24,8 +29,8 @@ from course_lib import VGG, AlexNet, GoogLeNet, ResNet, ZFNet, summarize
         (lambda: AlexNet("paper")[:5], "conv5", 195, 32),
         (lambda: VGG(16), "conv5", 212, 32),
         (lambda: ResNet(50, stride_in="1x1"), "conv5_x", 483, 32),
-        (lambda: ResNet(101, stride_in="1x1"), "conv5_x", 1027, 32),
-        (lambda: ResNet(152, stride_in="1x1"), "conv5_x", 1507, 32),
+        deep(lambda: ResNet(101, stride_in="1x1"), "conv5_x", 1027, 32),
+        deep(lambda: ResNet(152, stride_in="1x1"), "conv5_x", 1507, 32),
         (lambda: inception_v3(init_weights=False), "Mixed_7c", 1311, 32),
         # the same recursion, layer by layer on paper
         (lambda: AlexNet("merged")[:5], "conv5.0", 163, 16),

@@ -17,7 +17,7 @@ from course_lib.training.__main__ import NETS, main
 from course_lib.training.processes import Processes
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = os.environ | {
+ENVIRONMENT = {
     "FASHION_MNIST": "sample",
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": str(ROOT),
@@ -28,7 +28,7 @@ ENVIRONMENT = os.environ | {
 def run(*command):
     return subprocess.run(
         [sys.executable, *map(str, command)],
-        env=ENVIRONMENT,
+        env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -36,7 +36,7 @@ def run(*command):
 
 
 @pytest.fixture(scope="module")
-def parallel(tmp_path_factory):
+def parallel(counted, tmp_path_factory):
     """Where tests/parallel.py has written what it found."""
     folder = tmp_path_factory.mktemp("parallel")
     done = run("tests/parallel.py", folder)
