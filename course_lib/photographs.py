@@ -1,8 +1,8 @@
 """A few photographs that anybody may use: those that come with scikit-image.
 
 Its wheel contains them; nothing is downloaded. The docstrings of `skimage.data` say who
-took them, and that they may be used. Whoever has them not, or not the weights of the
-network that recognizes them, is told what to install. Chapter: ZFNet.
+took them, and that they may be used. `require_photographs` says what to install where
+they, or the network that recognizes them, are missing. Chapter: ZFNet.
 """
 
 from __future__ import annotations

@@ -226,14 +226,8 @@ def _opinions(logits: Tensor, labels: Tensor) -> tuple[Number, Number, Number]:
         [
             (errors.prod().item(), ""),
             (1 - errors.prod().item(), "That is the chance that one is right."),
-            (
-                (1 - errors).prod().item(),
-                "That is the chance that all are right: what has each to be?",
-            ),
-            (
-                errors.mean().item() ** len(errors),
-                "Each network has an error rate of its own.",
-            ),
+            ((1 - errors).prod().item(), "That is the chance that all are right."),
+            (errors.mean().item() ** len(errors), "Each has an error rate of its own."),
             (errors.mean().item(), "All of them have to be wrong at once."),
         ],
     )
