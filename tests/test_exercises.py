@@ -242,6 +242,15 @@ def test_an_empty_student_notebook_runs_to_its_end(text):
     assert not passed, f"in {file}, take the solution of {passed} out of the stub"
 
 
+def test_no_stored_solution_was_refused():
+    shown = {
+        path.name: path.read_text()
+        for path in (ROOT / "book/solutions").glob("*.ipynb")
+    }
+    assert any("check-passed" in text for text in shown.values())
+    assert [name for name, text in shown.items() if "check-open" in text] == []
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_students_see_no_solution(text):
     path = exercises.EXERCISES / f"{text.stem}.ipynb"
