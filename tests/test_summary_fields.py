@@ -409,6 +409,12 @@ UNKNOWN = {
         "convolution",
     ),
     "side by side": (lambda x: torch.cat([x, x.sigmoid()], 2), "paths that diverge"),
+    "rows in another order": (
+        lambda x: F.max_pool2d(
+            x.unflatten(2, (3, 2)).transpose(2, 3).flatten(2, 3), 3, 1
+        ),
+        "a window over positions out of order",
+    ),
     "a part written": (
         lambda x: (x[:, :, 0].add_(x.mean((2, 3))[..., None]), x)[1],
         "a view that was written to",

@@ -174,6 +174,8 @@ class ReceptiveWindow:
             for first, last in spans
             for tap in range(first, last + 1)
         }
+        if min(taps) < 0:
+            raise UnknownReceptiveField("a window over positions out of order")
         dims = list(self.dims)
         dims[dim] = factors
         return replace(
