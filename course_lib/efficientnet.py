@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.blocks import Network, he_init
-from course_lib.mobilenet import InvertedResidual
+from course_lib.mobilenet import inverted_residual
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ EPS = 1e-3
 
 
 class MBConvStage(NamedTuple):
-    """One row of Table 1: a stage of `mbconv` blocks."""
+    """One row of Table 1: a stage of inverted residual blocks."""
 
     #: Height and width of the depthwise convolutions, in pixels.
     kernel_size: int
@@ -109,27 +109,6 @@ def same_conv_bn(
     return nn.Sequential(*pad, conv, nn.BatchNorm2d(out_channels, eps=EPS))
 
 
-def mbconv(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int, expansion: int
-) -> nn.Module:
-    """The block of the network: 1x1 to expand, depthwise convolution, 1x1 to project,
-    without an activation function at the end; and a skip connection where input and
-    output have the same shape (MobileNetV2, arXiv:1801.04381, table 1).
-
-    Shape: (N, in_channels, H, W) -> (N, out_channels, H/stride, W/stride).
-    """
-    wide = expansion * in_channels
-    expand = [same_conv_bn(in_channels, wide, 1), nn.ReLU6()] if expansion > 1 else []
-    body = nn.Sequential(
-        *expand,
-        same_conv_bn(wide, wide, kernel_size, stride, groups=wide),
-        nn.ReLU6(),
-        same_conv_bn(wide, out_channels, 1),
-    )
-    joined = stride == 1 and in_channels == out_channels
-    return InvertedResidual(body) if joined else body
-
-
 class EfficientNetLite0(Network):
     """The stages of Table 1 by name: ``stem``, ``mbconv1`` ... ``mbconv7``, ``conv``,
     ``head``.
@@ -152,12 +131,13 @@ class EfficientNetLite0(Network):
             for block in range(stage.blocks):
                 stride = stage.stride if block == 0 else 1
                 blocks.append(
-                    mbconv(
+                    inverted_residual(
                         channels,
                         stage.channels,
-                        stage.kernel_size,
                         stride,
                         stage.expansion,
+                        kernel_size=stage.kernel_size,
+                        conv=same_conv_bn,
                     )
                 )
                 channels = stage.channels

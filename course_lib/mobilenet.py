@@ -7,6 +7,7 @@ arXiv:1801.04381. Table 1 has the block, table 2 the network. Chapter: After Res
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -62,33 +63,29 @@ class InvertedResidual(nn.Module):
         return x + self.body(x)
 
 
-def conv_bn_relu6(
+def inverted_residual(
     in_channels: int,
     out_channels: int,
-    kernel_size: int,
-    stride: int = 1,
+    stride: int,
+    expansion: int,
     *,
-    groups: int = 1,
-) -> nn.Sequential:
-    """`conv_bn` and a ReLU that ends at 6. Shape: as `conv_bn`."""
-    layers = conv_bn(in_channels, out_channels, kernel_size, stride, groups=groups)
-    return layers.append(nn.ReLU6(inplace=True))
-
-
-def inverted_residual(
-    in_channels: int, out_channels: int, stride: int, expansion: int
+    kernel_size: int = 3,
+    conv: Callable[..., nn.Sequential] = conv_bn,
 ) -> nn.Module:
-    """1x1 to expand, depthwise 3x3, and 1x1 to project, without an activation function
-    at the end: Table 1. Where input and output have the same shape, the input is added.
+    """1x1 to expand, a depthwise convolution, and 1x1 to project, without an activation
+    function at the end: Table 1. Where input and output have the same shape, the input
+    is added. `conv` makes a convolution and its normalization, as `conv_bn` does.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, ceil(H/stride), ceil(W/stride)).
     """
     wide = expansion * in_channels
-    body = nn.Sequential()
-    if expansion > 1:
-        body.append(conv_bn_relu6(in_channels, wide, 1))
-    body.append(conv_bn_relu6(wide, wide, 3, stride, groups=wide))
-    body.append(conv_bn(wide, out_channels, 1))
+    expand = [conv(in_channels, wide, 1), nn.ReLU6()] if expansion > 1 else []
+    body = nn.Sequential(
+        *expand,
+        conv(wide, wide, kernel_size, stride, groups=wide),
+        nn.ReLU6(),
+        conv(wide, out_channels, 1),
+    )
     joined = stride == 1 and in_channels == out_channels
     return InvertedResidual(body) if joined else body
 
@@ -114,7 +111,7 @@ class MobileNet(Network):
         check_variant("MobileNet", variant, VARIANTS)
         num_classes, in_channels = data_shape("imagenet", num_classes, in_channels)
         super().__init__()
-        self.stem = conv_bn_relu6(in_channels, STEM, 3, 2)
+        self.stem = conv_bn(in_channels, STEM, 3, 2).append(nn.ReLU6())
         width = STEM
         for number, row in enumerate(VARIANTS[variant], start=1):
             stage = nn.Sequential()
@@ -123,7 +120,7 @@ class MobileNet(Network):
                 stage.append(block)
                 width = row.channels
             self.add_module(f"stage{number}", stage)
-        self.conv = conv_bn_relu6(width, LAST, 1)
+        self.conv = conv_bn(width, LAST, 1).append(nn.ReLU6())
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),

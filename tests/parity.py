@@ -1,4 +1,4 @@
-"""Two networks with the same random weights and statistics."""
+"""Two networks with the same random weights and statistics, and what they compute."""
 
 from __future__ import annotations
 
@@ -38,6 +38,23 @@ def same_weights(
                 mine.copy_(_random(name, mine))
             state[other].copy_(mine.view_as(state[other]))
     return ours.eval(), theirs.eval()
+
+
+def assert_parity(
+    ours: nn.Module,
+    theirs: nn.Module,
+    names: Iterable[str] = (),
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """With the same random numbers (`same_weights`), both give the same logits for two
+    images, to 1e-5 of the largest.
+    """
+    nets = same_weights(ours, theirs, names)
+    ours, theirs = (net.to(dtype) for net in nets)
+    x = torch.randn(2, 3, 64, 64, dtype=dtype)
+    with torch.inference_mode():
+        a, b = ours(x), theirs(x)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
 
 
 def _random(name: str, tensor: Tensor) -> Tensor:

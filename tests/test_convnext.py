@@ -5,7 +5,7 @@ from torch import nn
 
 from course_lib import count_parameters, summarize
 from course_lib.convnext import ChannelNorm, ConvNeXt, ConvNeXtBlock
-from tests.parity import same_weights
+from tests.parity import assert_parity
 
 
 def test_counts():
@@ -28,12 +28,7 @@ def test_stage_sizes_of_table_9():
 
 
 def test_equals_torchvision():
-    theirs = torchvision.models.convnext_tiny()
-    ours, theirs = same_weights(ConvNeXt("tiny"), theirs)
-    x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        a, b = ours(x), theirs(x)
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
+    assert_parity(ConvNeXt("tiny"), torchvision.models.convnext_tiny())
 
 
 def test_channel_norm_normalizes_each_position():

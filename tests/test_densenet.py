@@ -5,7 +5,7 @@ from torch import nn
 
 from course_lib import count_parameters, draw, summarize
 from course_lib.densenet import VARIANTS, Concatenated, DenseNet, dense_block
-from tests.parity import same_weights, sized
+from tests.parity import assert_parity, sized
 
 #: Parameters and MACs of torchvision's networks, which are the authors'.
 COUNTS = {
@@ -49,12 +49,7 @@ def test_stage_sizes_of_table_1():
 
 @pytest.mark.parametrize("depth", sized(COUNTS))
 def test_equals_torchvision(depth):
-    ours, theirs = same_weights(
-        DenseNet(depth), getattr(torchvision.models, f"densenet{depth}")()
-    )
-    x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+    assert_parity(DenseNet(depth), getattr(torchvision.models, f"densenet{depth}")())
 
 
 def test_each_layer_reads_all_before_it():

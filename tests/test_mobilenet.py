@@ -5,7 +5,7 @@ from torch import nn
 
 from course_lib import MobileNet, draw, summarize
 from course_lib.mobilenet import InvertedResidual, inverted_residual
-from tests.parity import same_weights
+from tests.parity import assert_parity
 
 
 def test_counts():
@@ -33,12 +33,7 @@ def test_stage_sizes_of_table_2():
 
 
 def test_equals_torchvision():
-    theirs = torchvision.models.mobilenet_v2()
-    ours, theirs = same_weights(MobileNet("v2"), theirs)
-    x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        a, b = ours(x), theirs(x)
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
+    assert_parity(MobileNet("v2"), torchvision.models.mobilenet_v2())
 
 
 def test_a_block_is_wide_inside():

@@ -7,7 +7,7 @@ import torchvision
 from course_lib import draw, summarize
 from course_lib.regnet import VARIANTS, RegNet, quantized_widths, regnet_branch, stages
 from course_lib.resnet import SqueezeExcitation
-from tests.parity import same_weights
+from tests.parity import assert_parity
 
 #: Parameters and MACs of torchvision's networks.
 COUNTS = {
@@ -58,11 +58,7 @@ def in_our_order(theirs):
 @pytest.mark.parametrize("variant", ["x_400mf", "x_800mf", "y_400mf", "y_800mf"])
 def test_equals_torchvision(variant):
     theirs = getattr(torchvision.models, f"regnet_{variant}")()
-    ours, theirs = same_weights(RegNet(variant), theirs, in_our_order(theirs))
-    x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        a, b = ours(x), theirs(x)
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
+    assert_parity(RegNet(variant), theirs, in_our_order(theirs))
 
 
 def test_widths_follow_the_line():

@@ -16,7 +16,7 @@ from course_lib import (
 )
 from course_lib.convolution import receptive_field
 from course_lib.resnet import VARIANTS, SqueezeExcitation, ZeroPad, make_shortcut
-from tests.parity import same_weights, sized
+from tests.parity import assert_parity, same_weights, sized
 
 DEPTHS = (18, 34, 50, 101, 152)
 #: Later networks that torchvision has, and their parameters there.
@@ -76,11 +76,7 @@ def test_stage_sizes_of_table_1(depth):
 
 @pytest.mark.parametrize("variant", sized([*DEPTHS, *LATER]))
 def test_equals_torchvision(variant):
-    ours, theirs = same_weights(ResNet(variant), torchvisions(variant))
-    x = torch.randn(2, 3, 64, 64)
-    with torch.inference_mode():
-        a, b = ours(x), theirs(x)
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
+    assert_parity(ResNet(variant), torchvisions(variant))
 
 
 class _SEBottleneck(torchvision.models.resnet.Bottleneck):
@@ -95,12 +91,8 @@ class _SEBottleneck(torchvision.models.resnet.Bottleneck):
 
 def test_se_resnet_equals_torchvision_with_gates():
     theirs = torchvision.models.ResNet(_SEBottleneck, [3, 4, 6, 3])
-    nets = same_weights(ResNet("se_resnet50"), theirs)
-    ours, theirs = (net.double() for net in nets)  # 50 gates add up their rounding
-    x = torch.randn(2, 3, 64, 64).double()
-    with torch.inference_mode():
-        a, b = ours(x), theirs(x)
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=float(1e-5 * b.abs().max()))
+    # 50 gates add up their rounding.
+    assert_parity(ResNet("se_resnet50"), theirs, dtype=torch.double)
 
 
 def test_what_resnext_and_senet_change_in_a_block():
