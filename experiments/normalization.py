@@ -1,5 +1,5 @@
 """Ten layers with their normalizations: over which values, over how many images, before
-or after the ReLU, and at which learning rates.
+or after the ReLU, at which learning rates, and with half of what normalizes.
 
 Each network is trained for one epoch, 160 steps of 128 images.
 """
@@ -60,13 +60,46 @@ class BatchNorm(nn.BatchNorm2d):
         return y.view(images, parts, *shape).transpose(0, 1).reshape(x.shape)
 
 
+class HalfNorm(nn.Module):
+    """Batch normalization that only subtracts the mean of each channel, or only divides
+    by the standard deviation; then scale, shift and running statistics as usual.
+
+    Shape: (N, C, H, W) -> the same.
+    """
+
+    def __init__(self, channels: int, subtract: bool) -> None:
+        super().__init__()
+        self.subtract = subtract
+        self.whole = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One half of what `whole` does to `x`."""
+        whole = self.whole
+        if self.training:
+            whole.num_batches_tracked += 1
+            var, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
+            with torch.no_grad():
+                whole.running_mean.lerp_(mean, whole.momentum)
+                whole.running_var.lerp_(var, whole.momentum)
+        else:
+            var, mean = whole.running_var, whole.running_mean
+        if self.subtract:
+            y = x - mean[:, None, None]
+        else:
+            y = x * (var + whole.eps).rsqrt()[:, None, None]
+        return whole.weight[:, None, None] * y + whole.bias[:, None, None]
+
+
 NORMS = ("none", "batch", "layer", "group", "instance")
+HALVES = ("subtract", "divide")
 
 
 def normalization(norm: str, channels: int, images: int) -> nn.Module:
-    """One of `NORMS` for so many channels, with the scale and shift of each; `images`
+    """One of `NORMS` or `HALVES` for so many channels, with scale and shift; `images`
     matter to batch normalization only.
     """
+    if norm in HALVES:
+        return HalfNorm(channels, subtract=norm == "subtract")
     if norm == "none":
         return nn.Identity()
     if norm == "batch":
@@ -95,19 +128,25 @@ def build(norm: str, order: str, images: int) -> nn.Sequential:
 
 
 def measure(key: Row) -> Row:
-    """Train one network with one seed: its accuracy on the test images with running
-    statistics, and with those of mini-batches; that of guessing if it diverged.
+    """Train one network with one seed, and test it."""
+    torch.manual_seed(int(key["seed"]))
+    net = build(key["norm"], key["order"], int(key["images"]))
+    settings = Settings(
+        lr=float(key["lr"]), batch_size=BATCH_SIZE, seed=int(key["seed"])
+    )
+    return tested(net, settings, IMAGES)
+
+
+def tested(net: nn.Module, settings: Settings, images: int) -> Row:
+    """Train `net` for one epoch of so many images: its accuracy on the test images with
+    running statistics, and with those of mini-batches; that of guessing if it diverged.
     """
-    seed, images = int(key["seed"]), int(key["images"])
-    torch.manual_seed(seed)
-    net = build(key["norm"], key["order"], images)
     data = fashion_mnist()
-    some = Split(data.train.images[:IMAGES], data.train.labels[:IMAGES])
+    some = Split(data.train.images[:images], data.train.labels[:images])
     few = Split(data.validation.images[:1_000], data.validation.labels[:1_000])
     data = replace(data, train=some, validation=few)
-    settings = Settings(epochs=1, lr=float(key["lr"]), batch_size=BATCH_SIZE, seed=seed)
     try:
-        history = fit(net, data, settings, progress=False)
+        history = fit(net, data, replace(settings, epochs=1), progress=False)
     except TrainingError:
         return {"train_loss": "nan", "test_accuracy": "0.1", "by_batch": "0.1"}
     assert history.test is not None
@@ -129,13 +168,14 @@ def by_batch(net: nn.Module, split: Split) -> float:
 
 
 def keys() -> list[Row]:
-    """Over which values, over how many images, and learning rates. 128 images are the
-    whole mini-batch, and matter to batch normalization only.
+    """Over which values, over how many images, learning rates, and the two halves. 128
+    images are the whole mini-batch, and matter to batch normalization only.
     """
     nets = [(norm, "before", "128", "0.1") for norm in NORMS]
     nets += [("batch", "before", images, "0.1") for images in FEWER]
     nets += [(norm, "before", "128", lr) for norm in ("none", "batch") for lr in RATES]
     nets += [("batch", "after", "128", lr) for lr in RATES_AFTER]
+    nets += [(norm, "before", "128", lr) for norm in HALVES for lr in RATES]
     names = ("norm", "order", "images", "lr", "seed")
     return [
         dict(zip(names, (*net, str(seed)), strict=True))
