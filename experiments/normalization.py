@@ -129,16 +129,15 @@ def build(norm: str, order: str, images: int) -> nn.Sequential:
 
 def measure(key: Row) -> Row:
     """Train one network with one seed, and test it."""
-    torch.manual_seed(int(key["seed"]))
+    seed = int(key["seed"])
+    torch.manual_seed(seed)
     net = build(key["norm"], key["order"], int(key["images"]))
-    settings = Settings(
-        lr=float(key["lr"]), batch_size=BATCH_SIZE, seed=int(key["seed"])
-    )
+    settings = Settings(epochs=1, lr=float(key["lr"]), batch_size=BATCH_SIZE, seed=seed)
     return tested(net, settings, IMAGES)
 
 
 def tested(net: nn.Module, settings: Settings, images: int) -> Row:
-    """Train `net` for one epoch of so many images: its accuracy on the test images with
+    """Train `net` on the first so many images: its accuracy on the test images with
     running statistics, and with those of mini-batches; that of guessing if it diverged.
     """
     data = fashion_mnist()
@@ -146,7 +145,7 @@ def tested(net: nn.Module, settings: Settings, images: int) -> Row:
     few = Split(data.validation.images[:1_000], data.validation.labels[:1_000])
     data = replace(data, train=some, validation=few)
     try:
-        history = fit(net, data, replace(settings, epochs=1), progress=False)
+        history = fit(net, data, settings, progress=False)
     except TrainingError:
         return {"train_loss": "nan", "test_accuracy": "0.1", "by_batch": "0.1"}
     assert history.test is not None

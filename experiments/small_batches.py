@@ -24,7 +24,7 @@ def measure(key: Row) -> Row:
     seed, size = int(key["seed"]), int(key["batch_size"])
     torch.manual_seed(seed)
     net = build(key["norm"], "before", size)
-    settings = Settings(lr=LR * size / 128, batch_size=size, seed=seed)
+    settings = Settings(epochs=1, lr=LR * size / 128, batch_size=size, seed=seed)
     return tested(net, settings, IMAGES)
 
 
