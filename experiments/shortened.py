@@ -42,8 +42,9 @@ def measured(module: Any, key: dict[str, str]) -> dict[str, str]:
         backward(loss, *args, **kwargs)
 
     tensor.backward = noted
-    if hasattr(module, "fashion_mnist"):
-        module.fashion_mnist = partial(of_whole_batches, module.fashion_mnist)
+    for name, each in [*sys.modules.items()]:
+        if name.startswith("experiments.") and hasattr(each, "fashion_mnist"):
+            each.fashion_mnist = partial(of_whole_batches, each.fashion_mnist)
     try:
         columns = module.measure(key)
     finally:
