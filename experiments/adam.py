@@ -18,12 +18,9 @@ from experiments.record import Experiment, Row, main
 BATCH_SIZE = 128
 SEEDS = 3
 
-#: Network, depth, and its highest learning rates.
-NETS = (
-    ("plain", "20", ("0.001", "0.003")),
-    ("plain", "44", ("0.001", "0.003")),
-    ("shortcut A", "44", ("0.001",)),
-)
+#: Network, and its depth.
+NETS = (("plain", "20"), ("plain", "44"), ("shortcut A", "44"))
+RATES = ("0.001", "0.003")
 
 
 def measure(key: Row) -> Row:
@@ -68,8 +65,8 @@ EXPERIMENT = Experiment(
     keys=[
         {"net": net, "depth": depth, "lr": lr, "seed": str(seed)}
         for seed in range(SEEDS)
-        for net, depth, rates in NETS
-        for lr in rates
+        for net, depth in NETS
+        for lr in RATES
     ],
     measure=measure,
 )
