@@ -1,10 +1,11 @@
 """How the weights of ten layers grow in training, and how far a step turns them, at
-learning rates from small to large: with batch normalization, with the division alone,
-and without.
+learning rates from small to large: with batch normalization, with batch normalization
+and weights that cannot grow, with the division alone, and without.
 
 The trainings are those of `experiments.normalization`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -24,32 +25,46 @@ SMALL = RATES[:3]
 
 
 def measure(key: Row) -> Row:
-    """Train one network with one seed. Of its nine convolutions, the median of: how
-    many times as long the weights are at the longest, and at the end; and the angle, in
-    degrees, by which one step of plain gradient descent would turn them at the peak of
-    the learning rate. Not a number if it diverges.
+    """Train one network with one seed. Of its nine convolutions, the median of: the
+    norm of the weights around the peak of the learning rate, over that at the start;
+    and the angle, in degrees, by which one step of plain gradient descent would turn
+    them there. Then the accuracy on the test images. Not a number if it diverges.
     """
     seed, lr = int(key["seed"]), float(key["lr"])
     torch.manual_seed(seed)
-    net = build(key["norm"], "before", BATCH_SIZE)
-    seen = [watch(each) for each in net.modules() if isinstance(each, nn.Conv2d)]
+    fixed = key["norm"] == "fixed"
+    net = build("batch" if fixed else key["norm"], "before", BATCH_SIZE)
+    layers = [each for each in net.modules() if isinstance(each, nn.Conv2d)]
+    if fixed:
+        for layer in layers:
+            layer.register_forward_pre_hook(put_back(layer.weight.norm().item()))
+    seen = [watch(layer) for layer in layers]
     data = fashion_mnist()
     some = Split(data.train.images[:IMAGES], data.train.labels[:IMAGES])
     few = Split(data.validation.images[:1_000], data.validation.labels[:1_000])
-    data = replace(data, train=some, validation=few, test=few)
+    data = replace(data, train=some, validation=few)
     settings = Settings(epochs=1, lr=lr, batch_size=BATCH_SIZE, seed=seed)
     try:
-        fit(net, data, settings, progress=False)
+        history = fit(net, data, settings, progress=False)
     except TrainingError:
-        return dict.fromkeys(("longest", "end", "turn"), "nan")
+        return dict.fromkeys(("length", "turn", "test_accuracy"), "nan")
+    assert history.test is not None
     lengths, gradients = torch.tensor(seen).permute(2, 0, 1)  # (layers, steps)
-    turns = (lr * gradients / lengths)[:, PEAK].mean(1).atan().rad2deg()
-    found = {
-        "longest": lengths.amax(1) / lengths[:, 0],
-        "end": lengths[:, -1] / lengths[:, 0],
-        "turn": turns,
-    }
-    return {name: f"{each.median().item():.4g}" for name, each in found.items()}
+    length = lengths[:, PEAK].mean(1) / lengths[:, 0]
+    turn = (lr * gradients / lengths)[:, PEAK].mean(1).atan().rad2deg()
+    found = {"length": length.median().item(), "turn": turn.median().item()}
+    found["test_accuracy"] = history.test.accuracy
+    return {name: f"{value:.4g}" for name, value in found.items()}
+
+
+def put_back(length: float) -> Callable[..., None]:
+    """What keeps the norm of a layer's weights as it is, before each step."""
+
+    def scale(layer: nn.Conv2d, _: object) -> None:
+        with torch.no_grad():
+            layer.weight *= length / layer.weight.norm()
+
+    return scale
 
 
 def watch(layer: nn.Conv2d) -> list[tuple[float, float]]:
@@ -69,8 +84,8 @@ EXPERIMENT = Experiment(
     keys=[
         {"norm": norm, "lr": lr, "seed": str(seed)}
         for seed in range(SEEDS)
-        for norm, rates in (("batch", RATES), ("divide", RATES), ("none", SMALL))
-        for lr in rates
+        for norm in ("fixed", "batch", "divide", "none")
+        for lr in (SMALL if norm == "none" else RATES)
     ],
     measure=measure,
 )
