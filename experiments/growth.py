@@ -62,7 +62,7 @@ def put_back(length: float) -> Callable[..., None]:
 
     def scale(layer: nn.Conv2d, _: object) -> None:
         with torch.no_grad():
-            layer.weight *= length / layer.weight.norm()
+            layer.weight.mul_(length / layer.weight.norm())
 
     return scale
 
