@@ -350,15 +350,21 @@ def _smoothed(net: Heads, x: Tensor, y: Tensor, training: bool) -> list[Tensor]:
 
 
 def _batch_that_tells_heads_apart(net: Heads) -> tuple[Tensor, Tensor]:
-    """Images and labels for which the heads have different losses: otherwise mistakes
-    would look alike.
+    """Images and labels for which the heads have different losses, and other ones with
+    label smoothing: otherwise mistakes would look alike.
     """
-    two = one = torch.zeros(())
-    while abs(one - two) < 0.1:
-        x = torch.randn(6, 3, 2, 2)
+    while True:
+        x = 2 * torch.randn(6, 3, 2, 2)
         y = torch.randint(5, (6,))
-        _, two, one = (F.cross_entropy(logits, y) for logits in net(x))
-    return x, y
+        changes = [
+            F.cross_entropy(logits, y, label_smoothing=0.1) - F.cross_entropy(logits, y)
+            for logits in net(x)
+        ]
+        own, two, one = changes
+        _, second, first = (F.cross_entropy(logits, y) for logits in net(x))
+        smoothed = min(abs(own), abs(own + 0.3 * (one + two)))
+        if abs(first - second) > 0.1 and smoothed > 0.02:
+            return x, y
 
 
 def _mixed_up(
