@@ -504,7 +504,7 @@ NETWORKS = {
         CONVNEXTS, "tiny", "imagenet", torchvision="convnext_tiny"
     ),
     "MobileNetV2": CatalogEntry(
-        MOBILENETS, "v2", "imagenet", torchvision="mobilenet_v2", explored=False
+        MOBILENETS, "v2", "imagenet", torchvision="mobilenet_v2"
     ),
     # Without `torchvision`, whose RegNet cannot be built on the meta device, as it
     # computes its widths with tensors; tests/test_regnet.py compares the two.

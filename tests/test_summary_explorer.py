@@ -18,6 +18,7 @@ from course_lib import (
     convnext,
     densenet,
     googlenet,
+    mobilenet,
     nin,
     resnet,
     summarize,
@@ -161,6 +162,10 @@ def halve_convnext(row):
     return row._replace(channels=row.channels // 2)
 
 
+def halve_mobilenet(rows):
+    return tuple(row._replace(channels=row.channels // 2) for row in rows)
+
+
 def halve_resnet(row):
     return row._replace(channels=row.channels // 2)
 
@@ -180,12 +185,16 @@ def halve_resnet(row):
         ("SE-ResNet-50", resnet, "se_resnet50", halve_resnet),
         ("DenseNet-121", densenet, 121, halve_densenet),
         ("ConvNeXt-T", convnext, "tiny", halve_convnext),
+        ("MobileNetV2", mobilenet, "v2", halve_mobilenet),
     ],
 )
 def test_half_as_many_channels(call, monkeypatch, name, module, variant, halve):
     """The table of a family with half the channels, built and counted by Python."""
     half_as_wide = halve(module.VARIANTS[variant])
     monkeypatch.setitem(module.VARIANTS, variant, half_as_wide)
+    for constant in ("STEM", "LAST"):  # channels that are in no row
+        if hasattr(module, constant):
+            monkeypatch.setattr(module, constant, getattr(module, constant) // 2)
     channels, size, _ = NETWORKS[name].input_size
     rows = of_script(call("xray", name, size, 0.5))
     assert rows == of_summarize(built(name), channels, size)

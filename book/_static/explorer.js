@@ -133,6 +133,7 @@ function xray({ stages, classes, input }, size, width = 1) {
       save(x);
       return made(x);
     },
+    relu6: (x) => STEPS.gelu(x),
     lrn(x, size) {
       save(x); // and the zero-padded squares, their sums, and those to a power
       row.saved_bytes += 4 * (3 * x.channels + size - 1) * x.positions ** 2;
@@ -151,11 +152,7 @@ function xray({ stages, classes, input }, size, width = 1) {
       row.saved_bytes += 4 * values(x); // before it is scaled
       return made(x);
     },
-    sigmoid(x) {
-      const y = made(x);
-      save(y);
-      return y;
-    },
+    sigmoid: (x) => STEPS.relu(x),
     scale(x, steps) {
       const scales = follow(x, steps); // which depend on all positions
       save(x);

@@ -21,6 +21,7 @@ from course_lib.catalog import NETWORKS
 from course_lib.convnext import ConvNeXtBlock
 from course_lib.densenet import Concatenated
 from course_lib.googlenet import Inception
+from course_lib.mobilenet import InvertedResidual
 from course_lib.resnet import Residual, SqueezeExcitation, ZeroPad
 from course_lib.summary import Summary, summarize
 
@@ -91,6 +92,8 @@ def plan(module: nn.Module) -> list[Step]:
         return [["sum", plan(module.body), plan(module.shortcut)], ["relu!"]]
     if isinstance(module, ConvNeXtBlock):
         return [["sum", _convnext(module), []]]
+    if isinstance(module, InvertedResidual):
+        return [["sum", plan(module.body), []]]
     if isinstance(module, SqueezeExcitation):
         return [["scale", plan(module.scales)]]
     if isinstance(module, Concatenated):
@@ -166,6 +169,7 @@ STEPS: dict[type[nn.Module], Callable[[Any], Step]] = {
     nn.LocalResponseNorm: lambda layer: ["lrn", layer.size],
     nn.LayerNorm: lambda _: ["ln"],
     nn.ReLU: lambda layer: ["relu!"] if layer.inplace else ["relu"],
+    nn.ReLU6: lambda _: ["relu6"],
     nn.GELU: lambda _: ["gelu"],
     nn.Sigmoid: lambda _: ["sigmoid"],
     nn.Dropout: lambda _: ["dropout"],

@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-FIRST, SIXTH = 96 * 363, 4096 * 9216
-MACS = FIRST * 55 * 55
+from course_lib import AlexNet
+
+#: What is sent for an image with groups and without, and in a step.
+GROUPED, WHOLE = 60_672, 260_448
+STEP, IMAGES = 62_128_128, 487_721_792
 
 
 def share(net, x, y):
@@ -238,33 +241,26 @@ def sampled(x, y, w, p):
 
 #: Exercise -> pairs of a wrong answer and a part of what the check must say.
 WRONG = {
-    "alexnet.weights_and_macs": [
-        (lambda: (FIRST, MACS, SIXTH, SIXTH), "biases, too"),
-        (lambda: (FIRST, MACS, SIXTH + 4096, SIXTH), "biases, too"),
-        (lambda: (FIRST + 96, MACS, SIXTH, SIXTH), "biases, too"),
-        (lambda: (FIRST + 1, MACS, SIXTH + 1, SIXTH), "not one for all"),
-        (
-            lambda: (FIRST + 96, MACS + 96 * 3025, SIXTH + 4096, SIXTH + 4096),
-            "multiplied by nothing",
-        ),
-        (lambda: (FIRST + 96, 2 * MACS, SIXTH + 4096, 2 * SIXTH), "one MAC, not two"),
-        (lambda: (FIRST + 96, FIRST, SIXTH + 4096, SIXTH), "at many positions"),
-        (lambda: (FIRST + 96, FIRST * 54**2, SIXTH + 4096, SIXTH), "along one side"),
-        (
-            lambda: (FIRST + 96, FIRST * 227 * 227, SIXTH + 4096, SIXTH),
-            "skips most positions",
-        ),
-        (
-            lambda: (FIRST // 3 + 96, MACS // 3, SIXTH + 4096, SIXTH),
-            "all three colors",
-        ),
-        (
-            lambda: (FIRST + 96, MACS, 4096 * 256 * 169 + 4096, 4096 * 256 * 169),
-            "followed by pooling",
-        ),
-        (lambda: (FIRST + 96, MACS, SIXTH + 4096, SIXTH - 1), "the fourth value"),
-        (lambda: (FIRST + 96, SIXTH + 4096, MACS, SIXTH), "in another order"),
-        (lambda: (FIRST + 96, MACS), "4 are wanted"),
+    "alexnet.sent": [
+        (lambda: (GROUPED // 2, WHOLE // 2, STEP // 2, IMAGES), "half of them each"),
+        (lambda: (GROUPED, 2 * WHOLE, STEP, IMAGES), "half of them each"),
+        (lambda: (74_088, WHOLE, 1024 * 74_088, IMAGES), "what a layer reads"),
+        (lambda: (GROUPED - 4096, WHOLE, STEP, IMAGES), "the three fully connected"),
+        (lambda: (43_264, WHOLE, STEP, IMAGES), "The fully connected layers read"),
+        (lambda: (GROUPED + 1000, WHOLE + 1000, STEP, IMAGES), "output of fc8"),
+        (lambda: (238_080, WHOLE, STEP, IMAGES), "gone through pooling"),
+        (lambda: (WHOLE, WHOLE, STEP, IMAGES), "on their own GPU"),
+        (lambda: (GROUPED, 199_776, STEP, IMAGES), "as well"),
+        (lambda: (GROUPED, WHOLE - 69_984, STEP, IMAGES), "read without"),
+        (lambda: (GROUPED, WHOLE + 154_587, STEP, IMAGES), "have the images"),
+        (lambda: (GROUPED, WHOLE, STEP // 2, IMAGES), "its gradient back"),
+        (lambda: (GROUPED, WHOLE, STEP // 128, IMAGES), "belong to an image"),
+        (lambda: (GROUPED, WHOLE, STEP // 4, IMAGES // 4), "has four bytes"),
+        (lambda: (GROUPED, WHOLE, STEP, IMAGES // 2), "to the other"),
+        (lambda: (GROUPED, WHOLE, STEP, IMAGES * 64), "however many images"),
+        (lambda: (GROUPED, WHOLE, STEP / 1e6, IMAGES / 1e6), "the third value"),
+        (lambda: (GROUPED, WHOLE, IMAGES, STEP), "in another order"),
+        (lambda: (GROUPED, WHOLE), "4 are wanted"),
     ],
     "alexnet.accuracy": [
         (share, "at random"),
@@ -400,25 +396,32 @@ WRONG = {
 
 
 def counted():
+    """From the library's network, by what each of its layers reads."""
     with torch.device("meta"):
-        conv, linear = nn.Conv2d(3, 96, 11), nn.Linear(9216, 4096)
-    conv_size, linear_size = (
-        sum(p.numel() for p in layer.parameters()) for layer in (conv, linear)
-    )
-    return conv_size, 96 * 55**2 * 3 * 11**2, linear_size, 4096 * 6 * 6 * 256
+        net = AlexNet("paper")
+        x, read = torch.empty(1, 3, 227, 227), {}
+        for name, stage in net.named_children():
+            read[name] = x.numel()
+            x = stage(x)
+    grouped = sum(read[name] for name in ("conv3", "fc6", "fc7", "fc8"))
+    whole = sum(read.values()) - read["conv1"]
+    weights = sum(p.numel() for p in net.parameters())
+    return [grouped, whole, grouped * 1024, weights * 8]
 
 
 def by_product():
     """An array of NumPy."""
-    weights = np.array([96 * 3 * 11**2, 4096 * 9216])
-    return np.stack([np.add(weights, [96, 4096]), weights * [55**2, 1]], axis=1).ravel()
+    read = np.array([256 * 13**2, 256 * 6**2, 4096, 4096])
+    more = np.array([96 * 27**2, 384 * 13**2, 384 * 13**2])
+    values = np.array([read.sum(), np.concatenate([read, more]).sum()])
+    return np.append(values, [values[0] * 1024, 8 * 60_965_224])
 
 
 def one_after_the_other():
-    yield Fraction(FIRST) + 96
-    yield torch.tensor([MACS])
-    yield float(SIXTH + 4096)
-    yield SIXTH
+    yield Fraction(GROUPED)
+    yield torch.tensor([WHOLE])
+    yield float(GROUPED * 1024)
+    yield IMAGES
 
 
 def on_a_copy(net, x, y):
@@ -565,7 +568,7 @@ def as_an_array(x, y, w, p):
 
 #: Exercise -> right answers that look different.
 RIGHT = {
-    "alexnet.weights_and_macs": [counted, by_product, one_after_the_other],
+    "alexnet.sent": [counted, by_product, one_after_the_other],
     "alexnet.accuracy": [on_a_copy, put_back, as_fraction],
     "alexnet.seeds_for": [
         lambda ideas, level: fewest(level, by_chance(ideas)),

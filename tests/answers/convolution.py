@@ -2,7 +2,6 @@
 and right ones, written differently from the solution.
 """
 
-import copy
 import math
 from fractions import Fraction
 from functools import partial
@@ -13,46 +12,51 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.convolution import output_size
-from course_lib.convolution import receptive_field as by_the_library
 
 
 def size_by_the_library(n, k, s, p):
     return output_size(n, k, s, p)
 
 
-def field(
-    layers, start=1, each=lambda k: k - 1, step=lambda jump, stride: jump * stride
-):
-    """The receptive field; mistakes change a part."""
-    width, jump = start, 1
-    for kernel_size, stride in layers:
-        width += each(kernel_size) * jump
-        jump = step(jump, stride)
-    return width
+def changed(pixel, pixels, layers, *, start=lambda i, s, p: i * s - p, more=0, pad=1):
+    """The outputs that depend on a pixel; mistakes change a part."""
+    found = [pixel]
+    for k, s, p in layers:
+        pixels = (pixels + 2 * p * pad - k) // s + 1
+        windows = [
+            range(start(i, s, p), start(i, s, p) + k + more) for i in range(pixels)
+        ]
+        found = [i for i, window in enumerate(windows) if {*window} & {*found}]
+    return found
 
 
-def at_once(layers):
-    """Multiplies the layer's own stride in before it adds."""
-    width, jump = 1, 1
-    for kernel_size, stride in layers:
-        jump *= stride
-        width += (kernel_size - 1) * jump
-    return width
+def ends(pixel, pixels, layers, *, low=True, high=True, round_up=True, stop=True):
+    """The same by the first and the last, of which mistakes change a part."""
+    a = b = pixel
+    for k, s, p in layers:
+        pixels = (pixels + 2 * p - k) // s + 1
+        a, b = (a + p - k + 1) / s, (b + p) // s
+        a = math.ceil(a) if round_up else math.floor(a)
+        a, b = max(a, 0) if low else a, min(b, pixels - 1) if high else b
+        if stop and a > b:
+            return []
+    return list(range(a, b + 1))
 
 
-def added_strides(layers):
-    width, jump = 1, 0
-    for kernel_size, stride in layers:
-        width += (kernel_size - 1) * max(jump, 1)
-        jump += stride
-    return width
+def centers_only(pixel, pixels, layers):
+    for k, s, p in layers:
+        place = pixel + p - k // 2
+        pixels = (pixels + 2 * p - k) // s + 1
+        if place % s or not 0 <= place // s < pixels:
+            return []
+        pixel = place // s
+    return [pixel]
 
 
-def backwards(layers):
-    width = 1
-    for kernel_size, stride in reversed(layers):
-        width = (width - 1) * stride + kernel_size
-    return width
+def every_output(pixel, pixels, layers):
+    for k, s, p in layers:
+        pixels = (pixels + 2 * p - k) // s + 1
+    return list(range(pixels))
 
 
 def spread_out(x, weight, stride, add=True):
@@ -203,21 +207,24 @@ WRONG = {
         (lambda n, k, s, p: (n + 2 * p) // s + 1, "has to fit"),
         (size_by_the_library, "does it for you"),
     ],
-    "convolution.receptive_field": [
-        (lambda layers: 1 + sum(k - 1 for k, _ in layers), "several pixels apart"),
-        (lambda layers: sum(k for k, _ in layers), "adds k - 1"),
-        (at_once, "own stride"),
-        (lambda layers: 1 + sum((k - 1) * s for k, s in layers), "own stride"),
-        (lambda layers: field(layers, step=lambda jump, s: s), "distances multiply"),
-        (added_strides, "distances multiply"),
-        (lambda layers: field(layers, each=lambda k: k), "adds k - 1"),
-        (lambda layers: field(layers, start=0), "Begin with one pixel"),
-        (lambda layers: backwards(layers[::-1]), "from the last layer"),
-        (lambda layers: math.prod(k for k, _ in layers), "not multiplied"),
-        (lambda layers: field(layers) ** 2, "not the area"),
-        (lambda layers: math.prod(s for _, s in layers), "how much one sees"),
-        (lambda layers: field(layers) if layers else 0, "a unit is a pixel"),
-        (lambda layers: by_the_library(layers)[0], "does it for you"),
+    "convolution.reached": [
+        (lambda *a: changed(*a, start=lambda i, s, _: i * s), "does output i begin"),
+        (lambda *a: changed(*a, start=lambda i, s, p: i * s + p), "at the sign"),
+        (lambda *a: changed(*a, start=lambda i, _, p: i - p), "`stride` apart"),
+        (lambda *a: changed(*a, more=1), "a to a + kernel_size - 1"),
+        (lambda *a: changed(*a, more=-1), "a to a + kernel_size - 1"),
+        (lambda *a: changed(*a, pad=0), "there are more outputs"),
+        (lambda x, n, layers: changed(x, n, layers[::-1]), "comes first"),
+        (lambda *a: ends(*a, low=False), "have numbers from 0 on"),
+        (lambda *a: ends(*a, high=False), "only so many"),
+        (lambda *a: ends(*a, low=False, high=False), "only so many"),
+        (lambda *a: ends(*a, round_up=False), "round up"),
+        (lambda *a: ends(*a, stop=False), "nothing behind it"),
+        (lambda x, n, layers: changed(x, n, layers) if layers else [], "the pixel"),
+        (centers_only, "not all that it covers"),
+        (every_output, "Not every output"),
+        (lambda *a: changed(*a)[::2], "first and the last"),
+        (lambda *a: len(changed(*a)), "where a list is wanted"),
     ],
     "convolution.transposed": [
         (lambda x, w, s: F.conv_transpose2d(x, w, stride=s), "does it for you"),
@@ -303,6 +310,27 @@ class Formula:
 
     def __call__(self, n, k, s, p):
         return torch.tensor([math.floor(Fraction(n + 2 * p - k, s) + 1)])
+
+
+def by_a_convolution(pixel, pixels, layers):
+    """By what becomes of a one among zeros, as an array."""
+    row = np.eye(pixels)[pixel]
+    for k, s, p in layers:
+        row = np.convolve(np.pad(row, p), np.ones(k), "valid")[::s]
+    return np.flatnonzero(row)
+
+
+def by_backpropagation(pixel, pixels, layers):
+    """Each output by its gradient; a tensor of floats."""
+    x = torch.ones(1, 1, pixels, requires_grad=True)
+    y = x
+    for k, s, p in layers:
+        y = F.conv1d(y, torch.full((1, 1, k), 1 / k), stride=s, padding=p)
+    seen = [
+        torch.autograd.grad(each, x, retain_graph=True)[0][0, 0, pixel] > 0
+        for each in y[0, 0]
+    ]
+    return torch.tensor(seen).nonzero()[:, 0].double()
 
 
 def with_zeros_between(x, weight, stride):
@@ -404,18 +432,7 @@ RIGHT = {
         counted_positions,
         Formula(),
     ],
-    "convolution.receptive_field": [
-        backwards,
-        lambda layers: np.int64(field(copy.deepcopy(layers))),
-        lambda layers: (
-            1
-            + sum(
-                (k - 1) * math.prod(s for _, s in layers[:i])
-                for i, (k, _) in enumerate(layers)
-            )
-        ),
-        lambda layers: torch.tensor([float(backwards(layers))]),
-    ],
+    "convolution.reached": [changed, ends, by_a_convolution, by_backpropagation],
     "convolution.transposed": [spread_out, with_zeros_between, as_matrix, nested],
     "convolution.max_pool_gradient": [to_the_largest, by_index, with_numpy],
     "convolution.is_equivariant": [

@@ -51,25 +51,26 @@ def squared_norm(codes):
     return codes.square().sum(1)
 
 
-def small_added(s, y):
-    return F.nll_loss((s.softmax(1) + 1e-8).log(), y)
+def own_distance(x, codes, labels):
+    return (x - codes[labels]).pow(2).sum(1).mean()
 
 
-def clamped(s, y):
-    return F.nll_loss(s.softmax(1).clamp(min=1e-7).log(), y)
+def all_distances(x, codes):
+    return torch.cdist(x, codes, compute_mode="donot_use_mm_for_euclid_dist") ** 2
 
 
-def another_leaf(logits, labels):
-    return torch.tensor(F.cross_entropy(logits, labels).item(), requires_grad=True)
+def another_leaf(x, codes, labels):
+    return torch.tensor(own_distance(x, codes, labels).item(), requires_grad=True)
 
 
-def no_gradient(s, y):
+def no_gradient(x, codes, labels):
     with torch.no_grad():
-        return F.cross_entropy(s, y)
+        return own_distance(x, codes, labels)
 
 
-def squared_error(s, y):
-    return F.mse_loss(s.softmax(1), F.one_hot(y, s.shape[1]).float())
+def pairs_of_images(x, codes, labels):
+    """Each image with the code of every image's class."""
+    return (x[:, None] - codes[labels]).square().sum(2).mean()
 
 
 def squares_codes(codes):
@@ -293,21 +294,22 @@ WRONG = {
             "a module is wanted",
         ),
     ],
-    "lenet.loss_of": [
-        (lambda s, y: F.cross_entropy(s.softmax(1), y), "before it takes a logarithm"),
-        (lambda s, y: F.cross_entropy(s.softmax(0), y), "before it takes a logarithm"),
-        (lambda s, y: F.nll_loss(s.softmax(1), y), "takes no logarithm"),
-        (lambda s, y: F.nll_loss(s.softmax(1).log(), y), "infinite"),
-        (small_added, "rounded to zero"),
-        (clamped, "rounded to zero"),
-        (lambda s, y: F.nll_loss(s, y), "not log-probabilities"),
-        (lambda s, y: F.nll_loss(s.log_softmax(0), y), "its own softmax"),
-        (lambda s, y: -F.cross_entropy(s, y), "logarithm negative"),
-        (lambda s, y: F.cross_entropy(s, s.argmax(1)), "with the labels"),
-        (squared_error, "another loss"),
-        (lambda s, y: F.cross_entropy(s, y, reduction="sum"), "the mean over"),
-        (lambda s, y: F.cross_entropy(s, y, reduction="none"), "single value"),
-        (lambda s, y: F.cross_entropy(s, y).item(), "no `.item()`"),
+    "lenet.distance_loss": [
+        (lambda x, c, y: all_distances(x, c)[:, y].mean(), "Shuffle the labels"),
+        (pairs_of_images, "Shuffle the labels"),
+        (lambda x, c, y: all_distances(x, c).mean(), "Where are the labels"),
+        (lambda x, c, y: all_distances(x, c)[:, y].sum(1).mean(), "one distance"),
+        (lambda x, c, y: all_distances(x, c)[:, y], "a single value"),
+        (lambda x, c, y: all_distances(x, c).amin(1).mean(), "not the nearest"),
+        (lambda x, c, y: F.mse_loss(x, c[y]), "a sum over the features"),
+        (lambda x, c, y: (x - c[y]).norm(dim=1).mean(), "is squared"),
+        (lambda x, c, y: (x - c[y]).abs().sum(1).mean(), "Square the differences"),
+        (lambda x, c, y: own_distance(x, c, y) / 2, "leave it out"),
+        (lambda x, c, y: -own_distance(x, c, y), "not negative"),
+        (lambda x, c, y: (x - c[y]).square().sum(1), "a single value"),
+        (lambda x, c, y: (x - c[y]).square().sum(), "the mean over"),
+        (lambda x, c, y: F.cross_entropy(-all_distances(x, c) / 2, y), "another loss"),
+        (lambda x, c, y: own_distance(x, c, y).item(), "no `.item()`"),
         (no_gradient, "it has no gradient"),
         (another_leaf, "it has no gradient"),
     ],
@@ -416,17 +418,28 @@ def one_after_the_other():
     yield float(parameters * 100)
 
 
-def by_hand(scores, labels):
-    high = scores.max(dim=1, keepdim=True).values
-    logs = scores - high - (scores - high).exp().sum(1, keepdim=True).log()
-    return -logs[torch.arange(len(labels)), labels].mean()
+def on_the_diagonal(x, codes, labels):
+    return all_distances(x, codes)[:, labels].diagonal().mean()
 
 
-def with_one_element(scores, labels):
-    """In float64, of the shape (1,)."""
-    scores = scores.double()
-    own = scores.gather(1, labels[:, None])
-    return (scores.logsumexp(1, keepdim=True) - own).mean(0)
+def multiplied_out(x, codes, labels):
+    """With a matrix of zeros and ones, and the square multiplied out; in float64."""
+    own = F.one_hot(labels, len(codes)).double() @ codes.double()
+    x = x.double()
+    return (x * x - 2 * x * own + own * own).sum() / len(x)
+
+
+def with_one_element(x, codes, labels):
+    """Gathered, of the shape (1, 1)."""
+    found = all_distances(x, codes).gather(1, labels[:, None])
+    return found.mean(0, keepdim=True)
+
+
+def one_by_one(x, codes, labels):
+    return sum(
+        torch.dot(each - codes[label], each - codes[label])
+        for each, label in zip(x, labels, strict=True)
+    ) / len(x)
 
 
 class Backwards(nn.Module):
@@ -491,11 +504,11 @@ def lists(codes):
 RIGHT = {
     "lenet.third_stage": [counted, by_product, one_after_the_other],
     "lenet.as_convolution": [grouped, functional, with_repeat],
-    "lenet.loss_of": [
-        by_hand,
-        lambda s, y: F.nll_loss(s.log_softmax(1), y),
-        nn.CrossEntropyLoss(),
+    "lenet.distance_loss": [
+        on_the_diagonal,
+        multiplied_out,
         with_one_element,
+        one_by_one,
     ],
     "lenet.lenet_for": [Backwards, lazy, all_convolutions],
     "lenet.prepare": [prepared, by_index, with_numpy_arrays],

@@ -3,111 +3,130 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib.alexnet import AlexNet
 from course_lib.blocks import he_init
 from course_lib.checks.compare import Mistakes, WrongAnswer, compare, meant
 from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
 from course_lib.checks.nets import RemembersModes
-from course_lib.checks.shared import all_with, case, refuse, without_each
-from course_lib.convolution import output_size
+from course_lib.checks.shared import all_with, case, combined, refuse, without_each
+from course_lib.summary import summarize
+
+#: Wrong numbers, each with its hint.
+Hints: TypeAlias = dict[int, str]
 
 
 @exercise(
-    "alexnet.weights_and_macs",
+    "alexnet.sent",
     kind="predict",
-    goal="count the parameters and the MACs of two layers",
-    minutes=5,
-    first_hint="How many weights does a kernel of conv1 have, and at how many positions"
-    " is it applied?",
+    goal="compare what is sent if a network is divided, and if its images are",
+    minutes=10,
+    first_hint="Which layers read what the other GPU computed? Write down the size of"
+    " their inputs.",
 )
-def weights_and_macs(answer: Answer) -> None:
-    """Counted from the layers, against every combination of mistakes."""
+def sent(answer: Answer) -> None:
+    """Counted from the network, against every combination of mistakes."""
     with torch.device("meta"):
-        conv1 = nn.Conv2d(3, 96, 11, stride=4)
-        fc6 = nn.Linear(256 * 6 * 6, 4096)
-    positions = output_size(227, 11, stride=4) ** 2
-    weights = conv1.weight.numel()
-    sixth = fc6.weight.numel()
-    first = _conv1_mistakes(weights, positions)
-    last = _fc6_mistakes(sixth)
-    right = (weights + 96, weights * positions, sixth + 4096, sixth)
+        whole = summarize(AlexNet("paper"), (3, 227, 227))
+    outputs = {stage.name: math.prod(stage.shape) for stage in whole.stages}
+    grouped = sum(outputs[name] for name in ("conv2", "conv5", "fc6", "fc7"))
+    others = sum(outputs[name] for name in ("conv1", "conv3", "conv4"))
+    right = (
+        grouped,
+        grouped + others,
+        2 * 128 * 4 * grouped,
+        2 * 4 * whole.parameters,
+    )
+    first = _grouped_mistakes(outputs, *right[:2])
+    second = _whole_mistakes(outputs, *right[:2])
+    third = _step_mistakes(grouped, first)
+    fourth = _images_mistakes(whole.parameters)
     options = [
-        {count: ""} | made for count, made in zip(right, first + last, strict=True)
+        [(count, ""), *wrong.items()]
+        for count, wrong in zip(right, (first, second, third, fourth), strict=True)
     ]
-    every = itertools.product(*(option.items() for option in options))
-    answer.expect(
-        right,
-        tolerance=0,
-        mistakes=[
-            (tuple(count for count, _ in chosen), next(filter(None, hints)))
-            for chosen in every
-            if any(hints := [hint for _, hint in chosen])
-        ],
-    )
+    answer.expect(right, tolerance=0, mistakes=combined(*options))
 
 
-#: What does not count as a MAC, and what is no MAC of its own.
-ADDED = "A bias is added; it is multiplied by nothing."
-TWO = "A multiplication and the addition that follows it are one MAC, not two."
-BIASES = "Channels and units have biases, too."
+#: For who counts half of the values, or twice as many.
+ONCE = "Each value is computed on one GPU, and sent once: half of them each way."
 
 
-def _conv1_mistakes(weights: int, positions: int) -> tuple[dict[int, str], ...]:
-    """Wrong numbers of its parameters and of its MACs, each with its hint."""
-    colors = "A kernel has weights for all three colors."
-    skips = "With a stride of four, a kernel skips most positions."
-    fits = "At how many positions does the kernel fit along one side? 55."
-    return (
-        {
-            weights: BIASES,
-            weights + 1: "There is a bias for each output channel, not one for all.",
-            weights // 3 + 96: colors,
-            weights // 3: colors,
-            96 * (3 * 11 + 1): "A kernel of 11x11 has 121 weights for each color.",
-        },
-        {
-            (weights + 96) * positions: ADDED,
-            2 * weights * positions: TWO,
-            weights: "A kernel is applied at many positions.",
-            weights + 96: "A kernel is applied at many positions.",
-            weights * 227**2: skips,
-            weights * 217**2: skips,
-            weights * 54**2: fits,
-            weights * 56**2: fits,
-            weights * 55: fits,
-            weights // 3 * positions: colors,
-        },
-    )
+def _grouped_mistakes(outputs: dict[str, int], grouped: int, whole: int) -> Hints:
+    """Wrong numbers of values with groups."""
+    fc8 = outputs["fc8"]
+    more = outputs["conv3"] + outputs["fc6"] + outputs["fc7"] + fc8
+    unpooled = grouped + 256 * (27**2 - 13**2) + 256 * (13**2 - 6**2)
+    reads = "What is sent is what a layer reads: the output of the layer before it."
+    return {
+        grouped // 2: ONCE,
+        2 * grouped: ONCE,
+        more: reads,
+        grouped + fc8: "No layer reads the output of fc8.",
+        grouped - outputs["fc7"]: "Each of the three fully connected layers reads all.",
+        outputs["conv2"]: "The fully connected layers read everything, too.",
+        outputs["conv2"] + outputs["conv5"]: "fc7 and fc8 read everything, too.",
+        grouped - outputs["conv2"]: "conv3 reads everything, too.",
+        grouped - outputs["conv5"]: "fc6 reads everything, too.",
+        unpooled: "What is read has gone through pooling.",
+        whole: "With groups, three of the layers read only what is on their own GPU.",
+    }
 
 
-def _fc6_mistakes(sixth: int) -> tuple[dict[int, str], ...]:
-    """Wrong numbers of its parameters and of its MACs, each with its hint."""
-    pooled = "conv5 is followed by pooling."
-    every = "The input of fc6 is every value of every feature map."
-    unpooled = 4096 * 256 * 13 * 13
-    return (
-        {
-            sixth: BIASES,
-            sixth + 1: "There is a bias for each unit, not one for all.",
-            unpooled + 4096: pooled,
-            unpooled: pooled,
-            4096 * 256 + 4096: every,
-            4096 * 256: every,
-        },
-        {
-            sixth + 4096: ADDED,
-            2 * sixth: TWO,
-            unpooled: pooled,
-            4096 * 256: every,
-            sixth * 36: "A weight of a fully connected layer is used once.",
-        },
-    )
+def _whole_mistakes(outputs: dict[str, int], grouped: int, whole: int) -> Hints:
+    """Wrong numbers of values without groups."""
+    three = "Three layers are in groups. What do they read without?"
+    return {
+        whole // 2: ONCE,
+        2 * whole: ONCE,
+        2 * grouped: "The layers in groups do not read as much as the others: add up.",
+        grouped: three,
+        whole - grouped: "conv3, fc6, fc7 and fc8 read everything as well.",
+        whole - outputs["conv1"]: three,
+        whole - outputs["conv3"]: three,
+        whole - outputs["conv3"] - outputs["conv1"]: three,
+        whole + outputs["fc8"]: "No layer reads the output of fc8.",
+        whole + 3 * 227**2: "Both GPUs have the images.",
+    }
+
+
+def _step_mistakes(grouped: int, values: Hints) -> Hints:
+    """Wrong numbers of bytes with the network divided: by themselves, and such that
+    follow from wrong numbers of values.
+    """
+    back = "A value is sent, and its gradient back, for each of the 128 images."
+    step = 2 * 128 * 4
+    return {
+        **{step * count: hint for count, hint in values.items()},
+        128 * 4 * grouped: back,
+        3 * 128 * 4 * grouped: "One gradient is sent for each value.",
+        2 * 4 * grouped: "Values belong to an image, and a batch has 128 of them.",
+        2 * 128 * grouped: "A number has four bytes.",
+        4 * grouped: "Values belong to an image, and a batch has 128 of them.",
+        128 * grouped: "A number has four bytes.",
+    }
+
+
+def _images_mistakes(parameters: int) -> Hints:
+    """Wrong numbers of bytes with the images divided."""
+    mean = "There is a gradient for each parameter, however many images it is from."
+    return {
+        4 * parameters: "Each of the two GPUs sends its gradients to the other.",
+        2 * parameters: "A number has four bytes.",
+        parameters: "A number has four bytes, and both GPUs send.",
+        2 * 128 * 4 * parameters: mean,
+        2 * 64 * 4 * parameters: mean,
+        128 * 4 * parameters: mean,
+        4 * 4 * parameters: "Gradients are sent, and nothing comes back for them.",
+    }
 
 
 @exercise(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import random
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,6 @@ from course_lib.checks.exercises import Answer, exercise
 from course_lib.checks.modules import same_function
 from course_lib.checks.shared import all_with, case
 from course_lib.convolution import output_size as size_of
-from course_lib.convolution import receptive_field as field_of
 from course_lib.sharing import LocallyConnected2d
 from course_lib.summary import count_parameters
 
@@ -154,86 +153,155 @@ def _output_size_mistakes(n: int, k: int, s: int, p: int) -> Mistakes:
 
 
 @exercise(
-    "convolution.receptive_field",
+    "convolution.reached",
     kind="implement",
-    goal="follow the receptive field through a stack of layers",
-    minutes=10,
-    first_hint="Begin with one pixel. How many does a 3x3 convolution add?",
-    banned=("course_lib.convolution.receptive_field",),
-    instead="Write a loop over the layers.",
+    goal="follow a change from a pixel to the outputs that depend on it",
+    minutes=15,
+    first_hint="Take one layer. Its output i reads the inputs from i * stride - padding"
+    " on. For which i is the pixel among them?",
 )
-def receptive_field(answer: Answer) -> None:
-    """Against the library's: for pairs as in VGG, for the first layers of AlexNet, and
-    for random stacks.
+def reached(answer: Answer) -> None:
+    """Against a convolution of a one among zeros: at borders, behind strides, and where
+    no output reads the pixel; then for random layers.
     """
-    cases = [[(3, 1)], [(3, 1), (3, 1)], [(7, 2), (3, 3), (5, 2), (4, 1)]]
-    cases += [[(11, 4), (3, 2), (5, 1)], [(1, 2), (3, 1)], []]
-    for _ in range(10):
-        depth = random.randint(2, 6)
-        cases.append(
-            [(random.randint(1, 7), random.randint(1, 3)) for _ in range(depth)]
-        )
-    for layers in cases:
+    lenet = [(5, 1, 2), (2, 2, 0), (5, 1, 0), (2, 2, 0)]
+    alexnet = [(11, 4, 0), (3, 2, 0), (5, 1, 2), (3, 2, 0)]
+    cases = [(7, 12, [(3, 1, 1)]), (9, 30, [(5, 1, 0), (3, 2, 1), (4, 1, 2)])]
+    cases += [(0, 12, [(5, 1, 2)]), (11, 12, [(5, 1, 2)]), (4, 9, [])]
+    cases += [(20, 40, lenet), (113, 227, alexnet)]
+    cases += [(7, 16, [(1, 2, 0), (3, 1, 1)]), (10, 11, [(2, 2, 0), (3, 1, 1)])]
+    cases += [_random_stack() for _ in range(6)]
+    for pixel, pixels, layers in cases:
         answer.expect(
-            field_of(layers)[0] if layers else 1,
+            _reached(pixel, pixels, layers),
+            pixel,
+            pixels,
             layers,
-            on=f"layers {layers}",
-            mistakes=_receptive_field_mistakes(layers),
+            on=f"pixel {pixel} of {pixels} and the layers {layers}",
+            mistakes=_reached_mistakes(pixel, pixels, layers),
         )
 
 
-def _receptive_field_mistakes(layers: list[tuple[int, int]]) -> Mistakes:
-    """For layers of a kernel size and a stride each. In the third case of the check no
-    two of them with different hints are equal.
+#: Kernel size, stride and padding of some layers.
+Stack: TypeAlias = list[tuple[int, int, int]]
+
+
+def _random_stack() -> tuple[int, int, Stack]:
+    """A pixel, the number of pixels, and layers of which each has an output."""
+    pixels = random.randint(20, 60)
+    layers: Stack = []
+    size = pixels
+    while size > 7 and len(layers) < 4:
+        kernel_size = random.randint(1, 5)
+        padding = random.randint(0, kernel_size // 2)
+        layers.append((kernel_size, random.randint(1, 3), padding))
+        size = size_of(size, *layers[-1])
+    return random.randrange(pixels), pixels, layers
+
+
+def _reached(pixel: int, pixels: int, layers: Stack) -> list[int]:
+    """Where a convolution of ones is not zero, if the pixel alone is one."""
+    x = torch.zeros(1, 1, pixels)
+    x[..., pixel] = 1
+    for kernel_size, stride, padding in layers:
+        ones = torch.ones(1, 1, kernel_size)
+        x = (F.conv1d(x, ones, stride=stride, padding=padding) > 0).float()
+    return _places(x)
+
+
+def _places(x: Tensor) -> list[int]:
+    return [int(place) for place in x[0, 0].nonzero()]
+
+
+def _reached_mistakes(pixel: int, pixels: int, layers: Stack) -> Mistakes:
+    """No two with different hints are equal in the first of the cases that shows either
+    of them.
     """
-    if not layers:
-        return [(0, "Without layers a unit is a pixel.")]
-    sizes = [kernel_size for kernel_size, _ in layers]
-    steps = [1]  # from one unit to the next, before each layer
-    for _, stride in layers:
-        steps.append(steps[-1] * stride)
-    last = [1, *(stride for _, stride in layers)]
-    total = [1, *itertools.accumulate(stride for _, stride in layers)]
-    own = "A layer's own stride affects the layers after it, not the layer itself."
-    times = "The distances multiply: two strides of 2 put units 4 pixels apart."
-    less = "The receptive fields of neighboring units overlap: a kernel of k adds k - 1"
-    right = _widened(layers, steps)
-    return [
-        (
-            _widened(layers, [1] * len(layers)),
-            "After a stride, neighboring units are several pixels apart in the input.",
-        ),
-        (_widened(layers, steps[1:]), own),
-        (_widened(layers, last[1:]), f"{own} {times}"),
-        (_widened(layers, last), times),
-        (_widened(layers, total), times),
-        (sum(sizes), f"{less}."),
-        (right + sum(steps[:-1]), f"{less} times the distance of two of its inputs."),
-        (right + sum(steps[:-1]) - 1, f"{less} times the distance of two inputs."),
-        (math.prod(sizes), "A layer adds pixels; kernel sizes are not multiplied."),
-        (right - 1, "Begin with one pixel, not with none."),
-        (right**2, "The side is asked for, not the area."),
-        (steps[-1], "This is how far apart two units are, not how much one sees."),
-        (
-            _backwards(layers),
-            "This goes from the last layer to the first: reverse the order, or multiply"
-            " up the strides.",
-        ),
+    right = _reached(pixel, pixels, layers)
+    every = [*range(_outputs(pixels, layers))]
+    begins = "Output 0 begins `padding` places before the first input."
+    covers = "A kernel that begins at a covers a to a + kernel_size - 1."
+    border = "Outputs have numbers from 0 on, and there are only so many."
+    up = "The first output is one whose kernel reaches the pixel: round up."
+    wrong = partial(_counted, pixel, pixels, layers)
+    between = partial(_between, pixel, pixels, layers)
+    known = [
+        (wrong(lambda i, s, _: i * s), f"{begins} Where does output i begin?"),
+        (wrong(lambda i, s, p: i * s + p), f"{begins} Look at the sign."),
+        (wrong(lambda i, _, p: i - p), "Neighboring outputs begin `stride` apart."),
+        (wrong(covered=lambda k: [k // 2]), "Its center is not all that it covers."),
+        (wrong(padded=False), "With padding there are more outputs: exercise 2."),
+        *all_with(border, (between(low=each, high=not each) for each in (True, False))),
+        (between(low=False, high=False), border),
+        (between(up=False), up),
+        (between(stops=False), "Where nothing is changed, nothing behind it is."),
+        (wrong(covered=lambda k: range(k + 1)), covers),
+        (wrong(covered=lambda k: range(k - 1)), covers),
+        (_counted(pixel, pixels, layers[::-1]), "The first layer comes first."),
+        (every, "Not every output depends on this pixel."),
+        ([*right[:1], *right[-1:]], "All of them, not only the first and the last."),
+        ([], "Some do depend on it." if layers else "Without layers: the pixel."),
     ]
+    return [(found, hint) for found, hint in known if found != right]
 
 
-def _widened(layers: list[tuple[int, int]], steps: Sequence[int]) -> int:
-    """One pixel, widened by each layer with inputs so many pixels apart."""
-    pairs = zip(layers, steps, strict=False)
-    return 1 + sum((kernel_size - 1) * step for (kernel_size, _), step in pairs)
+def _outputs(pixels: int, layers: Stack) -> int:
+    """How many the last layer has."""
+    for layer in layers:
+        pixels = size_of(pixels, *layer)
+    return pixels
 
 
-def _backwards(layers: list[tuple[int, int]]) -> int:
-    """From the last layer to the first, with the layers in the wrong order."""
-    field = 1
-    for kernel_size, stride in layers:
-        field = (field - 1) * stride + kernel_size
-    return field
+def _counted(
+    pixel: int,
+    pixels: int,
+    layers: Stack,
+    begins: Callable[[int, int, int], int] = lambda i, s, p: i * s - p,
+    covered: Callable[[int], Sequence[int]] = range,
+    *,
+    padded: bool = True,
+) -> list[int]:
+    """By the definition, of which something may be wrong: where the kernel of an output
+    `begins`, which of its places are `covered`, how many outputs there are.
+    """
+    found = {pixel}
+    for kernel_size, stride, padding in layers:
+        room = pixels + 2 * padding * padded - kernel_size
+        pixels = max(room // stride + 1, 0)
+        before = found
+        found = {
+            i
+            for i in range(pixels)
+            for place in covered(kernel_size)
+            if begins(i, stride, padding) + place in before
+        }
+    return sorted(found)
+
+
+def _between(
+    pixel: int,
+    pixels: int,
+    layers: Stack,
+    *,
+    low: bool = True,
+    high: bool = True,
+    up: bool = True,
+    stops: bool = True,
+) -> list[int]:
+    """By the first and the last that are changed, of which something may be wrong:
+    whether the `low` and `high` end are cut off, whether the first is rounded `up`,
+    and whether it `stops` where there is nothing between them.
+    """
+    first = last = pixel
+    for kernel_size, stride, padding in layers:
+        pixels = size_of(pixels, kernel_size, stride, padding)
+        first = (first + padding - kernel_size + 1 + up * (stride - 1)) // stride
+        last = (last + padding) // stride
+        first = max(first, 0) if low else first
+        last = min(last, pixels - 1) if high else last
+        if stops and first > last:
+            return []
+    return [*range(first, last + 1)]
 
 
 @exercise(

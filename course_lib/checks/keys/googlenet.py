@@ -350,14 +350,20 @@ def _smoothed(net: Heads, x: Tensor, y: Tensor, training: bool) -> list[Tensor]:
 
 
 def _batch_that_tells_heads_apart(net: Heads) -> tuple[Tensor, Tensor]:
-    """Images and labels for which the heads have different losses: otherwise mistakes
-    would look alike.
+    """Images and labels for which the heads have different losses, and other ones with
+    label smoothing: otherwise mistakes would look alike.
     """
-    two = one = torch.zeros(())
-    while abs(one - two) < 0.1:
-        x = torch.randn(6, 3, 2, 2)
+    gap = torch.zeros(())
+    while gap < 0.02:
+        x = 2 * torch.randn(6, 3, 2, 2)
         y = torch.randint(5, (6,))
-        _, two, one = (F.cross_entropy(logits, y) for logits in net(x))
+        plain, smoothed = (
+            [F.cross_entropy(logits, y, label_smoothing=amount) for logits in net(x)]
+            for amount in (0.0, 0.1)
+        )
+        own, two, one = (b - a for a, b in zip(plain, smoothed, strict=True))
+        heads = plain[1] - plain[2]
+        gap = torch.stack([own, own + 0.3 * (one + two), heads / 5]).abs().min()
     return x, y
 
 

@@ -149,75 +149,70 @@ def _as_convolution_mistakes(x: Tensor, a: Tensor, b: Tensor) -> Mistakes:
 
 
 @exercise(
-    "lenet.loss_of",
+    "lenet.distance_loss",
     kind="repair",
-    goal="know what the cross-entropy takes",
-    minutes=5,
-    first_hint="Read in PyTorch's documentation what the input of `F.cross_entropy`"
-    " has to be.",
+    goal="see whether a loss depends on which label belongs to which image",
+    minutes=8,
+    first_hint="Print the shape of every intermediate result. Which shape should it"
+    " have?",
 )
-def loss_of(answer: Answer) -> None:
-    """Against PyTorch's, also for logits whose softmax has zeros."""
-    labels = torch.randint(10, (8,))
-    for size, on in ((2.0, "a batch of eight"), (300.0, "very large logits")):
-        logits = size * torch.randn(8, 10)
-        got = answer(logits, labels)
+def distance_loss(answer: Answer) -> None:
+    """By the definition, an image at a time, for classes that are not equally frequent;
+    then its gradient.
+    """
+    for images, classes, features in ((8, 10, 84), (12, 4, 5)):
+        x = torch.randn(images, features)
+        codes = torch.randn(classes, features).sign()
+        labels = torch.randint(classes, (images,)) // 2
+        got = answer(x, codes, labels)
         one_value = isinstance(got, Tensor) and got.numel() == 1
         compare(
             got.reshape(()) if one_value else got,
-            F.cross_entropy(logits, labels),
-            on=f"for {on}",
-            mistakes=_loss_of_mistakes(logits, labels),
+            _distance_loss(x, codes, labels),
+            on=f"for {images} images, {classes} classes and {features} features",
+            mistakes=_distance_loss_mistakes(x, codes, labels),
         )
-    answer(logits.requires_grad_(), labels)
+    answer(x.requires_grad_(), codes, labels)
     answer.compare_gradients(
-        torch.autograd.grad(F.cross_entropy(logits, labels), logits),
+        torch.autograd.grad(_distance_loss(x, codes, labels), x),
         on="",
-        hint="Training needs a tensor that depends on the logits: no `.item()`.",
+        hint="Training needs a tensor that depends on the features: no `.item()`.",
     )
 
 
-def _loss_of_mistakes(logits: Tensor, labels: Tensor) -> Mistakes:
-    probabilities = logits.softmax(1)
-    right = F.cross_entropy(logits, labels)
-    twice = "What does `F.cross_entropy` do before it takes a logarithm?"
-    mean = "The loss is a single value, the mean over the images."
-    one_hot = F.one_hot(labels, logits.shape[1]).float()
-    others = [
-        F.mse_loss(probabilities, one_hot),
-        F.mse_loss(logits, one_hot),
-        F.binary_cross_entropy_with_logits(logits, one_hot),
-    ]
+def _distance_loss(x: Tensor, codes: Tensor, labels: Tensor) -> Tensor:
+    pairs = zip(x, labels.tolist(), strict=True)
+    return torch.stack([(each - codes[k]).square().sum() for each, k in pairs]).mean()
+
+
+def _distance_loss_mistakes(x: Tensor, codes: Tensor, labels: Tensor) -> Mistakes:
+    distances = (x[:, None] - codes).square().sum(2)
+    own = distances[torch.arange(len(x)), labels]
+    right = own.mean()
+    single = "The loss is a single value, the mean over the images."
+    every = "Each image has one label, and one distance that counts."
     return [
-        (F.cross_entropy(probabilities, labels), twice),
-        (F.cross_entropy(logits.softmax(0), labels), twice),
-        (F.nll_loss(probabilities, labels), "`F.nll_loss` takes no logarithm."),
-        *_in_two_steps(probabilities, labels),
-        (F.nll_loss(logits.log_softmax(0), labels), "Each image has its own softmax."),
-        (-right, "A probability is at most one, and its logarithm negative."),
-        (right / logits.shape[1], "The mean is over the images, not over the classes."),
+        (distances[:, labels].mean(), "Shuffle the labels: does the loss change?"),
+        (distances.mean(), "Where are the labels?"),
+        (distances[:, labels], f"{single} {every}"),
+        (distances[:, labels].sum(1).mean(), every),
+        (distances[:, labels].sum(), every),
+        (distances.sum(1).mean(), "Where are the labels?"),
+        (distances.amin(1).mean(), "The code of its class, not the nearest one."),
+        (right / x.shape[1], "A squared distance is a sum over the features."),
+        (own.sqrt().mean(), "The distance is squared."),
+        ((x - codes[labels]).abs().sum(1).mean(), "Square the differences."),
+        (right / 2, "The half is that of the library's logits: leave it out."),
+        (-right / 2, "A distance is not negative, and has no half."),
+        (-right, "A distance is not negative."),
+        *all_with(single, [own, own.sum()]),
         (
-            F.cross_entropy(logits, logits.argmax(1)),
-            "The loss compares with the labels, not with the network's own answer.",
+            F.cross_entropy(-distances / 2, labels),
+            "That is another loss: here, the other classes do not count.",
         ),
-        *all_with("That is another loss.", others),
-        (F.nll_loss(logits, labels), "Logits are not log-probabilities."),
-        (F.cross_entropy(logits, labels, reduction="sum"), mean),
-        (F.cross_entropy(logits, labels, reduction="none"), mean),
+        (F.cross_entropy(-distances, labels), "That is another loss."),
+        (right / len(x), "Divide by the number of images once."),
     ]
-
-
-def _in_two_steps(probabilities: Tensor, labels: Tensor) -> Mistakes:
-    """Of a softmax and then a logarithm, with the usual ways to keep it finite."""
-    hint = (
-        "A small probability is rounded to zero, and its logarithm is infinite. Compute"
-        " softmax and logarithm in one step."
-    )
-    finite = [probabilities]
-    for small in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5):
-        finite.append(probabilities + small)
-        finite.append(probabilities.clamp(min=small))
-    return all_with(hint, [F.nll_loss(each.log(), labels) for each in finite])
 
 
 @exercise(

@@ -580,7 +580,7 @@ def _as_it_was(net: nn.Module, training: bool) -> None:
     refuse(
         any(each.training != training for each in net.modules()),
         "it leaves the network in another mode",
-        "Work on a copy, in the mode that the network is in.",
+        "Work on a copy, in the mode that the net is in.",
     )
     refuse(
         any(each.grad is not None and each.grad.any() for each in net.parameters()),
