@@ -387,7 +387,7 @@ def own_image(browser: Browser, address: str, report) -> None:
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     said = page.locator(".lab-verdict").inner_text()
-    page.get_by_text("An image of your own").click()
+    page.locator("summary", has_text="An image of your own").click()
     pad = page.locator("canvas[role=application]")
     pad.focus()
     for key in ("Space", "ArrowDown", "Space", "ArrowDown", "Space"):
