@@ -786,23 +786,23 @@ def test_maps_that_depend_on_nothing(engine, change, index, maps):
 def test_what_the_answer_depends_on(engine):
     """All operations but those that lead nowhere else than to what is off."""
 
-    def heard(name, changes):
+    def needed(name, changes):
         last = len(file_of(name)["ops"]) - 1
         call = f"lab.sources(nets.{name}, {last}, 0, 0, {json.dumps(changes)})"
         return {*json.loads(engine.context.eval(f"JSON.stringify([...{call}.keys()])"))}
 
     ops = file_of("resnet")["ops"]
     everything = {*range(-1, len(ops))}
-    assert heard("resnet", []) == everything
+    assert needed("resnet", []) == everything
     body = {i for i, op in enumerate(ops) if op["path"].startswith("conv2_x.0.body")}
     assert body
     off = as_change("resnet", *("add", "conv2_x.0"), {"drop": [0]})
-    assert heard("resnet", [off]) == everything - body
+    assert needed("resnet", [off]) == everything - body
     passed = as_change("resnet", "relu", "conv2_x.0", {"pass": "stem.2"})
     stage = {i for i, op in enumerate(ops) if op["path"].startswith("conv2_x")}
-    assert heard("resnet", [passed]) == everything - stage
+    assert needed("resnet", [passed]) == everything - stage
     first = {"op": 0, "off": [*range(ops[0]["shape"][0])]}
-    assert heard("resnet", [first]) == everything - {-1, 0}
+    assert needed("resnet", [first]) == everything - {-1, 0}
 
 
 @pytest.mark.parametrize(("name", "kind"), [("lenet", 1), ("resnet", 2), ("vgg", 1)])

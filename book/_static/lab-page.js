@@ -82,7 +82,7 @@ lab.play = async (container, load) => {
   let clean; // what its operations make of the image
   let now; // and with all changes
   let painted = lab.painter(container);
-  const picture = (canvas, bytes, white = 255) => painted(canvas, bytes, { rows: 28, columns: 28 }, white, { gray: true });
+  const paintGray = (canvas, bytes, white = 255) => painted(canvas, bytes, { rows: 28, columns: 28 }, white, { gray: true });
   let running; // the measurement, if there is one
   let mine = state.own && lab.unpacked(state.own); // the bytes of a reader's image
   let subject; // the image, its class or -1, its title, and what is told of it
@@ -181,7 +181,7 @@ lab.play = async (container, load) => {
     renew();
   };
   const paintPad = () => {
-    picture(pad, mine ?? new Uint8Array(784));
+    paintGray(pad, mine ?? new Uint8Array(784));
     pad.getContext("2d").fillStyle = "rgb(255 160 0 / 60%)";
     pad.getContext("2d").fillRect(pen.column, pen.row, 1, 1);
   };
@@ -373,8 +373,6 @@ lab.play = async (container, load) => {
     section("All eight", row(eightButton, eightMeasure), table),
   );
 
-  /* ---- Files. ---- */
-
   /** Whether a file could be loaded. */
   const loaded = async (file) => {
     try {
@@ -494,7 +492,7 @@ lab.play = async (container, load) => {
   };
   const thumbnail = ({ bytes, label }, k, text = "") => {
     const canvas = element("canvas", { "aria-hidden": "true" });
-    picture(canvas, bytes);
+    paintGray(canvas, bytes);
     const title = `${k}: ${lab.classes[label]}`;
     return button(canvas, () => pick(k), { "aria-label": `image ${title}${text}`, title });
   };
@@ -592,7 +590,7 @@ lab.play = async (container, load) => {
   const names = () => (net.ops.at(-1).length === 10 ? lab.classes : lab.count(net.ops.at(-1).length).map((k) => `class ${k}`));
   let waiting = false;
   let spoken;
-  /** Everything anew, once a frame. */
+  /** Once a frame. */
   const update = () => {
     if (waiting) return;
     waiting = true;
@@ -653,11 +651,11 @@ lab.play = async (container, load) => {
       .map((text) => text.slice(name.length + 2));
   /** In the drawing, the chosen stage, and what the answer no longer depends on. */
   const mark = () => {
-    const heard = lab.sources(net, net.ops.length - 1, 0, 0, state.changes);
+    const needed = lab.sources(net, net.ops.length - 1, 0, 0, state.changes);
     for (const each of drawing.querySelectorAll("[data-path]")) {
       const { path } = each.dataset;
       const ops = net.ops.filter((op) => op.path === path);
-      each.classList.toggle("off", ops.length > 0 && !ops.some(({ index }) => heard.has(index)));
+      each.classList.toggle("off", ops.length > 0 && !ops.some(({ index }) => needed.has(index)));
       const stage = each.matches(".bb-stage") && net.stages.find(({ name }) => name === path);
       if (!stage) continue;
       each.classList.toggle("chosen", stage === stageOf(state.at[0]));
@@ -671,7 +669,7 @@ lab.play = async (container, load) => {
   const small = element("canvas");
   const paintImage = () => {
     const [mean, deviation] = lab.normalization;
-    picture(small, x.map((value) => Math.max(value * deviation + mean, 0)), 1);
+    paintGray(small, x.map((value) => Math.max(value * deviation + mean, 0)), 1);
     const [op, map, row, column] = state.at;
     const seen = lab.field(net, op, row, column, state.changes, map);
     [shown.width, shown.height] = [224, 224];
