@@ -48,10 +48,23 @@ PLANTED = [
     ("a difference for a sum", "x[i] + other[i]", "x[i] - other[i]"),
     ("branches in another order", "parts.reduce(", "[...parts].reverse().reduce("),
     ("the other branch off", "dropped.includes(index)", "dropped.includes(1 - index)"),
-    ("alone means off", "only && !only.includes(c)", "only && only.includes(c)"),
+    (
+        "alone means off",
+        "change.only && !change.only.includes(k)",
+        "change.only?.includes(k)",
+    ),
     ("a stage not passed by", "value(passed.pass)", "value(op.inputs[0])"),
     ("begun a step late", "values.slice(0, from)", "values.slice(0, from + 1)"),
-    ("a pixel too many seen", "- above + high - 1", "- above + high"),
+    ("a pixel too many seen", "last + op.kernel[k] - 1", "last + op.kernel[k]"),
+    (
+        "a branch that is off seen",
+        " || dropped.includes(input)) continue",
+        ") continue",
+    ),
+    ("a map that is off seen", "filter((c) => !gone.includes(c))", "slice()"),
+    ("another branch seen", "maps.map((c) => c - start)", "maps.map((c) => c)"),
+    ("a stage that is off seen", "passed ? [passed.pass] : op.inputs", "op.inputs"),
+    ("a drawing garbled", "a + 3 * b + 9 * c", "b + 3 * a + 9 * c"),
     ("turned the other way", "middle - x * sin", "middle + x * sin"),
     ("noise above zero only", "noise * random()", "noise * Math.abs(random())"),
     ("a square too large", "place < start + cover.size", "place <= start + cover.size"),
@@ -62,7 +75,7 @@ PLANTED = [
     ("changes forgotten", '"changes") {', '"change") {'),
     ("a weight misread", "code - 0xc0 + 93", "code - 0xc0 + 94"),
     ("the same half off", "changes, name, false)", "changes, name, true)"),
-    ("costs without the rest", "[change, ...changes]", "[change]"),
+    ("costs without the rest", "[each.change, ...changes]", "[each.change]"),
 ]
 FAULTS = [Fault(name, TESTS, SCRIPT, old, new) for name, old, new in PLANTED]
 

@@ -674,7 +674,7 @@ def test_the_pixels_that_a_number_sees(engine, name):
         assert reaches(network(name), ops, index, row, column) == seen
 
 
-def reaches(net, ops, index, row, column):
+def reaches(net, ops, index, row, column, maps=slice(None)):
     """The same by autograd: where all weights are positive, all that is seen counts."""
     with torch.no_grad():
         for layer in net.modules():
@@ -693,14 +693,14 @@ def reaches(net, ops, index, row, column):
     x = torch.rand(1, 1, 28, 28).double().requires_grad_()
     plain_relu(net.double())(x)
     path = ops[index]["path"]
-    made[path][0, :, row, column].sum().backward()
+    made[path][0, maps, row, column].sum().backward()
     # Max pooling takes one of the pixels: of many images, each is taken once.
     seen = x.grad[0, 0] != 0
     for _ in range(60):
         made.clear()
         x = torch.rand(1, 1, 28, 28).double().requires_grad_()
         net(x)
-        made[path][0, :, row, column].sum().backward()
+        made[path][0, maps, row, column].sum().backward()
         seen |= x.grad[0, 0] != 0
     for each in keep:
         each.remove()
@@ -711,6 +711,98 @@ def reaches(net, ops, index, row, column):
         across.min().item(),
         across.max().item(),
     ]
+
+
+#: Network, the modules that get a hook with it, the changes, the operation that is
+#: looked at, and its maps.
+SEEN = {
+    "two branches off": (
+        *("googlenet", {f"inception_3a.{n}": zero for n in ("conv5x5", "pool_proj")}),
+        *([("cat", "inception_3a", {"drop": [2, 3]})], ("cat", "inception_3a"), None),
+    ),
+    "maps of one branch": (*("googlenet", {}, [], ("cat", "inception_3a"), slice(16)),),
+    "a residual branch off": (
+        *("resnet", {"conv3_x.0.body": zero}),
+        *([("add", "conv3_x.0", {"drop": [0]})], ("relu", "conv3_x.0"), None),
+    ),
+    "a shortcut off": (
+        *("resnet", {"conv2_x.0.shortcut": zero}),
+        *([("add", "conv2_x.0", {"drop": [1]})], ("relu", "conv3_x.0"), None),
+    ),
+    "a stage passed by": (
+        *("resnet", {"conv2_x": same}),
+        *([("relu", "conv2_x.0", {"pass": "stem.2"})], ("relu", "conv3_x.0"), None),
+    ),
+    "all maps of two branches off": (
+        *("googlenet", {f"inception_3a.{n}": zero for n in ("conv5x5", "pool_proj")}),
+        [("cat", "inception_3a", {"off": [*range(48, 80)]})],
+        *(("cat", "inception_3a"), None),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SEEN)
+def test_what_is_off_is_not_seen(engine, what):
+    """The pixels that a value depends on are those of the network as it is changed."""
+    name, hooks, changes, place, maps = SEEN[what]
+    net = plain_relu(network(name))
+    for path, hook in hooks.items():
+        net.get_submodule(path).register_forward_hook(hook)
+    ops, index = file_of(name)["ops"], place_of(name, *place)
+    _, rows, columns = ops[index]["shape"]
+    spot = index, rows // 2, columns // 3
+    here = [as_change(name, *change) for change in changes]
+    text = f"lab.field(nets.{name}, {', '.join(map(str, spot))}, {json.dumps(here)}"
+    chosen = "" if maps is None else f", {maps.stop - 1}"
+    seen = json.loads(engine.context.eval(f"JSON.stringify({text}{chosen}))"))
+    assert seen == reaches(net, ops, *spot, slice(None) if maps is None else maps)
+    plain = f"lab.field(nets.{name}, {', '.join(map(str, spot))})"
+    whole = json.loads(engine.context.eval(f"JSON.stringify({plain})"))
+    # The residual branch sees what the shortcut sees.
+    assert (seen == whole) == (what == "a shortcut off")
+
+
+@pytest.mark.parametrize(
+    ("change", "index", "maps"),
+    [
+        ({"op": 0, "off": [2]}, 1, [2]),
+        ({"op": 0, "only": [3]}, 2, [0, 1, 2, 4, 5]),
+        ({"op": 0, "off": [*range(6)]}, 4, [*range(16)]),
+    ],
+)
+def test_maps_that_depend_on_nothing(engine, change, index, maps):
+    """Another image leaves them what they are, to the last bit."""
+    op = file_of("lenet")["ops"][index]
+    values = [
+        engine.run("lenet", image(k), [change])[index].reshape(op["shape"])
+        for k in (0, 5)
+    ]
+    for c in range(op["shape"][0]):
+        call = f"lab.field(nets.lenet, {index}, 1, 1, [{json.dumps(change)}], {c})"
+        assert engine.context.eval(f"{call} === undefined") == (c in maps)
+        assert (values[0][c] == values[1][c]).all() == (c in maps)
+
+
+def test_what_the_answer_depends_on(engine):
+    """All operations but those that lead nowhere else than to what is off."""
+
+    def needed(name, changes):
+        last = len(file_of(name)["ops"]) - 1
+        call = f"lab.sources(nets.{name}, {last}, 0, 0, {json.dumps(changes)})"
+        return {*json.loads(engine.context.eval(f"JSON.stringify([...{call}.keys()])"))}
+
+    ops = file_of("resnet")["ops"]
+    everything = {*range(-1, len(ops))}
+    assert needed("resnet", []) == everything
+    body = {i for i, op in enumerate(ops) if op["path"].startswith("conv2_x.0.body")}
+    assert body
+    off = as_change("resnet", *("add", "conv2_x.0"), {"drop": [0]})
+    assert needed("resnet", [off]) == everything - body
+    passed = as_change("resnet", "relu", "conv2_x.0", {"pass": "stem.2"})
+    stage = {i for i, op in enumerate(ops) if op["path"].startswith("conv2_x")}
+    assert needed("resnet", [passed]) == everything - stage
+    first = {"op": 0, "off": [*range(ops[0]["shape"][0])]}
+    assert needed("resnet", [first]) == everything - {-1, 0}
 
 
 @pytest.mark.parametrize(("name", "kind"), [("lenet", 1), ("resnet", 2), ("vgg", 1)])
@@ -1020,6 +1112,26 @@ def test_a_photograph_of_one_gray(engine):
         )
 
 
+@given(pixels=st.lists(st.tuples(st.sampled_from([0, 119, 238]), st.integers(1, 99))))
+def test_a_drawing_as_a_text(engine, pixels):
+    """For addresses, and back; empty or full, it is not long."""
+    drawn = [shade for shade, times in pixels for _ in range(times)]
+    drawn = (drawn + [0] * 784)[:784]
+    text = engine.call("lab.packed", drawn)
+    assert re.fullmatch(r"\w{11,262}", text)
+    call = f"JSON.stringify([...lab.unpacked({json.dumps(text)})])"
+    assert json.loads(engine.context.eval(call)) == drawn
+
+
+def test_what_is_no_drawing(engine):
+    assert engine.context.eval(f"lab.packed({[0] * 783 + [120]}) === undefined")
+    empty = engine.call("lab.packed", [0] * 784)
+    for text in ("", "zz", empty[:-1], f"{empty}0", f"r{empty[1:]}"):
+        assert engine.context.eval(f"lab.unpacked({json.dumps(text)}) === undefined")
+        found = engine.call("lab.parse", f"own={text}")
+        assert found == {**PLAIN, "unknown": [f"own={text}"]}
+
+
 def test_the_map_of_the_evidence(engine):
     """In three of its positions, as PyTorch has it with the same square."""
     net, x = network("lenet"), image(8)
@@ -1074,6 +1186,9 @@ def test_a_state_as_a_text(engine):
         "&cover=3_4_5_0.5&changes=8d1.9p2.5o0.5o7&at=5_3_4_4"
     )
     assert engine.call("lab.parse", text) == {**FULL, "unknown": []}
+    drawn = {**PLAIN, "own": engine.call("lab.packed", [238] * 784)}
+    text = engine.call("lab.write", drawn)
+    assert engine.call("lab.parse", text) == {**drawn, "unknown": []}
     assert engine.call("lab.write", PLAIN) == "net=lenet&image=0"
     assert engine.call("lab.parse", "") == {**PLAIN, "unknown": []}
 
@@ -1290,7 +1405,7 @@ def test_the_files_are_small():
         assert abs(1000 * said - sizes[name]) < 2000, f"{name} has {sizes[name]} bytes"
     assert sum(sizes[name] for name in NETS) < 2_700_000
     scripts = b"".join(path.read_bytes() for path in sorted(STATIC.glob("lab*.js")))
-    assert len(gzip.compress(scripts)) < 25 * 1024
+    assert len(gzip.compress(scripts)) < 25_000
     part = len(scripts) + sizes["first"] + max(sizes[name] for name in NETS)
     assert part < 600_000
     assert len(scripts) + sizes["first"] + sizes["lenet"] < 180_000

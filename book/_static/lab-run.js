@@ -1,18 +1,18 @@
-/* Networks that run in the page: what carries out programs of operations, and knows of no page.
- * course_lib/lab makes them; tests/test_lab.py compares each operation and change with PyTorch. */
+/* Runs the programs that course_lib/lab makes of networks, and knows of no page: tests/test_lab.py compares
+ * it with PyTorch. */
 "use strict";
 
 const lab = { programs: {} };
 
-/** What the files of networks call. */
 lab.add = (program) => {
   lab.programs[program.name] = program;
 };
 
-/** The bytes that a text in base64 stands for. */
+lab.count = (many) => [...Array(many).keys()];
+
 lab.decode = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
-/** The weights of 8 bits in a text: course_lib/lab/weights.py has the characters. */
+/** Weights of 8 bits from a text: see course_lib/lab/weights.py. */
 lab.signed = (text) => {
   const numbers = new Int8Array(text.length);
   for (let i = 0; i < text.length; i += 1) {
@@ -23,21 +23,17 @@ lab.signed = (text) => {
   return numbers;
 };
 
-/** A program that can be run: its weights as numbers of 32 bits, and the shapes of what each operation
- * reads. (`| 0` makes sizes whole: what comes of a division is slower.) A RangeError if it is none. */
+/** A program made ready to run, or a RangeError. (Sizes that are whole for sure, `| 0`, are faster.) */
 lab.open = (program) => {
   if (typeof program.weights !== "string") {
     throw new RangeError("its weights are written in an older form: export it again");
   }
   const floats = new Float32Array(lab.decode(program.floats).buffer);
   const whole = lab.signed(program.weights);
-  const sized = ([channels, rows = 1, columns = 1]) => ({
-    channels: channels | 0,
-    rows: rows | 0,
-    columns: columns | 0,
-    area: (rows * columns) | 0,
-    length: (channels * rows * columns) | 0,
-  });
+  const sized = ([channels, rows = 1, columns = 1]) => {
+    const area = (rows * columns) | 0;
+    return { channels, rows, columns, area, length: (channels * area) | 0 };
+  };
   const image = sized(program.input);
   const ops = [];
   for (const [index, op] of program.ops.entries()) {
@@ -45,7 +41,7 @@ lab.open = (program) => {
     if (op.inputs.some((number) => number < -1 || number >= index)) {
       throw new RangeError(`operation ${index} reads what is not there yet`);
     }
-    const made = { ...op, ...sized(op.shape), index, number: {} };
+    const made = { ...op, ...sized(op.shape), index };
     made.given = op.inputs.map((number) => (number < 0 ? image : ops[number]));
     const some = (start) => floats.subarray(start, start + made.channels);
     if ("weight" in op) {
@@ -59,11 +55,10 @@ lab.open = (program) => {
     if (op.kind === "norm") [made.f, made.o] = [some(op.factor), some(op.offset)];
     ops.push(made);
   }
-  return { ...program, data: "", ops, image };
+  return { ...program, ops, image };
 };
 
-/** y[o, i] = b[o] + sum over j of w[o, j] x[i, j], for all outputs and places: four outputs and two
- * places at once, so that each number that is read is used several times. */
+/** y[o, i] = b[o] + sum over j of w[o, j] x[i, j]: each number that is read is used several times. */
 lab.product = (w, x, b, y, outputs, size, places) => {
   for (let o = 0; o < outputs; o += 4) {
     const [p, q, r] = [1, 2, 3].map((more) => Math.min(o + more, outputs - 1) | 0);
@@ -102,7 +97,7 @@ lab.product = (w, x, b, y, outputs, size, places) => {
   }
 };
 
-/** The windows of an image one after the other, with zeros for the padding: "im2col". */
+/** All windows, with zeros for the padding: "im2col". */
 lab.windows = (op, x) => {
   const { channels, rows, columns } = op.given[0];
   const [[high, wide], [down, right], [top, left]] = [op.kernel, op.stride, op.padding];
@@ -129,8 +124,7 @@ lab.windows = (op, x) => {
   return found;
 };
 
-/** Pooling: what `join` makes of the numbers under each window, and of how many numbers the
- * window has together with those of the padding. */
+/** Pooling: `join` takes one number of a window after the other, `end` the result and their count. */
 lab.pool = (op, x, y, start, join, end) => {
   const { rows, columns } = op.given[0];
   const [[high, wide], [down, right], [top, left]] = [op.kernel, op.stride, op.padding];
@@ -151,7 +145,7 @@ lab.pool = (op, x, y, start, join, end) => {
   }
 };
 
-/** What each kind of operation writes into `y`, given what it reads. */
+/** Each kind of operation writes into `y`. */
 lab.operations = {
   conv: (op, y, [x]) => lab.product(op.w, lab.windows(op, x), op.b, y, op.channels, op.size, op.area),
   full: (op, y, [x]) => lab.product(op.w, x, op.b, y, op.channels, op.size, 1),
@@ -196,19 +190,16 @@ lab.operations = {
   },
 };
 
-/** What all operations make of an image, with `changes`, each of one operation `op`:
- * `pass` a number: it is left out, and what that other operation made stands in its place;
- * `drop` numbers: those of its inputs are zero; `off` channels: those of its output are zero;
- * `only` channels: all but those are. What is before the operation `from` is taken from `values`,
- * those of another run. */
+/** What all operations make of an image. Each of `changes` is of one operation `op`: the output of another,
+ * `pass`, takes the place of its own; the inputs `drop` are zero; the channels `off`, or all but `only`, are.
+ * What is before the operation `from` is taken from another run. */
 lab.run = (net, image, changes = [], from = 0, values = []) => {
   const made = values.slice(0, from);
   const value = (number) => (number < 0 ? image : made[number]);
   for (const op of net.ops.slice(from)) {
-    const here = changes.filter((change) => change.op === op.index);
-    const passed = here.find((change) => "pass" in change);
-    const dropped = here.flatMap((change) => change.drop ?? []);
-    let y = new Float32Array(op.length);
+    const passed = lab.passed(op, changes);
+    const dropped = lab.gone(op, changes, "drop");
+    const y = new Float32Array(op.length);
     if (passed) y.set(value(passed.pass));
     else {
       const given = op.inputs.map((number, index) =>
@@ -216,17 +207,12 @@ lab.run = (net, image, changes = [], from = 0, values = []) => {
       );
       lab.operations[op.kind](op, y, given);
     }
-    for (const { off = [], only } of here) {
-      for (let c = 0; c < op.channels; c += 1) {
-        if (off.includes(c) || (only && !only.includes(c))) y.fill(0, c * op.area, (c + 1) * op.area);
-      }
-    }
+    for (const c of lab.gone(op, changes)) y.fill(0, c * op.area, (c + 1) * op.area);
     made.push(y);
   }
   return made;
 };
 
-/** The probabilities of the classes. */
 lab.softmax = (logits) => {
   const largest = Math.max(...logits);
   const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
@@ -234,74 +220,79 @@ lab.softmax = (logits) => {
   return powers.map((power) => power / sum);
 };
 
-/** The class with the largest logit; none if they are no numbers any more. */
+/** The class; -1 if the logits are no numbers any more. */
 lab.answer = (logits) => {
   if (logits.some(Number.isNaN)) return -1;
   return logits.indexOf(Math.max(...logits));
 };
 
-/** Which pixels a position of an operation's output sees: the first and the last row, and the
- * first and the last column. */
-lab.field = (net, index, row, column) => {
-  const seen = new Map([[index, [row, row, column, column]]]);
-  const see = (number, [top, bottom, left, right]) => {
-    const { rows, columns } = number < 0 ? net.image : net.ops[number];
-    const [t, b, l, r] = seen.get(number) ?? [rows, -1, columns, -1];
-    seen.set(number, [
-      Math.max(Math.min(t, top), 0),
-      Math.min(Math.max(b, bottom), rows - 1),
-      Math.max(Math.min(l, left), 0),
-      Math.min(Math.max(r, right), columns - 1),
-    ]);
-  };
+/** What a value depends on, with `changes`: of each operation, and of the image, -1, the first and last row,
+ * the first and last column, and the maps. Without a `map`, the value is of any. */
+lab.sources = (net, index, row, column, changes = [], map) => {
+  const maps = map === undefined ? lab.count(net.ops[index].channels) : [map];
+  const found = new Map([[index, { spans: [[row, row], [column, column]], maps }]]);
   for (let i = index; i >= 0; i -= 1) {
+    if (!found.has(i)) continue;
     const op = net.ops[i];
-    let box = seen.get(i);
-    if (!box) continue;
-    if (op.kernel) {
-      const [[high, wide], [down, side], [above, before]] = [op.kernel, op.stride, op.padding];
-      box = [
-        box[0] * down - above,
-        box[1] * down - above + high - 1,
-        box[2] * side - before,
-        box[3] * side - before + wide - 1,
-      ];
-    } else if (op.kind === "full" || op.kind === "mean" || op.area !== op.given[0].area) {
-      box = [0, Infinity, 0, Infinity];
+    const passed = lab.passed(op, changes);
+    const [gone, dropped] = ["off", "drop"].map((name) => lab.gone(op, changes, name));
+    const maps = found.get(i).maps.filter((c) => !gone.includes(c));
+    let { spans } = found.get(i);
+    if (passed || !maps.length) found.delete(i);
+    if (!maps.length) continue;
+    if (op.kernel && !passed) {
+      spans = spans.map((span, k) => {
+        const [first, last] = span.map((at) => at * op.stride[k] - op.padding[k]);
+        return [first, last + op.kernel[k] - 1];
+      });
     }
-    for (const number of op.inputs) see(number, box);
+    let start = 0; // in a concatenation
+    for (const [input, number] of (passed ? [passed.pass] : op.inputs).entries()) {
+      const { channels, rows, columns, area } = number < 0 ? net.image : net.ops[number];
+      let its = maps;
+      if (op.kind === "cat" && !passed) its = maps.map((c) => c - start).filter((c) => c >= 0 && c < channels);
+      else if (channels !== op.channels || (!passed && (op.w || op.kind === "lrn"))) its = lab.count(channels);
+      start += channels;
+      if (!its.length || dropped.includes(input)) continue;
+      const old = found.get(number);
+      const reach = ([first, last], k) => {
+        const [f, l] = old?.spans[k] ?? [Infinity, 0];
+        // Where maps become a list, its values may be anywhere.
+        if (area !== op.area && !op.kernel) [first, last] = [0, Infinity];
+        return [Math.max(Math.min(f, first), 0), Math.min(Math.max(l, last), [rows, columns][k] - 1)];
+      };
+      found.set(number, { spans: spans.map(reach), maps: old ? [...new Set([...old.maps, ...its])] : its });
+    }
   }
-  return seen.get(-1);
+  return found;
 };
 
-/** How a convolution comes to one number of its output: for each input channel the window, the
- * kernel and the sum of their products, and the bias. */
+/** Those pixels, if any. */
+lab.field = (...value) => lab.sources(...value).get(-1)?.spans.flat();
+
+/** How a convolution comes to one value: of each input map window, kernel, products and sum; and a bias. */
 lab.terms = (net, values, image, index, channel, row, column) => {
   const op = net.ops[index];
   const [input] = op.given;
   const x = op.inputs[0] < 0 ? image : values[op.inputs[0]];
   const [high, wide] = op.kernel;
-  const inputs = Array.from({ length: input.channels }, (_, c) => {
-    const [window, kernel] = [[], []];
-    let sum = 0;
-    for (let u = 0; u < high; u += 1) {
-      [window[u], kernel[u]] = [[], []];
-      for (let v = 0; v < wide; v += 1) {
-        const [r, s] = [row * op.stride[0] + u - op.padding[0], column * op.stride[1] + v - op.padding[1]];
-        const inside = r >= 0 && r < input.rows && s >= 0 && s < input.columns;
-        window[u][v] = inside ? x[(c * input.rows + r) * input.columns + s] : 0;
-        kernel[u][v] = op.w[channel * op.size + (c * high + u) * wide + v];
-        sum += window[u][v] * kernel[u][v];
-      }
-    }
-    return { window, kernel, sum };
+  const inputs = lab.count(input.channels).map((c) => {
+    const grid = (cell) => lab.count(high).map((u) => lab.count(wide).map((v) => cell(u, v)));
+    const window = grid((u, v) => {
+      const [r, s] = [row * op.stride[0] + u - op.padding[0], column * op.stride[1] + v - op.padding[1]];
+      const inside = r >= 0 && r < input.rows && s >= 0 && s < input.columns;
+      return inside ? x[(c * input.rows + r) * input.columns + s] : 0;
+    });
+    const kernel = grid((u, v) => op.w[channel * op.size + (c * high + u) * wide + v]);
+    const products = grid((u, v) => window[u][v] * kernel[u][v]);
+    return { window, kernel, products, sum: products.flat().reduce((sum, each) => sum + each) };
   });
   return { inputs, bias: op.b[channel] };
 };
 
 /* ---- The images. ---- */
 
-/** Images in a text: bytes, each zero followed by how many more there are. */
+/** Images from a text: bytes, each zero followed by how many more. */
 lab.images = (text, size) => {
   const [bytes, all] = [lab.decode(text), []];
   for (let i = 0; i < bytes.length; i += 1) {
@@ -311,13 +302,13 @@ lab.images = (text, size) => {
       i += 1;
     }
   }
-  return Array.from({ length: all.length / size }, (_, k) => Uint8Array.from(all.slice(k * size, (k + 1) * size)));
+  return lab.count(all.length / size).map((k) => Uint8Array.from(all.slice(k * size, (k + 1) * size)));
 };
 
-/** Mean and standard deviation of the training images, where black is 0 and white is 1. */
+/** Mean and standard deviation of the training images. */
 lab.normalization = [0.2858, 0.3529];
 
-/** Random numbers of a standard normal distribution, always the same for a seed. */
+/** Random numbers of a standard normal distribution. */
 lab.random = (seed) => {
   let state = seed >>> 0;
   const uniform = () => {
@@ -329,9 +320,8 @@ lab.random = (seed) => {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 };
 
-/** An image of bytes as networks read it, after what readers do to it, in this order: turned by
- * degrees, clockwise; shifted; contrast around gray, where -1 makes the negative; noise, in standard
- * deviations of the training images; a square of a shade. */
+/** An image as networks read it: turned clockwise, in degrees; shifted; contrast around gray; noise, in
+ * standard deviations; then a square. */
 lab.altered = (bytes, settings = {}, side = 28) => {
   const { turn = 0, right = 0, down = 0, contrast = 1, noise = 0, seed = 0, cover } = settings;
   const [mean, deviation] = lab.normalization;
@@ -343,27 +333,22 @@ lab.altered = (bytes, settings = {}, side = 28) => {
   return Float32Array.from({ length: side * side }, (_, i) => {
     const [row, column] = [Math.floor(i / side), i % side];
     const [y, x] = [row - down - middle, column - right - middle];
-    // Where this pixel comes from, and its value between the four pixels around that.
+    // Where this pixel comes from, between four.
     const [from, at] = [middle - x * sin + y * cos, middle + x * cos + y * sin];
     const [r, c] = [Math.floor(from + 1e-9), Math.floor(at + 1e-9)];
     const [v, u] = [Math.max(from - r, 0), Math.max(at - c, 0)];
-    const upper = (1 - u) * pixel(r, c) + (u ? u * pixel(r, c + 1) : 0);
-    const lower = v ? (1 - u) * pixel(r + 1, c) + (u ? u * pixel(r + 1, c + 1) : 0) : 0;
-    let value = ((1 - v) * upper + v * lower) / 255;
-    value = Math.min(Math.max(0.5 + contrast * (value - 0.5), 0), 1);
-    if (cover) {
-      const inside = (place, start) => place >= start && place < start + cover.size;
-      if (inside(row, cover.row) && inside(column, cover.column)) {
-        if (noise) random();
-        return (cover.shade - mean) / deviation;
-      }
-    }
-    return (value - mean) / deviation + (noise ? noise * random() : 0);
+    const line = (y) => (1 - u) * pixel(y, c) + u * pixel(y, c + 1);
+    const gray = ((1 - v) * line(r) + v * line(r + 1)) / 255;
+    const value = Math.min(Math.max(0.5 + contrast * (gray - 0.5), 0), 1);
+    const added = noise && noise * random();
+    const inside = (place, start) => place >= start && place < start + cover.size;
+    if (cover && inside(row, cover.row) && inside(column, cover.column)) return (cover.shade - mean) / deviation;
+    return (value - mean) / deviation + added;
   });
 };
 
-/** The accuracy on `images`, as they are and then altered with `changes` to the network: a generator of
- * what it has found so far. `sure` sums the probabilities of its answers, where wrong and right. */
+/** Right answers on images as they are, and then altered, with `changes`. `sure` sums the probabilities of
+ * answers, wrong and right. */
 lab.measure = function* (net, images, changes = [], settings = {}) {
   const found = { done: 0, before: 0, after: 0, lost: 0, gained: 0, answers: [], changed: [], sure: [0, 0] };
   net.answers ??= [];
@@ -385,8 +370,7 @@ lab.measure = function* (net, images, changes = [], settings = {}) {
   }
 };
 
-/** Where the evidence is: the probability of a class when a square of a shade covers the image, for
- * a square around every second pixel. A generator, as `measure`; `map` has 14 rows of 14. */
+/** The probability of a class with a square around every second pixel in turn. */
 lab.occlusion = function* (net, bytes, settings, changes, { size, shade }, label) {
   const found = { done: 0, map: new Float32Array(196) };
   for (let i = 0; i < 196; i += 1) {
@@ -398,23 +382,21 @@ lab.occlusion = function* (net, bytes, settings, changes, { size, shade }, label
   }
 };
 
-/** A photograph, of four bytes for each pixel, as an image of 28 by 28 bytes: if asked for, the largest
- * square in the middle; gray means; light made dark; the range stretched to 0 to 255. */
+/** A photograph as an image of 28 by 28 bytes. */
 lab.photograph = (rgba, width, height, { square = true, invert = false, stretch = true }) => {
-  const side = Math.min(width, height);
-  const [left, across] = square ? [(width - side) / 2, side] : [0, width];
-  const [top, down] = square ? [(height - side) / 2, side] : [0, height];
-  /** What each of 28 pixels has of the lines from `start`, `length` of them: [line, share]. */
-  const shares = (start, length) =>
-    Array.from({ length: 28 }, (_, k) => {
-      const [from, to] = [start + (k * length) / 28, start + ((k + 1) * length) / 28];
+  /** What each of 28 pixels has of the lines: [line, share]. */
+  const shares = (lines) => {
+    const length = square ? Math.min(width, height) : lines;
+    return lab.count(28).map((k) => {
+      const [from, to] = [k, k + 1].map((edge) => (lines - length) / 2 + (edge * length) / 28);
       const found = [];
       for (let line = Math.floor(from); line < to; line += 1) {
         found.push([line, (Math.min(line + 1, to) - Math.max(line, from)) / (to - from)]);
       }
       return found;
     });
-  const [rows, columns] = [shares(top, down), shares(left, across)];
+  };
+  const [rows, columns] = [height, width].map(shares);
   const gray = Float64Array.from({ length: 784 }, (_, i) => {
     let sum = 0;
     for (const [row, high] of rows[Math.floor(i / 28)]) {
@@ -429,8 +411,27 @@ lab.photograph = (rgba, width, height, { square = true, invert = false, stretch 
   return Uint8Array.from(gray, (value) => Math.round((255 * (value - least)) / Math.max(most - least, 1)));
 };
 
-/** The standard deviation of an accuracy on so many images; and of the difference of two, when
- * some were lost and some gained. */
+/** A drawing of the shades 0, 119 and 238 as a text: a digit for three pixels, a large letter for some digits
+ * of zero. Undefined for other images. */
+lab.packed = (pixels) => {
+  if (pixels.some((value) => value % 119)) return undefined;
+  let text = "";
+  for (let i = 0; i < 784; i += 3) {
+    const [a, b = 0, c = 0] = pixels.slice(i, i + 3);
+    text += ((a + 3 * b + 9 * c) / 119).toString(36);
+  }
+  return text.replace(/0{1,26}/g, (run) => String.fromCharCode(64 + run.length));
+};
+
+/** The drawing of such a text. */
+lab.unpacked = (text) => {
+  const digits = text.replace(/[A-Z]/g, (run) => "0".repeat(run.charCodeAt() - 64));
+  if (!/^[0-9a-q]{262}$/.test(digits)) return undefined;
+  const three = (digit) => [1, 3, 9].map((power) => 119 * (Math.floor(parseInt(digit, 36) / power) % 3));
+  return Uint8Array.from([...digits].flatMap(three).slice(0, 784));
+};
+
+/** Standard deviations of an accuracy, and of the difference of two. */
 lab.deviation = (accuracy, count) => Math.sqrt((accuracy * (1 - accuracy)) / count);
 lab.difference = (lost, gained, count) => Math.sqrt(lost + gained - (lost - gained) ** 2 / count) / count;
 
@@ -449,15 +450,11 @@ lab.words = {
   cat: "concatenation",
 };
 
-/** What an operation is called: its kind, and where in its stage it is. */
-lab.title = (op) => {
-  const inner = op.path.split(".").slice(1).join(".");
-  const kernel = op.kernel ? ` ${op.kernel.join("\u00d7")}` : "";
-  return `${lab.words[op.kind]}${kernel}${inner ? ` (${inner})` : ""}`;
-};
+/** Where in its stage an operation is. */
+lab.inner = ({ path }) => path.replace(/^[^.]*\.?/, " (").concat(")").replace(" ()", "");
+lab.title = (op) => lab.words[op.kind] + (op.kernel ? ` ${op.kernel.join("\u00d7")}` : "") + lab.inner(op);
 
-/** The stages of a network: operations one after the other whose modules have the same first name.
- * What the network itself does, without a module, belongs to the stage before. */
+/** Stages: operations whose modules have the same first name, and those after them without a module. */
 lab.stages = (net) => {
   const stages = [];
   for (const op of net.ops) {
@@ -469,49 +466,49 @@ lab.stages = (net) => {
   return stages;
 };
 
-/** What the input of a join is called: by the module in its block that made it. */
+/** The name of a join's input. */
 lab.branch = (net, op, input) => {
-  const number = op.inputs[input];
-  const path = number < 0 ? "" : net.ops[number].path;
-  const start = op.path ? `${op.path}.` : "";
-  if (number < 0 || !path.startsWith(start) || path === op.path) return "shortcut";
+  const path = net.ops[op.inputs[input]]?.path;
+  const start = op.path && `${op.path}.`;
+  if (path === op.path || !path?.startsWith(start)) return "shortcut";
   if (!op.path) return `what ${path} makes`;
   const name = path.slice(start.length).split(".")[0];
-  return { body: "residual branch" }[name] ?? (op.kind === "cat" ? `branch ${name}` : name);
+  return name === "body" ? "residual branch" : op.kind === "cat" ? `branch ${name}` : name;
 };
 
-/** The switches of a stage: what each is called, its kind, and the changes that it makes. */
+/** The switches of a stage, with the change that each makes, and its `parts` for `lab.change`. */
 lab.switches = (net, stage) => {
   const found = [];
-  const add = (kind, text, change) => found.push({ kind, text, change });
+  const add = (kind, text, { index: op }, name, number) => {
+    const change = { op, [name]: name === "pass" ? number : [number] };
+    found.push({ kind, text, change, parts: [op, name, number] });
+  };
   for (const op of stage.ops) {
-    const where = op.path.split(".").slice(1).join(".");
+    const where = lab.inner(op);
     if (op.kind === "add" || op.kind === "cat") {
       op.inputs.forEach((_, input) => {
         const name = lab.branch(net, op, input);
         const kind = op.kind === "cat" ? "branch" : name === "shortcut" ? "shortcut" : "residual branch";
-        const inner = stage.ops.filter((other) => other.kind === op.kind).length > 1 ? ` (${where})` : "";
-        add(kind, name + inner, { op: op.index, drop: [input] });
+        const inner = stage.ops.filter((other) => other.kind === op.kind).length > 1 ? where : "";
+        add(kind, name + inner, op, "drop", input);
       });
     }
     if (["norm", "lrn", "relu"].includes(op.kind)) {
-      const kind = { norm: "batch normalization", lrn: "LRN", relu: "ReLU" }[op.kind];
-      add(kind, `${kind}${where ? ` (${where})` : ""}`, { op: op.index, pass: op.inputs[0] });
+      const kind = op.kind === "lrn" ? "LRN" : lab.words[op.kind];
+      add(kind, kind + where, op, "pass", op.inputs[0]);
     }
   }
   const [first, last] = [stage.ops[0], stage.ops.at(-1)];
   const given = first.given[0];
   const same = given.channels === last.channels && given.area === last.area;
   const inner = stage.ops.slice(1).every((op) => op.inputs.every((number) => number >= first.inputs[0]));
-  if (same && inner && last.index < net.ops.length - 1) {
-    add("stage", "the whole stage", { op: last.index, pass: first.inputs[0] });
-  }
+  if (same && inner && last.index < net.ops.length - 1) add("stage", "the whole stage", last, "pass", first.inputs[0]);
   return found;
 };
 
-/* ---- The state of the page as a text, for addresses. ---- */
+/* ---- The state of the page. ---- */
 
-/** What there is in a state: of each number its least, its largest, and what it is by default. */
+/** Of each number the least, the largest, and the usual. */
 lab.settings = {
   turn: [-180, 180, 0],
   right: [-14, 14, 0],
@@ -520,19 +517,17 @@ lab.settings = {
   noise: [0, 2, 0],
 };
 
+const COVER = ["row", "column", "size", "shade"];
 const CHANGES = { p: "pass", d: "drop", o: "off", k: "only" };
 
-/** A state as a text, such as "net=resnet&image=3&noise=0.5&changes=9p2.12o4". A change is the
- * number of its operation, a letter, and what it is about. */
+/** A state as a text, such as "net=resnet&image=3&changes=9p2.12o4". */
 lab.write = (state) => {
   const parts = [`net=${encodeURIComponent(state.net)}`, `image=${state.image}`];
+  if (state.own) parts.push(`own=${state.own}`);
   for (const [name, [, , usual]] of Object.entries(lab.settings)) {
     if (state[name] !== usual) parts.push(`${name}=${state[name]}`);
   }
-  if (state.cover) {
-    const { row, column, size, shade } = state.cover;
-    parts.push(`cover=${[row, column, size, shade].join("_")}`);
-  }
+  if (state.cover) parts.push(`cover=${COVER.map((name) => state.cover[name]).join("_")}`);
   const changes = state.changes.flatMap((change) =>
     Object.entries(CHANGES)
       .filter(([, name]) => name in change)
@@ -543,7 +538,7 @@ lab.write = (state) => {
   return parts.join("&");
 };
 
-/** The state that a text stands for, and the parts of it that are none. */
+/** The state of a text, and what is `unknown` of it. */
 lab.parse = (text) => {
   const state = { net: "lenet", image: 0, changes: [], unknown: [] };
   for (const [name, [, , usual]] of Object.entries(lab.settings)) state[name] = usual;
@@ -552,12 +547,12 @@ lab.parse = (text) => {
     const numbers = value.split("_").map(Number);
     if (name === "net" && value) state.net = decodeURIComponent(value);
     else if (name === "image" && /^\d+$/.test(value)) state.image = Number(value);
+    else if (name === "own" && lab.unpacked(value)) state.own = value;
     else if (name in lab.settings && value !== "" && Number.isFinite(numbers[0])) {
       const [least, most] = lab.settings[name];
       state[name] = Math.min(Math.max(numbers[0], least), most);
     } else if (name === "cover" && numbers.length === 4 && numbers.every(Number.isFinite)) {
-      const [row, column, size, shade] = numbers;
-      state.cover = { row, column, size, shade };
+      state.cover = Object.fromEntries(COVER.map((each, k) => [each, numbers[k]]));
     } else if (name === "at" && numbers.length === 4 && numbers.every(Number.isInteger)) state.at = numbers;
     else if (name === "changes") {
       for (const each of value.split(".")) {
@@ -570,52 +565,46 @@ lab.parse = (text) => {
   return state;
 };
 
-/** Make one change of an operation, or take it back. */
+/** Makes a change, or takes it back. */
 lab.change = (changes, op, name, number, on) => {
-  let change = changes.find((each) => each.op === op && name in each);
-  if (!change) {
-    change = { op, [name]: name === "pass" ? number : [] };
-    if (on) changes.push(change);
-  }
-  if (name !== "pass") {
-    change[name] = change[name].filter((each) => each !== number);
-    if (on) change[name].push(number);
-  }
-  if (!on && (name === "pass" || !change[name].length)) {
-    if (changes.includes(change)) changes.splice(changes.indexOf(change), 1);
-  }
+  const at = changes.findIndex((each) => each.op === op && name in each);
+  const numbers = [changes[at]?.[name] ?? []].flat().filter((each) => each !== number);
+  if (on) numbers.push(number);
+  const made = numbers.length ? [{ op, [name]: name === "pass" ? number : numbers }] : [];
+  changes.splice(at < 0 ? changes.length : at, 1, ...made);
 };
 
-/** Whether a change is made. */
 lab.changed = (changes, op, name, number) =>
   changes.some((each) => each.op === op && name in each && [each[name]].flat().includes(number));
 
-/** What of an operation is off, or on: channels of its output, or, with "drop", its inputs. */
+lab.passed = (op, changes) => changes.find((change) => change.op === op.index && "pass" in change);
+
+/** What of an operation is off, or on: channels, or, with "drop", inputs. */
 lab.gone = (op, changes, name = "off", off = true) => {
   const here = changes.filter((change) => change.op === op.index);
   const isOff = (k) => here.some((change) => change[name]?.includes(k) || (name === "off" && change.only && !change.only.includes(k)));
-  return [...Array(name === "off" ? op.channels : op.inputs.length).keys()].filter((k) => isOff(k) === off);
+  return lab.count(name === "off" ? op.channels : op.inputs.length).filter((k) => isOff(k) === off);
 };
 
-/** The changes with the other half of an operation off. */
+/** Off on, and on off. */
 lab.exchanged = (op, changes, name = "off") => {
   const others = lab.gone(op, changes, name, false);
   const rest = changes.filter((change) => change.op !== op.index || "pass" in change || "drop" in change !== (name === "drop"));
   return others.length ? [...rest, { op: op.index, [name]: others }] : rest;
 };
 
-/** Of each switch, off alone beside `changes`: the answer, and the probability of a class. */
+/** Answer and probability of a class with each switch off alone. */
 lab.costs = (net, image, changes, label) => {
   const values = lab.run(net, image, changes);
   return lab.stages(net).flatMap((stage) =>
-    lab.switches(net, stage).map(({ kind, text, change }) => {
-      const logits = lab.run(net, image, [change, ...changes], change.op, values).at(-1);
-      return { stage: stage.name, kind, text, change, answer: lab.answer(logits), share: lab.softmax(logits)[label] };
+    lab.switches(net, stage).map((each) => {
+      const logits = lab.run(net, image, [each.change, ...changes], each.change.op, values).at(-1);
+      return { ...each, stage: stage.name, answer: lab.answer(logits), share: lab.softmax(logits)[label] };
     }),
   );
 };
 
-/** Those of the changes that a network can make, and how many it cannot. */
+/** The changes that a network can make, and how many it cannot. */
 lab.possible = (net, changes) => {
   const good = changes.filter((change) => {
     const op = net.ops[change.op];
@@ -630,7 +619,6 @@ lab.possible = (net, changes) => {
   return { good, bad: changes.length - good.length };
 };
 
-/** What is switched off, in words. */
 lab.described = (net, change) => {
   const op = net.ops[change.op];
   const stage = lab.stages(net).find(({ ops }) => ops.includes(op)).name;

@@ -1,9 +1,9 @@
-/* Starts the networks that run in the page, where there is a place for them: see lab-page.js. */
+/* Starts lab-page.js where there is a place for it. */
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
   const places = document.querySelectorAll(".lab");
-  // On a narrow page the drawing scrolls, by keyboard, too.
+  // On a narrow page these scroll.
   for (const each of document.querySelectorAll(".lab .drawing")) each.tabIndex = 0;
   const folder = document.querySelector('script[src*="lab.js"]').src.replace(/lab\.js.*$/, "");
   const load = (file) =>
@@ -15,7 +15,7 @@ document.addEventListener("DOMContentLoaded", () => {
       script.onerror = () => failed(new Error(`${file} did not load`));
       document.head.append(script);
     });
-  let ready; // the scripts, loaded once for all places
+  let ready; // the scripts
   const start = async (place) => {
     try {
       ready ??= load("lab-run.js").then(() => load("lab-page.js"));
@@ -40,7 +40,7 @@ document.addEventListener("DOMContentLoaded", () => {
     },
     { rootMargin: "200px" },
   );
-  // But an address with a state is about a place of the page.
+  // But an address with a state is about a place.
   const asked = /[?#&]net=/.test(location.search + location.hash);
   places.forEach((place) => (asked && !place.dataset.piece ? start(place) : near.observe(place)));
 });

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -131,6 +132,7 @@ def by_keys(browser: Browser, address: str, report) -> None:
     page.wait_for_function("location.hash.includes('changes=8d0')", timeout=5_000)
     off = page.locator(".lab-off").inner_text()
     report.expect("residual branch" in off, LAB, "a key exchanges on and off", off)
+    marked(page, report)
     page.keyboard.press("Enter")
     page.wait_for_function("location.hash.includes('changes=8d1')", timeout=5_000)
     to(page, ".lab-maps button")
@@ -159,6 +161,27 @@ def by_keys(browser: Browser, address: str, report) -> None:
     report.expect(old, LAB, "an old measurement says so", found)
     report.none(page.errors, LAB, "no error while keys are used")
     page.context.close()
+
+
+def marked(page: Page, report) -> None:
+    """With the residual branch of conv2_x off: the drawing, its text, and the strip."""
+    drawing = page.locator(".lab-drawing")
+    boxes = drawing.locator(".bb-box.off:visible")
+    paths = boxes.evaluate_all("all => all.map(({ dataset }) => dataset.path)")
+    expected = ["conv2_x.0.body.0.0", "conv2_x.0.body.1.0"]
+    report.expect(paths == expected, LAB, "boxes that are off are marked", paths)
+    said = drawing.get_attribute("aria-label")
+    told = "conv2_x: residual branch" in said
+    report.expect(told, LAB, "the drawing's text says what is off", said)
+    stage = drawing.locator(".bb-stage:visible > text").all_text_contents()
+    report.expect("conv2_x: 1 off" in stage, LAB, "and its stage how much", stage)
+    strip = page.locator(".lab-strip").nth(1).inner_text()
+    both = "before, " in strip and "Off: residual branch" in strip
+    report.expect(both, LAB, "a strip has the largest value before and now", strip)
+    image = page.locator("canvas.lab-image").first.get_attribute("aria-label")
+    rows = re.search(r"rows (\d+) to (\d+)", image)
+    few = rows and int(rows[2]) - int(rows[1]) <= 2  # the stem alone: 3 x 3
+    report.expect(few, LAB, "the frame is that of what is on", image)
 
 
 def all_open(page: Page) -> list[str]:
@@ -364,13 +387,18 @@ def own_image(browser: Browser, address: str, report) -> None:
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     said = page.locator(".lab-verdict").inner_text()
-    page.get_by_text("An image of your own").click()
+    page.locator("summary", has_text="An image of your own").click()
     pad = page.locator("canvas[role=application]")
     pad.focus()
     for key in ("Space", "ArrowDown", "Space", "ArrowDown", "Space"):
         page.keyboard.press(key)
     said = settled(page, said)
     report.expect("is of class" not in said, LAB, "keys draw", said)
+    page.wait_for_function("location.hash.includes('own=')", timeout=5_000)
+    shared = opened(browser, f"{address}?{page.url.partition('#')[2]}")
+    again = shared.locator(".lab-verdict").inner_text()
+    report.expect(again == said, LAB, "a link shares a drawing", again)
+    shared.context.close()
     box = pad.bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
     said = settled(page, said)
@@ -380,8 +408,13 @@ def own_image(browser: Browser, address: str, report) -> None:
     camera = page.locator("input[accept='image/*']")
     camera.set_input_files({**photograph, "buffer": content})
     said = settled(page, said)
+    report.expect("own=" not in page.url, LAB, "but no photograph", page.url)
     page.get_by_label("light and dark exchanged").click()
     said = settled(page, said)
+    page.get_by_role("button", name="Empty it").click()
+    said = settled(page, said)
+    nothing = "of one shade: no answer to it is right" in said
+    report.expect(nothing, LAB, "an image of nothing is told", said)
     camera.set_input_files({**photograph, "buffer": b"no image"})
     page.wait_for_function(
         "/no image that/.test(document.querySelector('.lab-note').textContent)"
