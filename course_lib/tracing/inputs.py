@@ -47,11 +47,12 @@ class Inputs:
         return ", ".join(" x ".join(map(str, shape)) or "()" for shape in self.shapes)
 
     def ghosts(self, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments for a mini-batch, without values."""
+        """The arguments for a mini-batch, without values, laid out as with them."""
 
         def ghost(tensor: Tensor) -> Tensor:
-            shape = self._shape(tensor, batch)
-            return Ghost.of(torch.empty(shape, dtype=tensor.dtype, device=META))
+            if self._shape(tensor, batch) == tensor.shape:
+                return Ghost.of(torch.empty_like(tensor, device=META))
+            return Ghost.of(torch.cat([tensor.detach()[:1].to(META)] * batch))
 
         return self._mapped(ghost)
 
