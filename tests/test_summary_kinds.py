@@ -554,6 +554,15 @@ def test_a_module_of_this_kind_is_refused(build, data, words):
         summarize(build(), input_data=data)
 
 
+def test_lengths_of_sequences_are_values():
+    net = module(packed, lstm=nn.LSTM(3, 2, batch_first=True))
+    types = [torch.float, torch.long]
+    with pytest.raises(ValueError, match="Net calls pack_padded_sequence; give"):
+        summarize(net, ((5, 3), ()), dtypes=types)
+    data = [torch.rand(1, 5, 3), torch.tensor([4])]
+    assert summarize(net, input_data=data).macs == 4 * 4 * 2 * (3 + 2)
+
+
 def test_a_tensor_of_several_sizes():
     def forward(net: Any, x: Tensor) -> Tensor:
         parts = torch.nested.as_nested_tensor([*x], layout=torch.jagged)

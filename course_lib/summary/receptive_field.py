@@ -58,8 +58,11 @@ class Factor(NamedTuple):
     from others, and `jump` the pixels from the first to the last.
     """
 
+    #: How many positions.
     positions: int
+    #: From each to the next, in pixels; if uneven, from the first to the last.
     jump: int = 0
+    #: How many pixels each is after the first; or an object, if that is unknown.
     uneven: object = None
     #: Of a single position, the dimension that it was before a reshape.
     home: int | None = None
