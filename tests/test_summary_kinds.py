@@ -365,6 +365,15 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
         ),
         torch.rand(2, 5, 3),
     ),
+    "sequences of given lengths": (
+        lambda: module(
+            lambda net, x, n: net.fc(
+                rnn.pack_padded_sequence(x, n, True, enforce_sorted=False).data
+            ),
+            fc=nn.Linear(3, 2),
+        ),
+        [torch.rand(2, 4, 3), torch.tensor([4, 4])],
+    ),
     "a class of tensors": (
         lambda: module(
             lambda net, x: net.fc(x.as_subclass(Named)).as_subclass(Tensor),
@@ -552,6 +561,14 @@ def with_mode_that_stays() -> nn.Module:
 def test_a_module_of_this_kind_is_refused(build, data, words):
     with pytest.raises(ValueError, match=words):
         summarize(build(), input_data=data)
+
+
+def test_each_batch_repeats_the_first_of_the_data():
+    net = module(packed, lstm=nn.LSTM(3, 2, batch_first=True)).train()
+    x, lengths = torch.rand(2, 5, 3), torch.tensor([4, 2])
+    two, four = (saved_by(net, repeated([x, lengths], n)) for n in (2, 4))
+    summary = summarize(net, input_data=[x, lengths])
+    assert summary.saved_bytes == (four - two) // 2
 
 
 def test_lengths_of_sequences_are_values():

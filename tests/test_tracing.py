@@ -429,6 +429,13 @@ def test_what_a_function_of_theirs_keeps_stays(build, look):
     assert "remembered" not in BY_NAME
 
 
+def test_a_module_that_looks_at_itself():
+    """Which is not counted, as it is none of its own operations."""
+    net = nn.Sequential(nn.Linear(4, 4))
+    net.forward = lambda x: (summarize(net[0], (4,)), net[0](x))[1]
+    assert summarize(net, (4,)).macs == 16
+
+
 def test_hooks_and_modes_around_it_see_nothing():
     net, seen = nn.Linear(4, 4), []
     hook = register_module_forward_hook(lambda *values: seen.append(values))
