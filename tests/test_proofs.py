@@ -16,7 +16,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import course_lib
-from proofs import common, variations
+from proofs import common, variations, xray
 from proofs.calibrate import (
     SEEDS,
     SURPRISES,
@@ -392,3 +392,40 @@ def test_unknown_proofs():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode
     assert "no proofs nothing; there are" in done.stderr
+
+
+def test_what_real_runs_have_shown_stays(tmp_path, monkeypatch):
+    """Of a row of other code, only the X-ray's side is measured anew, in a process
+    with others; what was wrong, or measured in another way, is all of it.
+    """
+    now, groups = {"code": "2", "real": "b"}, []
+
+    def measure(names, stamp):
+        groups.append(names)
+        for name in names:
+            yield {"network": name, "macs_by_torch": "5", "wrong": "", **stamp}
+
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(xray, "TABLE", Table("xray", ("network",)))
+    monkeypatch.setattr(xray, "stamps", lambda: now)
+    monkeypatch.setattr(xray, "measure", measure)
+    for name, code, real, wrong in (
+        ("fresh", "2", "b", ""),
+        ("other code", "1", "b", ""),
+        ("more of it", "1", "b", ""),
+        ("wrong", "1", "b", "MACs"),
+        ("measured otherwise", "1", "a", ""),
+    ):
+        row = {"network": name, "code": code, "real": real, "wrong": wrong}
+        xray.TABLE.add(row | {"macs_by_torch": "5"})
+    names = ["fresh", "other code", "wrong", "more of it", "measured otherwise", "new"]
+    found = {row["network"] for row in xray.rows(names)}
+    assert found == {*names}
+    assert groups == [
+        ["other code", "more of it"],
+        ["wrong"],
+        ["measured otherwise"],
+        ["new"],
+    ]
+    assert [*xray.rows(names)]
+    assert len(groups) == 4

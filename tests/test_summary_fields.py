@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torchvision.models import inception_v3, squeezenet1_1
+from torchvision.models import get_model, inception_v3, squeezenet1_1
 
 from course_lib import VGG, AlexNet, GoogLeNet, ResNet, ZFNet, summarize
 
@@ -244,6 +244,9 @@ FOLLOWED = {
         lambda x, m: m(x),
         nn.BatchNorm2d(2, track_running_stats=False),
     ],
+    "channels, half of them": [lambda x: F.glu(x, 1)],
+    "channels in another order": [lambda x: F.channel_shuffle(x, 2)],
+    "random slopes": [F.rrelu],
     "local response norm": [lambda x, m: m(x), nn.LocalResponseNorm(2, alpha=1.0)],
     "pooled to halves": [lambda x: F.adaptive_avg_pool2d(x, 3)],
     "pooled to one": [lambda x: F.adaptive_avg_pool2d(x, 1)],
@@ -408,6 +411,7 @@ UNKNOWN = {
         lambda x: F.conv1d(tokens(x), x.new_ones(36, 1, 1), groups=36),
         "convolution",
     ),
+    "half of the rows": (lambda x: F.glu(x, 2), "glu"),
     "side by side": (lambda x: torch.cat([x, x.sigmoid()], 2), "paths that diverge"),
     "rows in another order": (
         lambda x: F.max_pool2d(
@@ -515,6 +519,39 @@ def test_one_pixel_keeps_its_stride():
     small, large = summarize(net, (3, 32, 32)), summarize(net, (3, 224, 224))
     assert small["conv5_x"].shape == (512, 1, 1)
     assert [r.field for r in small.layers] == [r.field for r in large.layers]
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "swin_v2_t"])
+def test_one_pixel_keeps_its_stride_through_other_layouts(name):
+    """Where channels stand last, or are tokens, and back."""
+    net = get_model(name)
+    small, large = (summarize(net, (3, side, side)) for side in (32, 224))
+    fields = [
+        [row.field for row in summary.layers if row.kind == "Conv2d" and row.field]
+        for summary in (small, large)
+    ]
+    assert [f.size for f in fields[0]] == [f.size for f in fields[1]]
+
+
+LABELED = {
+    "image first": lambda net, x, label: net.a(x) + net.b(label)[..., None, None],
+    "label first": lambda net, x, label: net.b(label)[..., None, None] * net.a(x),
+}
+
+
+@pytest.mark.parametrize("name", LABELED)
+def test_a_label_adds_nothing_to_where_an_image_is_seen(name):
+    net = nn.ModuleDict({"a": nn.Conv2d(2, 4, 3), "b": nn.Linear(5, 4)})
+    net.forward = lambda x, label: LABELED[name](net, x, label)
+    summary = summarize(net, ((2, 9, 9), (5,)))
+    assert summary.stages[-1].field == ((3, 3), (1, 1), (1.0, 1.0))
+
+
+def test_images_of_other_dimensions():
+    net = FunctionModule(lambda x: x)
+    net.forward = lambda x, sound: x + sound[:, :, None]
+    (note,) = summarize(net, ((2, 9, 9), (2, 9))).notes
+    assert note.startswith("receptive field: unknown after add of images of other")
 
 
 def test_a_module_that_is_made_in_forward_is_part_of_its_caller():

@@ -5,6 +5,7 @@ Parameters are compared with PyTorch's own, MACs with its counter on a real run.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, rnn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import nms
 
 from course_lib import summarize
 from course_lib.tracing.ghost import DataDependentError
@@ -98,6 +100,32 @@ def with_other_weights(net: Any, x: Tensor) -> Tensor:
 def body_and_head(forward: Forward) -> nn.Module:
     body = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh())
     return module(forward, body=body, head=nn.Linear(4, 3))
+
+
+class Named(Tensor):
+    """A class of tensors."""
+
+
+def counting(forward: Forward) -> nn.Module:
+    """With a buffer that counts its calls."""
+
+    def counted(net: Any, x: Tensor) -> Tensor:
+        y = forward(net, x)
+        net.count += 1
+        return y
+
+    net = module(counted, fc=nn.Linear(3, 2))
+    net.register_buffer("count", torch.zeros((), dtype=torch.long))
+    return net
+
+
+LAST = torch.channels_last
+
+
+def over_positions(net: Any, x: Tensor) -> Tensor:
+    """Attention, by a kernel that needs channels to lie side by side."""
+    q, k, v = net.conv(x).flatten(2).mT.unflatten(2, (3, 2, 8)).unbind(2)
+    return F.scaled_dot_product_attention(q.mT, k.mT, v.mT)
 
 
 def tied() -> nn.Module:
@@ -315,6 +343,50 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
         ),
         torch.rand(2, 6),
     ),
+    "a counter in a buffer": (
+        lambda: counting(lambda net, x: net.fc(x[:, : int(net.count) + 3])),
+        torch.rand(2, 3),
+    ),
+    "batch norm that counts": (
+        lambda: nn.Sequential(nn.BatchNorm1d(3, momentum=None), nn.Linear(3, 2)),
+        torch.rand(2, 3),
+    ),
+    "a copy in forward": (
+        lambda: body_and_head(lambda net, x: net.head(copy.deepcopy(net.body)(x))),
+        torch.rand(2, 6),
+    ),
+    "channels last, and attention": (
+        lambda: module(over_positions, conv=nn.Conv2d(4, 48, 1).to(memory_format=LAST)),
+        torch.rand(2, 4, 3, 3).to(memory_format=LAST),
+    ),
+    "sequences by steps": (
+        lambda: module(
+            lambda net, x: net.fc(rnn.pack_sequence([*x]).data), fc=nn.Linear(3, 2)
+        ),
+        torch.rand(2, 5, 3),
+    ),
+    "sequences of given lengths": (
+        lambda: module(
+            lambda net, x, n: net.fc(
+                rnn.pack_padded_sequence(x, n, True, enforce_sorted=False).data
+            ),
+            fc=nn.Linear(3, 2),
+        ),
+        [torch.rand(2, 4, 3), torch.tensor([4, 4])],
+    ),
+    "a class of tensors": (
+        lambda: module(
+            lambda net, x: net.fc(x.as_subclass(Named)).as_subclass(Tensor),
+            fc=nn.Linear(3, 2),
+        ),
+        torch.rand(2, 3),
+    ),
+    "the boxes that remain": (
+        lambda: module(
+            lambda net, x: net.fc(x[nms(x.cumsum(1), x[:, 0], 1.0)]), fc=nn.Linear(4, 2)
+        ),
+        torch.rand(2, 4),
+    ),
     "a lazy layer": (
         lambda: nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2)),
         torch.rand(2, 3),
@@ -489,6 +561,32 @@ def with_mode_that_stays() -> nn.Module:
 def test_a_module_of_this_kind_is_refused(build, data, words):
     with pytest.raises(ValueError, match=words):
         summarize(build(), input_data=data)
+
+
+def test_each_batch_repeats_the_first_of_the_data():
+    net = module(packed, lstm=nn.LSTM(3, 2, batch_first=True)).train()
+    x, lengths = torch.rand(2, 5, 3), torch.tensor([4, 2])
+    two, four = (saved_by(net, repeated([x, lengths], n)) for n in (2, 4))
+    summary = summarize(net, input_data=[x, lengths])
+    assert summary.saved_bytes == (four - two) // 2
+
+
+def test_lengths_of_sequences_are_values():
+    net = module(packed, lstm=nn.LSTM(3, 2, batch_first=True))
+    types = [torch.float, torch.long]
+    with pytest.raises(ValueError, match="Net calls pack_padded_sequence; give"):
+        summarize(net, ((5, 3), ()), dtypes=types)
+    data = [torch.rand(1, 5, 3), torch.tensor([4])]
+    assert summarize(net, input_data=data).macs == 4 * 4 * 2 * (3 + 2)
+
+
+def test_a_tensor_of_several_sizes():
+    def forward(net: Any, x: Tensor) -> Tensor:
+        parts = torch.nested.as_nested_tensor([*x], layout=torch.jagged)
+        return torch.nested.to_padded_tensor(net.a(parts), 0.0)
+
+    with pytest.raises(ValueError, match="a nested tensor cannot be followed"):
+        summarize(module(forward, a=nn.Linear(3, 2)), torch.rand(5, 3))
 
 
 def test_a_graph_of_edges_that_nobody_uses():

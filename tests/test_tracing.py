@@ -9,6 +9,7 @@ import random
 import sys
 import threading
 import warnings
+import weakref
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations, parametrize
+from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib import draw, draw_side_by_side, summarize
 from course_lib.blocks import run_on_meta
@@ -167,6 +170,27 @@ def weight_normed():
         return nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 4)))
 
 
+class Child(nn.Module):
+    """Knows the module that it is in, weakly, and another, which is not in it."""
+
+    def __init__(self, parent):
+        super().__init__()
+        self.parent, self.layer = weakref.ref(parent), nn.Linear(4, 4)
+        object.__setattr__(self, "proxy", weakref.proxy(self.layer))
+        self.gone = weakref.ref(nn.ReLU())
+
+    def forward(self, x):
+        self.parent().seen = x
+        self.proxy.seen = x
+        return self.layer(x)
+
+
+def with_parent():
+    net = nn.Sequential()
+    net.append(Child(net))
+    return net
+
+
 def frozen():
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout())
     net[0].weight.requires_grad_(False)
@@ -181,6 +205,7 @@ MODULES = {
     "grower": Grower,
     "extractor": Extractor,
     "other": Other,
+    "parent": with_parent,
     "momentum": MomentumPair,
     "frozen": frozen,
     "weight norm": weight_normed,
@@ -363,6 +388,67 @@ def test_what_a_hook_keeps_at_the_level_of_its_module_stays(look):
     assert (len(SEEN), COUNT) == (len(seen) + 2, number + 1)
 
 
+class Registry:
+    """What is kept of all networks."""
+
+    def __init__(self):
+        self.last, self.seen = None, []
+
+
+REGISTRY = Registry()
+
+
+def remember(x):
+    BY_NAME["remembered"] = REGISTRY.last = x
+    return remember_again(x)
+
+
+def remember_again(x):
+    SEEN.append(x)
+    return x if len(SEEN) > 3 else remember(x)
+
+
+class Remembers(nn.Module):
+    def forward(self, x):
+        return remember(x)
+
+
+def remembers_by_hook():
+    net = nn.Sequential(nn.Linear(4, 4))
+    net[0].register_forward_hook(lambda _module, _args, output: remember(output))
+    return net
+
+
+@pytest.mark.parametrize("look", [summarize, draw])
+@pytest.mark.parametrize("build", [Remembers, remembers_by_hook])
+def test_what_a_function_of_theirs_keeps_stays(build, look):
+    SEEN.clear()
+    BY_NAME.pop("remembered", None)
+    look(build(), (4,))
+    assert (len(SEEN), REGISTRY.last) == (0, None)
+    assert "remembered" not in BY_NAME
+
+
+def test_a_module_that_looks_at_itself():
+    """Which is not counted, as it is none of its own operations."""
+    net = nn.Sequential(nn.Linear(4, 4))
+    net.forward = lambda x: (summarize(net[0], (4,)), net[0](x))[1]
+    assert summarize(net, (4,)).macs == 16
+
+
+def test_hooks_and_modes_around_it_see_nothing():
+    net, seen = nn.Linear(4, 4), []
+    hook = register_module_forward_hook(lambda *values: seen.append(values))
+    try:
+        with FlopCounterMode(display=False) as counter:
+            assert summarize(net, (4,)).macs == 16
+        assert (len(seen), counter.get_total_flops()) == (0, 0)
+        net(torch.rand(1, 4))
+        assert len(seen) == 1
+    finally:
+        hook.remove()
+
+
 ROTATIONS: dict[str, torch.Tensor] = {}
 LAST = None
 
@@ -467,6 +553,29 @@ def test_values_that_are_written_to_are_lost():
     assert summarize(Net(), torch.ones(3)).stages[0].shape == (3,)
 
 
+def strides(traced):
+    return [view.stride for op in operations(traced) for view in op.made]
+
+
+@pytest.mark.parametrize("size", [(4, 3, 3), (4, 2, 7), (4, 6, 5), (4, 2, 5, 5)])
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_convolutions_lay_their_results_out_as_on_a_processor(size, kernel):
+    """Channels last, where the image or the weights are, and so all that follows."""
+    kinds = {3: (nn.Conv2d, nn.ConvTranspose2d), 4: (nn.Conv3d, nn.ConvTranspose3d)}
+    conv, transposed = kinds[len(size)]
+    last = {3: torch.channels_last, 4: torch.channels_last_3d}[len(size)]
+    net = nn.Sequential(
+        conv(4, 8, kernel, padding=1), nn.ReLU(), transposed(8, 4, kernel)
+    )
+    data = torch.rand(2, *size)
+    for net_, x in ((net, data), (net, data.to(memory_format=last))):
+        ghosts, real = (trace(net_, inputs_of_data(x), 2, values=v) for v in (0, 1))
+        assert strides(ghosts) == strides(real)
+    in_last = nn.Sequential(nn.Flatten(0, 0), net.to(memory_format=last))
+    ghosts, real = (trace(in_last, inputs_of_data(data), 2, values=v) for v in (0, 1))
+    assert strides(ghosts) == strides(real)
+
+
 def operations(traced):
     return [
         event
@@ -556,6 +665,11 @@ def test_images_one_at_a_time():
 # -- errors in the words of the module, and where
 
 
+class WordlessError(Exception):
+    def __str__(self):
+        raise TypeError("not even that")
+
+
 class Fails(nn.Module):
     def __init__(self, error):
         super().__init__()
@@ -575,6 +689,7 @@ class Fails(nn.Module):
         (AttributeError("no x"), "AttributeError: no x"),
         (NotImplementedError("later"), "later"),
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+        (WordlessError(), "WordlessError"),
     ],
 )
 @pytest.mark.parametrize("look", [summarize, draw])

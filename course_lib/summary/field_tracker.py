@@ -105,7 +105,11 @@ def _follow(
 def _unite(
     paths: Sequence[tuple[Rule, State]], call: OperationCall
 ) -> State | UnknownReceptiveField:
-    """What all `paths` make together, each a rule and the state that it begins with."""
+    """What all `paths` make together, each a rule and the state that it begins with;
+    an input without axes, like a label, adds nothing to where an image is seen.
+    """
+    axes = max(len(state) for _, state in paths)
+    paths = [(rule, state) for rule, state in paths if state or not axes]
 
     def along(axis: int) -> tuple[ReceptiveWindow, ...]:
         found = [rule(window, call) for rule, state in paths for window in state[axis]]
@@ -114,6 +118,8 @@ def _unite(
         return receptive_field.unite(found)
 
     try:
-        return tuple(along(axis) for axis in range(len(paths[0][1])))
+        if any(len(state) != axes for _, state in paths):
+            raise UnknownReceptiveField(f"{call.name} of images of other dimensions")
+        return tuple(along(axis) for axis in range(axes))
     except UnknownReceptiveField as reason:
         return reason.with_traceback(None)  # which would keep all frames

@@ -35,8 +35,10 @@ class Field(_Sides):
     apart those of neighbors are, 0 if all are the same and None if it varies; the
     center of the first, 0 being the middle of the first pixel.
 
-    As usual, windows count in full where they reach into the padding. Channels are not
-    told apart: the widest window of all of them counts, also for a part of them.
+    As usual, windows count in full where they reach into the padding, so that the size
+    does not depend on that of the image: it may be larger, also that of a convolution
+    over a single position, of which only the middle of the kernel sees any. Channels
+    are not told apart: the widest window of all of them counts, also for a part.
     """
 
     #: Whether pixels within the image are left out.
@@ -56,9 +58,14 @@ class Factor(NamedTuple):
     from others, and `jump` the pixels from the first to the last.
     """
 
+    #: How many positions.
     positions: int
+    #: From each to the next, in pixels; if uneven, from the first to the last.
     jump: int = 0
+    #: How many pixels each is after the first; or an object, if that is unknown.
     uneven: object = None
+    #: Of a single position, the dimension that it was before a reshape.
+    home: int | None = None
 
     @property
     def reach(self) -> int:
@@ -226,11 +233,13 @@ class ReceptiveWindow:
         """The same elements in the same order, in other dimensions."""
         if prod(shape) != prod(self.shape):
             raise UnknownReceptiveField("view")
-        left, dims = self.factors, []
-        for count in shape:
+        left, dims = self._at_home(), list[tuple[Factor, ...]]()
+        for index, count in enumerate(shape):
             dim: list[Factor] = []
-            while count > 1 or (not dim and left and left[0].positions == 1):
+            while count > 1 or (not dim and left and _stays(left[0], index, shape)):
                 factor = left.pop(0)
+                if factor.home == index:
+                    factor = factor._replace(home=None)
                 if count % factor.positions:
                     if factor.positions % count or factor.uneven:
                         raise UnknownReceptiveField("view")
@@ -241,6 +250,16 @@ class ReceptiveWindow:
                 count //= factor.positions
             dims.append(_tidy(dim))
         return replace(self, dims=tuple(dims))
+
+    def _at_home(self) -> list[Factor]:
+        """All factors; of single positions with the dimensions that they are."""
+        return [
+            factor._replace(home=index)
+            if factor.positions == 1 and factor.home is None
+            else factor
+            for index, dim in enumerate(self.dims)
+            for factor in dim
+        ]
 
     def permute(self, order: Iterable[int]) -> ReceptiveWindow:
         """The dimensions in another order."""
@@ -309,6 +328,17 @@ class ReceptiveWindow:
         dims = list(self.dims)
         dims[dim] = _tidy([factor])
         return replace(self, dims=tuple(dims))
+
+
+def _stays(factor: Factor, index: int, shape: Sequence[int]) -> bool:
+    """Whether a factor goes into dimension `index` of one element: a single position
+    does, unless the dimension that it was comes later, behind others of one element.
+    """
+    if factor.positions > 1:
+        return False
+    home = factor.home or 0
+    later = shape[index : home + 1] if index < home < len(shape) else ()
+    return not later or any(count > 1 for count in later)
 
 
 def _even(

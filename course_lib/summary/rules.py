@@ -285,6 +285,16 @@ def _softmax(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     return window.whole(call.args[1], call.shape[call.args[1]])
 
 
+def _of_channels(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
+    """Of channels, which are not told apart: others of them, or more, or fewer."""
+    changed = [d for d, n in enumerate(call.shape) if window.shape[d] != n] or [1]
+    if window.reach(*changed):
+        raise UnknownReceptiveField(call.name)
+    for dim in changed:
+        window = window.whole(dim, call.shape[dim])
+    return window
+
+
 def _layer_norm(window: ReceptiveWindow, call: OperationCall) -> ReceptiveWindow:
     for dim in range(-len(call.args[1]), 0):
         window = window.whole(dim, window.shape[dim])
@@ -353,7 +363,7 @@ def _named(rule: Rule, names: str) -> dict[str, tuple[Rule]]:
 
 
 #: Operations element by element that PyTorch does not mark so.
-POINTWISE = {"hardswish", "masked_fill", "_prelu_kernel", "copy"}
+POINTWISE = {"hardswish", "masked_fill", "_prelu_kernel", "rrelu_with_noise", "copy"}
 #: Those that write over their first tensor whatever it was.
 OVERWRITES_INPUT = {"copy", "fill", "zero"}
 #: Name -> the rule of every tensor.
@@ -387,6 +397,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **_named(_reduce, "mean sum amax amin max min std var var_mean argmax logsumexp"),
     **_named(_norm, "linalg_vector_norm"),
     **_named(_softmax, "_softmax _safe_softmax _log_softmax"),
+    **_named(_of_channels, "glu channel_shuffle native_channel_shuffle"),
     **_named(_layer_norm, "native_layer_norm"),
     **_named(_group_norm, "native_group_norm"),
     **_named(_batch_norm, "native_batch_norm"),

@@ -136,7 +136,10 @@ def _in_words(error: Exception, tracer: Tracer, net: nn.Module) -> TracingError:
     if isinstance(error, DataDependentError):
         words = f"{path or type(net).__name__} calls {error}"
         return TracingError(words, needs_values=True)
-    words = str(error)
+    try:
+        words = str(error)
+    except Exception:  # it fails in its own words
+        words = ""
     if not isinstance(error, RuntimeError | ValueError) or not words:
         words = f"{type(error).__name__}: {words}".removesuffix(": ")
     where = f"in {path} ({kind}): " if path else ""

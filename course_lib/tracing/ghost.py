@@ -114,6 +114,18 @@ class Ghost(Tensor):
         """Raises: DataDependentError: there is no memory, and none to compare."""
         raise DataDependentError("data_ptr")
 
+    def as_subclass(self, cls: Any) -> Any:
+        """Raises: DataDependentError: it is of one class."""
+        del cls
+        raise DataDependentError("as_subclass")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ghost:
+        """Another ghost like it."""
+        new: Any = self.detach().clone()
+        new._is_param = isinstance(self, torch.nn.Parameter)
+        memo[id(self)] = new.requires_grad_(self.requires_grad)
+        return new
+
     def __format__(self, format_spec: str) -> str:
         """Raises: DataDependentError for a format of numbers."""
         if format_spec:
@@ -145,6 +157,8 @@ def compute(
     Raises: DataDependentError if the result depends on values, or is not known for any
         tensors without.
     """
+    if func is torch.ops.aten._pack_padded_sequence.default:
+        return _packed(*args), None
     traits = _traits(func)
     if traits.in_place and _fits(args):
         return args[0], None
@@ -232,12 +246,15 @@ def _run(func: Any, args: Any, kwargs: Any, given: dict[int, Tensor]) -> Any:
     if named.get("device") is not None:
         named["device"] = META
     if func in BY_HAND:
-        return BY_HAND[func](*plain, **named)
+        by_hand: Any = BY_HAND[func]
+        return by_hand(*plain, **named)
     try:
         if func in VALUES:
             raise NotImplementedError
         return func(*plain, **named)
-    except NotImplementedError as error:
+    except (NotImplementedError, RuntimeError) as error:
+        if type(error) is RuntimeError and "data-dependent" not in str(error):
+            raise
         name = func._overloadpacket.__name__.strip("_")
         raise DataDependentError(
             "item" if name == "local_scalar_dense" else name
@@ -309,6 +326,21 @@ def _batch_norm(x: Tensor, *more: Any) -> tuple[Tensor, Tensor, Tensor]:
     return y, mean, std
 
 
+def _convolution(x: Tensor, weight: Tensor, bias: Any, *more: Any) -> Tensor:
+    """Laid out as the processor's kernel does it, which torch knows on the meta device
+    for none.
+    """
+    y = torch.ops.aten.convolution.default(x, weight, bias, *more)
+    if x.dim() < 4 or x.stride(-1) == weight.stride(-1) == 1:
+        return y  # channels are last in neither
+    names = "stride", "padding", "dilation", "transposed", "output_padding", "groups"
+    given = Ghost.of(x), Ghost.of(weight)
+    options = {**dict(zip(names, more, strict=True)), "bias": None, "bias_sizes": None}
+    kernel = torch._C._select_conv_backend(*given, **options)
+    layout = torch._C._conv_determine_backend_memory_format(*given, kernel)
+    return y.to(memory_format=layout)
+
+
 def _recurrent(*args: Any) -> tuple[Tensor | None, ...]:
     """With the workspace that oneDNN really takes, which only it knows."""
     kernel = torch.ops.aten.mkldnn_rnn_layer.default
@@ -322,6 +354,16 @@ def _recurrent(*args: Any) -> tuple[Tensor | None, ...]:
         for value in args
     ]
     return tuple(made if made is None else made.to(META) for made in kernel(*zeros))
+
+
+def _packed(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    """Sequences by steps, and how many there are at each, which are numbers."""
+    if isinstance(lengths, Ghost):
+        raise DataDependentError("pack_padded_sequence")
+    zeros = torch.zeros(x.shape, dtype=x.dtype)
+    pack = torch.ops.aten._pack_padded_sequence.default
+    data, sizes = pack(zeros, lengths, batch_first)
+    return _new(tuple(data.shape), data.stride(), x.dtype), sizes
 
 
 def _embedding_bag(*args: Any) -> tuple[Tensor, ...]:
@@ -341,6 +383,7 @@ MOST = 10**9
 #: Operations whose results torch finds slowly, or not as they are.
 BY_HAND = {
     torch.ops.aten.native_batch_norm.default: _batch_norm,
+    torch.ops.aten.convolution.default: _convolution,
     torch.ops.aten.mkldnn_rnn_layer.default: _recurrent,
     torch.ops.aten._embedding_bag.default: _embedding_bag,
     torch.ops.aten._embedding_bag_forward_only.default: _embedding_bag,

@@ -47,11 +47,11 @@ class Inputs:
         return ", ".join(" x ".join(map(str, shape)) or "()" for shape in self.shapes)
 
     def ghosts(self, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments for a mini-batch, without values."""
+        """The arguments for a mini-batch, without values, laid out as with them."""
 
         def ghost(tensor: Tensor) -> Tensor:
-            shape = self._shape(tensor, batch)
-            return Ghost.of(torch.empty(shape, dtype=tensor.dtype, device=META))
+            meta = torch.empty_like(tensor, device=META)
+            return Ghost.of(torch.cat([meta[:1]] * batch) if self._many(meta) else meta)
 
         return self._mapped(ghost)
 
@@ -59,17 +59,15 @@ class Inputs:
         """The arguments for a mini-batch, which is the first image again and again."""
 
         def repeated(tensor: Tensor) -> Tensor:
-            if self._shape(tensor, batch) == tensor.shape:
+            if not self._many(tensor):
                 return tensor.detach().clone()
             return torch.cat([tensor.detach()[:1]] * batch)
 
         return self._mapped(repeated)
 
-    def _shape(self, tensor: Tensor, batch: int) -> Shape:
-        """The shape of a tensor that has the batch as its first dimension, or not."""
-        if tensor.dim() and len(tensor) == self.batch:
-            return (batch, *tensor.shape[1:])
-        return tuple(tensor.shape)
+    def _many(self, tensor: Tensor) -> bool:
+        """Whether a tensor has the batch as its first dimension."""
+        return bool(tensor.dim() and len(tensor) == self.batch)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Any:
         with torch.inference_mode(mode=False):

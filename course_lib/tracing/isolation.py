@@ -18,21 +18,26 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
+from torch.utils._python_dispatch import _disable_current_modes
 
 from course_lib.tracing.record import modules_in
 
 #: What a function may write into.
 CONTAINERS = (dict, list, set, deque, OrderedDict, defaultdict)
 STORE_GLOBAL = opmap["STORE_GLOBAL"]
+#: Of a class that is written in Python, its flags have this one.
+IN_PYTHON = 1 << 9
 
 
 @contextmanager
 def isolated(net: nn.Module) -> Iterator[None]:
-    """Restore all random states afterwards, and what the classes of `net` keep for all
-    modules, and follow what is behind shortcuts:
-    PyTorch's fused transformer layers, and functions that were compiled. Meanwhile no
-    garbage is collected: it is all in use, and looking through it takes longer than the
-    run.
+    """Restore all random states afterwards, and what the classes and functions of `net`
+    keep for all modules, and follow what is behind shortcuts:
+    PyTorch's fused transformer layers, and functions that were compiled. Hooks of all
+    modules that there are, and modes that see all operations, are not those of `net`
+    and see nothing. Meanwhile no garbage is collected: it is all in use, and looking
+    through it takes longer than the run.
     """
     devices = {p.device.index for p in net.parameters() if p.is_cuda}
     states = random.getstate(), np.random.get_state()
@@ -40,8 +45,11 @@ def isolated(net: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(mode=False))
-        for kind in {type(module) for _, module in modules_in(net)}:
-            _restore_afterwards(kind, stack)
+        stack.enter_context(_disable_current_modes())
+        for hooks in (_global_forward_hooks, _global_forward_pre_hooks):
+            stack.callback(_refill, hooks, copy.copy(hooks))
+            hooks.clear()
+        _restore_afterwards(net, stack)
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         torch.backends.mha.set_fastpath_enabled(False)
@@ -86,25 +94,63 @@ def _names(code: CodeType) -> tuple[set[str], bool]:
     return names, writes
 
 
-def _restore_afterwards(kind: type, stack: ExitStack) -> None:
-    """Let `stack` restore what a class, its bases and their methods keep outside of
-    modules: attributes of the class, and names of the file that it is in.
+def _restore_afterwards(net: nn.Module, stack: ExitStack) -> None:
+    """Let `stack` restore what the code of `net` keeps outside of modules: attributes
+    of classes, names of the files that they and their functions are in, and what is in
+    objects with such names.
     """
-    for base in kind.__mro__:
-        if base is object or base.__module__.partition(".")[0] == "torch":
+    kinds, found = set[type](), list[FunctionType]()
+    for _, module in modules_in(net):
+        kinds.add(type(module))
+        if module._forward_hooks or module._forward_pre_hooks:
+            hooks = *module._forward_hooks.values(), *module._forward_pre_hooks.values()
+            found += [hook for hook in hooks if type(hook) is FunctionType]
+    for kind in {base for each in kinds for base in each.__mro__[:-1]}:
+        if not _is_theirs(kind):
             continue
-        attributes = dict(vars(base))
-        stack.callback(_restore_class, base, attributes)
+        attributes = dict(vars(kind))
+        stack.callback(_restore_class, kind, attributes)
         for value in attributes.values():
             if value.__class__ in CONTAINERS:
                 stack.callback(_refill, value, copy.copy(value))
-            elif isinstance(value, FunctionType):
-                kept, others = written(value)
-                given = value.__globals__
-                for name in kept:
-                    stack.callback(_refill, given[name], copy.copy(given[name]))
-                for name in others:
-                    stack.callback(given.__setitem__, name, given[name])
+            elif type(function := getattr(value, "__func__", value)) is FunctionType:
+                found.append(function)
+    known = {*found}
+    for function in found:  # and those that it calls, which become more on the way
+        kept, others = written(function)
+        given = function.__globals__
+        for name in kept:
+            stack.callback(_refill, given[name], copy.copy(given[name]))
+        for name in others:
+            stack.callback(given.__setitem__, name, given[name])
+        for value in _seen(function):
+            if type(value) is not FunctionType:
+                stack.callback(_refill, vars(value), dict(vars(value)))
+            elif value not in known:
+                known.add(value)
+                found.append(value)
+
+
+def _is_theirs(code: Any) -> bool:
+    """Whether a class or a function is none of PyTorch's."""
+    return (code.__module__ or "").partition(".")[0] != "torch"
+
+
+def _seen(function: FunctionType) -> Iterator[Any]:
+    """The functions and the plain objects of others that a function knows by name."""
+    given = function.__globals__
+    for name in _names(function.__code__)[0]:
+        value = given.get(name)
+        kind = type(value)
+        is_plain = (
+            kind.__flags__ & IN_PYTHON
+            and not isinstance(value, type)
+            and isinstance(getattr(value, "__dict__", None), dict)
+        )
+        if (kind is FunctionType and _is_theirs(value)) or (
+            is_plain and _is_theirs(kind)
+        ):
+            yield value
 
 
 def _restore_class(kind: type, attributes: dict[str, Any]) -> None:

@@ -145,11 +145,14 @@ def view_of(tensor: Tensor) -> View:
     if place is not None:  # of a tensor without values
         return place
     try:
+        if tensor.is_nested:
+            raise RuntimeError
         storage = tensor.untyped_storage()
     except (NotImplementedError, RuntimeError):
-        raise ValueError(
-            f"a tensor of layout {tensor.layout} cannot be followed; give a dense one"
-        ) from None
+        kind = f"tensor of layout {tensor.layout}"
+        if tensor.is_nested:
+            kind = "nested tensor"
+        raise ValueError(f"a {kind} cannot be followed; give a dense one") from None
     return View(
         storage._cdata,
         int(tensor.storage_offset()),

@@ -8,8 +8,9 @@ without values, and modules and tensors in two places stay one.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from course_lib.tracing.ghost import Ghost
 from course_lib.tracing.isolation import written
+from course_lib.tracing.record import modules_in
 
 #: What is the same in the copy.
 ATOMIC = {bool, int, float, complex, str, bytes, type(None), type, torch.dtype}
@@ -41,9 +43,10 @@ def replica(net: nn.Module, *, values: bool = False) -> nn.Module:
         TorchScript, or quantized.
     """
     with torch.inference_mode(mode=False):
-        copier = _Copier(values=values)
+        net = unwrapped(net)
+        copier = _Copier(net, values=values)
         try:
-            return copier.copy(unwrapped(net))
+            return copier.copy(net)
         except _UnknownCodeError as error:
             paths = {id(module): path for path, module in net.named_modules()}
             name = paths.get(id(error.module)) or type(error.module).__name__
@@ -90,8 +93,8 @@ def _check(module: nn.Module, *, packed: bool = False) -> None:
 class _Copier:
     """Copies values as `copy.deepcopy`, which copies what is left to it."""
 
-    def __init__(self, *, values: bool) -> None:
-        self._values = values
+    def __init__(self, net: nn.Module, *, values: bool) -> None:
+        self._net, self._values = net, values
         self._memo: dict[int, Any] = {}
         self._scopes: dict[int, dict[str, Any]] = {}  # module-level names, copied
         self._kept: list[Any] = []  # or another object might get the same address
@@ -112,6 +115,10 @@ class _Copier:
             new = self._put(value, kind())
             for key, item in value.items():
                 new[self.copy(key)] = self.copy(item)
+        elif kind is weakref.ref:
+            self._weak(value, value(), weakref.ref)
+        elif kind in weakref.ProxyTypes:
+            self._weak(value, value.__repr__.__self__, weakref.proxy)
         elif isinstance(value, nn.Module):
             self._module(value)
         elif isinstance(value, Tensor):
@@ -161,8 +168,9 @@ class _Copier:
                 attributes[name] = value.__class__()
             elif name in PARTS:
                 parts = attributes[name] = value.__class__()
+                counts = name == "_buffers"
                 for part, inner in value.items():
-                    parts[part] = self._part(inner)
+                    parts[part] = self._part(inner, counts=counts)
             else:
                 if isinstance(value, torch.ScriptObject):
                     _check(module, packed=True)
@@ -173,14 +181,24 @@ class _Copier:
             if hasattr(module, name):
                 object.__setattr__(new, name, self.copy(getattr(module, name)))
 
-    def _part(self, part: Tensor | nn.Module | None) -> Any:
+    def _part(self, part: Tensor | nn.Module | None, *, counts: bool) -> Any:
         """A parameter, a buffer or a module, which have no values where all else has
-        them.
+        them; only a buffer of one number has its own, as it may be a counter, a
+        pointer or a flag.
         """
         if isinstance(part, Tensor) and id(part) not in self._memo:
             self._kept.append(part)
-            self._tensor(part, empty=True)
+            lazy = nn.parameter.is_lazy(part)
+            one = counts and not (lazy or part.is_meta) and part.numel() == 1
+            self._tensor(part, empty=not one)
         return self.copy(part)
+
+    def _weak(self, value: Any, target: Any, kind: Callable[[Any], Any]) -> None:
+        """A weak reference; if to a part of the network, then to the same of the copy,
+        which something else keeps alive.
+        """
+        if any(target is module for _, module in modules_in(self._net)):
+            self._put(value, kind(self.copy(target)))
 
     def _tensor(self, tensor: Tensor, *, empty: bool) -> None:
         """One without values, or a copy that is no part of the original's graph."""
@@ -192,6 +210,8 @@ class _Copier:
             new = Ghost.like(tensor)
         else:
             new = tensor.detach().clone()
+            if not (empty or self._values):
+                new = new.cpu()  # where the others seem to be
             if isinstance(tensor, nn.Parameter):
                 new = nn.Parameter(new, requires_grad=False)
         new.requires_grad_(tensor.requires_grad)
