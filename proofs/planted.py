@@ -430,8 +430,8 @@ FAULTS = [
         "only the first is shown",
         "lenet",
         "course_lib/pages/source.py",
-        "for item in objects)",
-        "for item in objects[:1])",
+        "for item in objects]",
+        "for item in objects[:1]]",
     ),
     Fault(
         "claims from all sources",
