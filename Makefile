@@ -79,7 +79,7 @@ DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 CORES := $(shell getconf _NPROCESSORS_ONLN | awk '{print ($$1 < 8) ? $$1 : 8}')
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # What unit tests do without: nbval alone takes longer to import than most of them take to run.
-LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio -p no:slipcover
+LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio -p no:slipcover -p no:logging
 
 unit: .venv/all data ## all tests, with coverage
 	$(PYTEST) $(LIGHT) -p tests.marks --numprocesses $(CORES) --dist worksteal --cov

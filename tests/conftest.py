@@ -2,10 +2,12 @@
 reader's variables.
 """
 
+import gc
 import random
 import sys
 import warnings
 from copy import copy
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.data import DataError, fashion_mnist
+from course_lib.data import DataError, fashion_mnist, files
 from course_lib.data.files import DEBIAN, FILES, VARIABLE
 
 mpl.use("Agg")
@@ -35,6 +37,18 @@ collect_ignore = [
 ]
 
 
+def pytest_collection_finish():
+    """What was imported and collected stays: to look through it for garbage again and
+    again would take a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()  # at its end, Python takes all apart
+
+
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch):
     for name in (VARIABLE, "COURSE_DEVICE", "COURSE_PRECISION"):
@@ -48,7 +62,9 @@ def _same_numbers():
     """
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():  # else it would keep a stack for later, in 3 ms
+        torch.cuda.manual_seed_all(0)
 
 
 class Narrow(nn.Linear):
@@ -79,6 +95,23 @@ def counted(request):
             config = copy(plugin.cov_controller.cov.config)
             config.parallel = True  # each has a file of its own
             patch.setenv("COVERAGE_PROCESS_CONFIG", config.serialize())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _verified_once():
+    """A file of Fashion-MNIST, as long as it stays what it is: to unpack and to verify
+    the four takes a third of a second, and a hundred tests ask for them.
+    """
+    checked = files._checked
+    known = lru_cache(len(FILES))(lambda path, name, *_: checked(path, name))
+
+    def once(path, name):
+        stat = path.stat()
+        return known(path, name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_checked", once)
         yield
 
 
