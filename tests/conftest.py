@@ -31,11 +31,12 @@ collect_ignore = [
 
 
 def pytest_configure(config):
-    """No window is opened, by who runs tests."""
+    """Who runs tests opens no window, and looks for garbage when all is collected."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         import matplotlib as mpl
 
         mpl.use("Agg")
+        gc.disable()
 
 
 def pytest_collection_finish():
@@ -44,6 +45,7 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     atexit.register(gc.unfreeze)  # at its end, Python takes all apart
 
 
