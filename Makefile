@@ -79,7 +79,7 @@ DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 CORES := $(shell getconf _NPROCESSORS_ONLN | awk '{print ($$1 < 8) ? $$1 : 8}')
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # What unit tests do without: nbval alone takes longer to import than most of them take to run.
-LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio -p no:slipcover
+LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio -p no:slipcover -p no:logging
 
 unit: .venv/all data ## all tests, with coverage
 	$(PYTEST) $(LIGHT) -p tests.marks --numprocesses $(CORES) --dist worksteal --cov
@@ -131,7 +131,8 @@ proof: .venv/all .venv/teach .venv/proof data ## what no test can show in minute
 	@touch $@
 
 browser: .venv/browser slides ## open every page and slide of the book in Chromium
-	@command -v "$${CHROMIUM:-chromium}" > /dev/null || { $(call DEBIAN,chromium); }
+	@command -v "$${CHROMIUM:-chromium-headless-shell}" > /dev/null \
+		|| ( $(call DEBIAN,chromium-headless-shell) ) || command -v chromium > /dev/null
 	$(BIN)/python tests/browser/suite.py
 
 serve: book ## show the book on a local port

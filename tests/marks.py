@@ -9,6 +9,7 @@ seen, and reports as it always does.
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import coverage.control
@@ -88,5 +89,9 @@ def routes(file: PythonFileReporter, arcs) -> Iterator[tuple[int, int]]:
 
 
 SlipcoverLoader.get_code = get_code
+# pytest-cov reports twice, for the sum and for the table: each file is read once.
+coverage.control.Coverage._get_file_reporter = cache(
+    coverage.control.Coverage._get_file_reporter
+)
 coverage.control.Core = Marked
 PythonFileReporter.translate_arcs = translate_arcs

@@ -1240,7 +1240,11 @@ def test_groups_have_the_names_of_modules():
     ]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_another_process():
+    """As in test_summary_explorer.py and in test_pages.py, where drawings are compared
+    that another process has written into a file.
+    """
     program = (
         "import hashlib, json, torch\n"
         "from course_lib import GoogLeNet, ResNet\n"

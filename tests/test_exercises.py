@@ -85,7 +85,23 @@ def written(chapter, kind):
     return functions(getattr(exercises, kind)(text))
 
 
-@pytest.mark.parametrize("name", NAMES)
+#: Their solutions carry out networks of the lab on 200 images many times. `make nbval`
+#: runs all solutions, and compares what is said of them.
+MEASURED = {
+    "googlenet.branches_of_3a",
+    "nin.shifted_down",
+    "resnet.all_together",
+    "vgg.worst_to_lose",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in MEASURED else [])
+        for name in NAMES
+    ],
+)
 def test_the_solution_passes(name):
     result = check(name, written(name.split(".")[0], "solved")[name])
     to_do = mend(

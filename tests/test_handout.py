@@ -1,6 +1,7 @@
 """The book for a class: no solution is in what it is built from."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,17 @@ import yaml
 from tools import handout, teaching
 
 ROOT = Path(__file__).parents[1]
+
+telling = handout.telling
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _once():
+    """The lines of solutions are the same each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        lines = cache(lambda root: [*telling(root)])
+        patch.setattr(handout, "telling", lambda root=ROOT: lines(root))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +92,8 @@ def test_a_solution_is_found_wherever_it_stands(tmp_path, name):
 
 
 def test_the_command(tmp_path, monkeypatch):
+    """On the exercises; `copied` is the whole."""
+    monkeypatch.setattr(handout, "PARTS", ("_toc.yml", "book/exercises"))
     monkeypatch.setattr("sys.argv", ["handout", str(tmp_path / "copy")])
     handout.main()
     monkeypatch.setattr("sys.argv", ["handout", "--search", str(tmp_path / "copy")])

@@ -27,18 +27,22 @@ DOCUMENTED = re.findall(
     r"^```\{api\} (.+)$", (ROOT / "book/api.md").read_text(), flags=re.M
 )
 MODULES = [f"course_lib.{name}" for line in DOCUMENTED for name in line.split()]
-ENTRIES = {
-    f"{entry.options['module']}.{entry.name}": entry
-    for module in MODULES
-    for entry in api.entries(module)
-}
 EXPORTED = [getattr(course_lib, name) for name in course_lib.__all__]
+
+
+@cache
+def entries():
+    return {
+        f"{entry.options['module']}.{entry.name}": entry
+        for module in MODULES
+        for entry in api.entries(module)
+    }
 
 
 @pytest.mark.parametrize("value", EXPORTED, ids=lambda value: value.__name__)
 def test_exported_names_are_documented_as_they_are(value):
     module = value.__module__.removeprefix("course_lib.")
-    entry = ENTRIES.get(f"course_lib.{value.__name__}")
+    entry = entries().get(f"course_lib.{value.__name__}")
     assert entry, f"add `{module}` to book/api.md: {value.__name__} is not in it"
     assert entry.doc == inspect.getdoc(value), (
         f"{value.__name__} has another docstring than tools/sphinx_api.py reads"
@@ -56,7 +60,7 @@ def test_exported_names_are_documented_as_they_are(value):
 
 
 def test_methods_are_documented():
-    fields = {member.name: member for member in ENTRIES["course_lib.Summary"].members}
+    fields = {member.name: member for member in entries()["course_lib.Summary"].members}
     assert fields["plot"].kind == "method"
     assert not fields["plot"].signature.startswith("(self")
     assert not [name for name in fields if name.startswith("_")]
@@ -68,17 +72,17 @@ def test_what_a_chapter_imports_is_documented(text):
         r"^from (course_lib\.\w+) import ([\w, ]+)$", text.read_text(), flags=re.M
     ):
         for name in names.split(", "):
-            if name.isupper() or f"course_lib.{name}" in ENTRIES:
+            if name.isupper() or f"course_lib.{name}" in entries():
                 continue
             short = module.removeprefix("course_lib.")
-            assert f"{module}.{name}" in ENTRIES, (
+            assert f"{module}.{name}" in entries(), (
                 f"add `{short}` to book/api.md, or write the docstring of {name}:"
                 f" book/{text.name} imports it"
             )
 
 
 def test_every_setting_is_explained():
-    entry = ENTRIES["course_lib.Settings"]
+    entry = entries()["course_lib.Settings"]
     explained = {each.name: each for each in entry.members}
     assert list(explained) == [field.name for field in fields(course_lib.Settings)]
     assert {each.kind for each in explained.values()} == {"attribute"}
@@ -89,14 +93,14 @@ def test_every_setting_is_explained():
 
 def test_a_type_that_is_not_exported_is_named_in_full():
     full = "row: course_lib.googlenet.InceptionChannels"
-    assert full in ENTRIES["course_lib.Inception"].signature
-    assert " -> History" in ENTRIES["course_lib.fit"].signature
-    rows = ENTRIES["course_lib.Summary"].members[2]
+    assert full in entries()["course_lib.Inception"].signature
+    assert " -> History" in entries()["course_lib.fit"].signature
+    rows = entries()["course_lib.Summary"].members[2]
     assert rows.options["type"] == "tuple[course_lib.summary.row.SummaryRow, ...]"
 
 
 def test_fields_are_documented():
-    entry = ENTRIES["course_lib.summary.SummaryRow"]
+    entry = entries()["course_lib.summary.SummaryRow"]
     assert entry.options["canonical"] == "course_lib.summary.row.SummaryRow"
     fields = {member.name: member for member in entry.members}
     assert fields["saved_bytes"].kind == "attribute"
@@ -130,8 +134,8 @@ class Record(NamedTuple):
 
 
 def test_a_package_hands_on_what_its_parts_define():
-    assert ENTRIES["course_lib.data.normalize"].kind == "function"
-    assert "course_lib.data.fashion.normalize" not in ENTRIES
+    assert entries()["course_lib.data.normalize"].kind == "function"
+    assert "course_lib.data.fashion.normalize" not in entries()
 
 
 def test_the_book_needs_no_torch():

@@ -8,7 +8,10 @@ import torchvision
 
 from course_lib.pages.cheatsheet import BACK, FRONT, IDEAS, SHEET, CheatSheet, _short
 
-SHEET_NOW = CheatSheet()
+
+@pytest.fixture(scope="module")
+def sheet():
+    return CheatSheet()
 
 
 @pytest.mark.parametrize(
@@ -19,16 +22,16 @@ SHEET_NOW = CheatSheet()
         ("ConvNeXt-T", torchvision.models.ConvNeXt_Tiny_Weights.IMAGENET1K_V1),
     ],
 )
-def test_costs_are_what_torchvision_says(name, weights):
-    parameters, macs, *_ = SHEET_NOW.costs[name]
+def test_costs_are_what_torchvision_says(sheet, name, weights):
+    parameters, macs, *_ = sheet.costs[name]
     assert parameters == f"{weights.meta['num_params'] / 1e6:.3g} M parameters"
     assert macs == f"{weights.meta['_ops']:.3g} G MACs"
 
 
-def test_receptive_fields_that_are_known():
+def test_receptive_fields_that_are_known(sheet):
     fields = {
         name: int(side) if (side := cost[-1].split()[2].rstrip(",")) != "all" else side
-        for name, cost in SHEET_NOW.costs.items()
+        for name, cost in sheet.costs.items()
     }
     known = {"AlexNet": 195, "ZFNet": 171, "VGG-16": 212, "GoogLeNet": 715}
     assert fields.items() >= (known | {"ResNet-50": 427}).items()
@@ -62,8 +65,8 @@ class SheetPage(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page():
-    html = SHEET_NOW._repr_html_()
+def test_page(sheet):
+    html = sheet._repr_html_()
     page = SheetPage()
     front, back = html.split("<caption>")[1:]
     assert all(name in front for name in FRONT)
@@ -75,8 +78,8 @@ def test_page():
     assert not re.search(r"<script|\son\w+\s*=", html)
 
 
-def test_text():
-    lines = repr(SHEET_NOW).splitlines()
+def test_text(sheet):
+    lines = repr(sheet).splitlines()
     assert [line for line in lines if line.startswith("ResNet-50 (2015): 25.6 M par")]
 
 

@@ -93,6 +93,15 @@ def test_the_gallery_has_twenty_of_each_class_in_turn():
     assert torch.equal(shown.images[3], test.images[first])
 
 
+def test_its_images_are_read_once_from_each_source(monkeypatch, sample):
+    read = []
+    monkeypatch.setattr(lab, "fashion_mnist", lambda: read.append(source) or sample)
+    for source in ("one", "one", "another", "one"):
+        monkeypatch.setenv("FASHION_MNIST", source)
+        assert lab._test_split() is sample.test
+    assert read == ["one", "another"]
+
+
 @pytest.mark.parametrize("state", ["lenet", "image=", "image=1&", "image='", "a=b c"])
 def test_what_is_no_state(state):
     with pytest.raises(ValueError, match=r"state must be like image=3.*, got"):

@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -306,16 +307,27 @@ def copy(tmp_path):
     return tmp_path
 
 
-def stale(tree):
+@cache
+def here():
+    """Experiment -> the fingerprints of its rows in this tree."""
+    code = Code(ROOT)
+    return {
+        name: [each.fingerprint(key, code) for key in each.keys]
+        for name, each in record.every().items()
+    }
+
+
+def stale(tree, *names):
     """Experiment -> the keys of its rows that rest on other code in `tree` than here,
-    and how many rows it has.
+    and how many rows it has; of all, or of those that are named.
     """
-    here, there, found = Code(ROOT), Code(tree), {}
+    there, found = Code(tree), {}
     for name, each in record.every().items():
-        keys = each.keys
-        old, new = ([each.fingerprint(k, code) for k in keys] for code in (here, there))
-        differing = [key for key, a, b in zip(keys, old, new, strict=True) if a != b]
-        found[name] = differing, len(keys)
+        if names and name not in names:
+            continue
+        new = [each.fingerprint(key, there) for key in each.keys]
+        pairs = zip(each.keys, here()[name], new, strict=True)
+        found[name] = [key for key, a, b in pairs if a != b], len(each.keys)
     return found
 
 
@@ -358,7 +370,7 @@ def test_another_recipe_makes_its_own_rows_stale(copy):
             path.write_text(source.replace(entry, f"{entry}None or "))
             found += 1
     assert found
-    rows, _ = stale(copy)["accuracy"]
+    rows, _ = stale(copy, "accuracy")["accuracy"]
     assert {row["net"] for row in rows} == {"ResNet small"}
 
 

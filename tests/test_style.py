@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -23,13 +24,21 @@ def name_of(path):
 
 
 FILES = {name_of(path): path for path in sorted((ROOT / "course_lib").rglob("*.py"))}
-TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
-CLASSES = [
-    (module, node)
-    for module, tree in TREES.items()
-    for node in ast.walk(tree)
-    if isinstance(node, ast.ClassDef)
-]
+
+
+@cache
+def trees():
+    return {module: ast.parse(path.read_text()) for module, path in FILES.items()}
+
+
+@cache
+def classes():
+    return [
+        (module, node)
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
 
 
 def length(function):
@@ -44,7 +53,7 @@ def length(function):
 def test_no_function_is_long():
     lengths = {
         f"{module}.{node.name}": length(node)
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     }
@@ -63,7 +72,7 @@ def imported(module):
     """The modules of the library that `module` imports, wherever it does, for the types
     alone as well. That a module also runs the `__init__` above it does not count.
     """
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(trees()[module]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -90,7 +99,7 @@ def test_no_cycle_of_imports():
 
 def test_class_names_are_unique():
     homes = defaultdict(list)
-    for module, node in CLASSES:
+    for module, node in classes():
         homes[node.name].append(module)
     found = [
         f"{name} is in {' and in '.join(modules)}"
@@ -108,7 +117,7 @@ def is_record(node):
 
 def undocumented():
     """The fields of the larger records about which nothing is said."""
-    for module, node in CLASSES:
+    for module, node in classes():
         fields = [*field_docs(node, FILES[module].read_text().splitlines())]
         if is_record(node) and len(fields) > 3:
             for name, _, words in fields:
@@ -125,7 +134,7 @@ def test_fields_are_documented():
 
 def tables():
     """The tables of variants, and what they are made of in their module."""
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.AugAssign | ast.AnnAssign):
                 targets = [node.target]
@@ -167,10 +176,10 @@ def packed(tree):
             yield node.lineno
 
 
-@pytest.mark.parametrize("module", [m for m in TREES if ".checks." in m])
+@pytest.mark.parametrize("module", [m for m in FILES if ".checks." in m])
 def test_checks_are_not_packed(module):
     """Teachers have to trust them: a line says one thing."""
-    lines = sorted(packed(TREES[module]))
+    lines = sorted(packed(trees()[module]))
     assert not lines, (
         f"{FILES[module]}, lines {lines}: give each value a line of its own"
     )

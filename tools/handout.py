@@ -113,13 +113,13 @@ def telling(root: Path = ROOT) -> Iterator[str]:
 
 def found(folder: Path, root: Path = ROOT) -> list[str]:
     """The files in `folder` with a line of a solution, each with that line."""
-    lines = list(telling(root))
+    lines = {line: _plain(line) for line in telling(root)}
     seen = []
     for path in sorted(folder.rglob("*")):
         if path.suffix not in (".html", ".js", ".ipynb", ".md", ".txt", ".json"):
             continue
         text = _plain(path.read_text(encoding="utf-8"))
-        seen += [f"{path}: {line}" for line in lines if _plain(line) in text]
+        seen += [f"{path}: {line}" for line, plain in lines.items() if plain in text]
     return seen
 
 

@@ -5,8 +5,10 @@ the book, ``book/_static/lab-*.js``, turn into what readers can change. Chapter:
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from course_lib.arguments import check_one_of
 from course_lib.data import Split, fashion_mnist
 from course_lib.data.fashion import CLASSES
+from course_lib.data.files import VARIABLE
 from course_lib.diagram import draw
 from course_lib.lab import NETS, network, trained
 
@@ -29,20 +32,30 @@ STATE = re.compile(r"(\w+=[\w.-]+(&\w+=[\w.-]+)*)?")
 CONTROLS = ("right", "down", "turn", "noise", "contrast", "cover")
 
 
+def _test_split() -> Split:
+    """The test images, which are read once from each source."""
+    return _read_once(os.environ.get(VARIABLE))
+
+
+@cache
+def _read_once(_source: str | None) -> Split:
+    return fashion_mnist().test
+
+
 def places(per_class: int = 20) -> Tensor:
     """Where the page's images are in the test set: the first of each class in turn,
     then the second of each, and so on.
 
     Shape: (10 per_class,).
     """
-    labels = fashion_mnist().test.labels
+    labels = _test_split().labels
     each = [(labels == label).nonzero()[:per_class, 0] for label in range(10)]
     return torch.stack(each, dim=1).flatten()
 
 
 def gallery() -> Split:
     """The 200 test images of the page, in its order."""
-    test, chosen = fashion_mnist().test, places()
+    test, chosen = _test_split(), places()
     return Split(test.images[chosen], test.labels[chosen])
 
 
@@ -105,7 +118,7 @@ class Lab:
 
     def _look_at_images(self) -> None:
         """What the networks say of the images in the table."""
-        test = fashion_mnist().test
+        test = _test_split()
         chosen = torch.tensor(SHOWN)
         self.labels = [CLASSES[label] for label in test.labels[chosen]]
         x, _ = next(Split(test.images[chosen], test.labels[chosen]).batches(9))

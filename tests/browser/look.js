@@ -58,13 +58,14 @@ async () => {
       .flatMap((fold) =>
         fold.checkVisibility({ visibilityProperty: true }) && fold.getClientRects().length ? [opens(fold)] : [],
       );
-  // Mark the first text of each kind: its color, size and weight, and what is behind it.
+  // Mark the first text of each kind that was in no view before: its color, size and
+  // weight, and what is behind it.
   // Code in which all is of a kind that was there before becomes plain text. (What has one
   // color in one theme may have two in the other: in code, each class is a kind.) So do
   // formulas become boxes of their size, and drawings lose what is not marked: axe looks at
   // each element of a page several times.
+  const kinds = new Set();
   window.bookMark = () => {
-    const kinds = new Set();
     for (const element of all("body *")) {
       delete element.dataset.kind;
       const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
@@ -100,6 +101,7 @@ async () => {
         if (!part.matches("[data-kind]") && !part.querySelector("[data-kind]")) part.remove();
       }
     }
+    return all("[data-kind]").length;
   };
   // The same in the last view, in which the place of things is of no importance any more.
   window.bookPrune = () => {

@@ -6,11 +6,10 @@ keyboard as well, and nothing is kept.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from pathlib import Path
 
+from common import program
 from playwright.sync_api import Page, sync_playwright
 
 #: What is said of each choice: its words, what was said before, and what then.
@@ -26,39 +25,36 @@ ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "_build/html/book"
 
 
-def answer(page: Page, path: Path) -> list[str]:
-    """What is wrong with the quiz of a page: the first choice is made by keys."""
+def answer(page: Page, name: str) -> list[str]:
+    """What is wrong with the quiz of an open page: the first choice is made by keys."""
     faults = []
-    page.goto(path.as_uri())
     questions = page.query_selector_all("fieldset.quiz")
     for number, question in enumerate(questions, 1):
         button = question.query_selector("button")
         status = question.query_selector("[role=status]")
         if button is None or status is None:
-            return [f"{path.stem}: the script of the quiz did not run"]
+            return [f"{name}: the script of the quiz did not run"]
         button.click()
         if "Choose" not in status.inner_text():
-            faults.append(f"{path.stem} {number}: says nothing of no choice")
+            faults.append(f"{name} {number}: says nothing of no choice")
         question.query_selector("input").focus()
         page.keyboard.press("Space")
         button.focus()
         page.keyboard.press("Enter")
         answers = question.evaluate(CHOOSE)
         if answers[0][1] != answers[0][2]:
-            faults.append(f"{path.stem} {number}: keys get another reason")
+            faults.append(f"{name} {number}: keys get another reason")
         for words, _, said in answers:
             if words.split()[0] not in said or len(said) < 30:
-                faults.append(f"{path.stem} {number}: no reason for {words}: {said}")
+                faults.append(f"{name} {number}: no reason for {words}: {said}")
         right = sum(said.startswith("Right.") for *_, said in answers)
         if right != 1:
-            faults.append(f"{path.stem} {number}: {right} right choices")
+            faults.append(f"{name} {number}: {right} right choices")
     kept = page.evaluate("Object.keys(localStorage).filter(k => k.includes('quiz'))")
     page.reload()
     if kept or page.query_selector("fieldset.quiz input:checked"):
-        faults.append(f"{path.stem}: something is kept")
-    print(
-        f"{path.stem:15}{len(questions):3} questions, {len(faults)} faults", flush=True
-    )
+        faults.append(f"{name}: something is kept")
+    print(f"{name:15}{len(questions):3} questions, {len(faults)} faults", flush=True)
     return faults
 
 
@@ -66,10 +62,12 @@ def main() -> None:
     """Answer all of them."""
     pages = [p for p in sorted(BOOK.glob("*.html")) if 'class="quiz"' in p.read_text()]
     with sync_playwright() as playwright:
-        program = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=program)
+        browser = playwright.chromium.launch(executable_path=program())
         page = browser.new_page()
-        faults = [fault for path in pages for fault in answer(page, path)]
+        faults = []
+        for path in pages:
+            page.goto(path.as_uri())
+            faults += answer(page, path.stem)
         browser.close()
     print("\n".join(faults))
     sys.exit(bool(faults) or not pages)

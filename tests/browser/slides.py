@@ -12,11 +12,10 @@ asked of another host, and what is live has to answer.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from pathlib import Path
 
+from common import program
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
@@ -121,9 +120,8 @@ def main() -> None:
         decks = [path for path in decks if path.stem in arguments.names]
     if not decks:
         sys.exit("There are no slides: make slides")
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable)
+        browser = playwright.chromium.launch(executable_path=program())
         faults = check(browser, decks, arguments.screenshots)
         browser.close()
     print("\n".join(faults))

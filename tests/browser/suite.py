@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import sys
 import threading
 import time
@@ -35,6 +34,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import quizzes
 import slides
 import yaml
+from common import program
 from lab import LAB, experiments
 from playground import PAGE, play
 from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
@@ -49,7 +49,7 @@ NAME = REPOSITORY["url"].rpartition("/")[2]  # GitHub serves a project under its
 WIDE, NARROW = 1400, 390
 # What axe looks for in each view: everything once, then what a view can change.
 # Contrasts take most of its time: look.js marks one element of each kind of text, which
-# speaks for all of that kind.
+# speaks for all of that kind, in all views of a page.
 LAYOUT = ["target-size", "scrollable-region-focusable"]
 CONTRAST = ["color-contrast"]
 RULES: dict[tuple[int, str], list[str] | None] = {
@@ -260,10 +260,13 @@ def axe(visit: Visit, path: str, report: Report) -> None:
     if not visit.page.evaluate("'axe' in window"):
         visit.page.evaluate(AXE)
         visit.page.evaluate(MARKED)
-    visit.page.evaluate("bookMark()")
+    rules = RULES[visit.width, visit.theme]
+    where = f"{path} ({visit.view})"
+    if not visit.page.evaluate("bookMark()") and rules == CONTRAST:
+        report.none([], where, "no serious fault found by axe")
+        return
     if (visit.width, visit.theme) == [*RULES][-1]:
         visit.page.evaluate("bookPrune()")
-    rules = RULES[visit.width, visit.theme]
     # What is preloaded is for a rule on style sheets that is off by default.
     options = {"resultTypes": ["violations"], "preload": False}
     result = visit.page.evaluate(
@@ -275,7 +278,7 @@ def axe(visit: Visit, path: str, report: Report) -> None:
         for fault in result["violations"]
         if fault["impact"] in ("serious", "critical")
     ]
-    report.none(faults, f"{path} ({visit.view})", "no serious fault found by axe")
+    report.none(faults, where, "no serious fault found by axe")
 
 
 def use(visit: Visit, path: str, found: dict, report: Report, html: Path) -> None:
@@ -383,10 +386,10 @@ def in_print(visit: Visit, path: str, report: Report) -> None:
     visit.page.emulate_media(media="screen")
 
 
-def launch(playwright: Playwright, program: str) -> Browser:
+def launch(playwright: Playwright, path: str) -> Browser:
     """A browser of its own, which finds no other host than this one."""
     return playwright.chromium.launch(
-        executable_path=program,
+        executable_path=path,
         args=[
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             *([] if os.getuid() else ["--no-sandbox"]),
@@ -426,6 +429,10 @@ class Reader:
         with report.timed("disk"):
             self.disk.open(path)
             self.disk.loaded(path, report)
+        if self.disk.page.query_selector("fieldset.quiz"):
+            with report.timed("quizzes"):
+                faults = quizzes.answer(self.disk.page, Path(path).stem)
+            report.none(faults, path, "the quiz answers")
 
     def look_around(self, report: Report) -> None:
         """Paper, the search, an address that leads nowhere, and formulas from disk."""
@@ -442,10 +449,10 @@ class Reader:
 Task = tuple[str, Callable[[Reader, Report], None]]
 
 
-def work(program: str, base: str, html: Path, todo: list[Task], report: Report) -> None:
+def work(path: str, base: str, html: Path, todo: list[Task], report: Report) -> None:
     """Do what is at the end of `todo` until nothing is left."""
     with sync_playwright() as playwright:
-        reader = Reader(launch(playwright, program), base, html)
+        reader = Reader(launch(playwright, path), base, html)
         while todo:
             name, task = todo.pop()
             report.twice(partial(task, reader), name)
@@ -480,16 +487,8 @@ def of_what_is_live(paths: list[str], base: str, html: Path) -> Iterator[Task]:
                 yield live(check, origin)
 
 
-def of_lists(paths: list[str], html: Path) -> Iterator[Task]:
-    """The quizzes, and the slides."""
-
-    def quiz(path: Path) -> Task:
-        def task(reader: Reader, report: Report) -> None:
-            with report.timed("quizzes"):
-                faults = quizzes.answer(reader.disk.page, path)
-            report.none(faults, path.name, "the quiz answers")
-
-        return f"the quiz of {path.name}", task
+def of_slides(paths: list[str], html: Path) -> Iterator[Task]:
+    """The decks of these pages."""
 
     def deck(path: Path) -> Task:
         def task(reader: Reader, report: Report) -> None:
@@ -500,8 +499,6 @@ def of_lists(paths: list[str], html: Path) -> Iterator[Task]:
         return f"the slides of {path.stem}", task
 
     for path in map(html.joinpath, paths):
-        if 'class="quiz"' in path.read_text(encoding="utf-8"):
-            yield quiz(path)
         name = html / "slides" / path.name
         if path.parent.name == "book" and name.is_file() and name.stem != "index":
             yield deck(name)
@@ -533,17 +530,15 @@ def main() -> None:
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_port}/{NAME}/"
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not program:
-        sys.exit("no Chromium: set CHROMIUM to where it is")
+    browser = program()
     pages: dict[str, dict] = {}
     todo = [
-        *of_lists(paths, html),
+        *of_slides(paths, html),
         *of_pages(paths, pages, html),
         *of_what_is_live(paths, base, html),
     ]
     with ThreadPoolExecutor(JOBS) as pool:
-        each = partial(work, program, base, html, todo, report)
+        each = partial(work, browser, base, html, todo, report)
         for done in [pool.submit(each) for _ in range(JOBS)]:
             done.result()
     resolve(base, pages, report, html)
