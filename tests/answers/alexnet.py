@@ -250,6 +250,7 @@ WRONG = {
         (lambda: (GROUPED + 1000, WHOLE + 1000, STEP, IMAGES), "output of fc8"),
         (lambda: (238_080, WHOLE, STEP, IMAGES), "gone through pooling"),
         (lambda: (WHOLE, WHOLE, STEP, IMAGES), "on their own GPU"),
+        (lambda: (199_776, WHOLE, STEP, IMAGES), "nothing from the other"),
         (lambda: (GROUPED, 199_776, STEP, IMAGES), "as well"),
         (lambda: (GROUPED, WHOLE - 69_984, STEP, IMAGES), "read without"),
         (lambda: (GROUPED, WHOLE + 154_587, STEP, IMAGES), "have the images"),

@@ -77,6 +77,8 @@ def _grouped_mistakes(outputs: dict[str, int], grouped: int, whole: int) -> Hint
         grouped - outputs["conv2"]: "conv3 reads everything, too.",
         grouped - outputs["conv5"]: "fc6 reads everything, too.",
         unpooled: "What is read has gone through pooling.",
+        whole
+        - grouped: "A layer in groups reads nothing from the other GPU. Which do?",
         whole: "With groups, three of the layers read only what is on their own GPU.",
     }
 

@@ -152,7 +152,7 @@ def _as_convolution_mistakes(x: Tensor, a: Tensor, b: Tensor) -> Mistakes:
     "lenet.distance_loss",
     kind="repair",
     goal="see whether a loss depends on which label belongs to which image",
-    minutes=8,
+    minutes=5,
     first_hint="Print the shape of every intermediate result. Which shape should it"
     " have?",
 )
