@@ -132,7 +132,8 @@ proof: .venv/all .venv/teach .venv/proof data ## what no test can show in minute
 
 browser: .venv/browser slides ## open every page and slide of the book in Chromium
 	@command -v "$${CHROMIUM:-chromium-headless-shell}" > /dev/null \
-		|| ( $(call DEBIAN,chromium-headless-shell) ) || command -v chromium > /dev/null
+		|| ( $(call DEBIAN,chromium-headless-shell) ) || command -v chromium > /dev/null \
+		|| ( $(call DEBIAN,chromium) )
 	$(BIN)/python tests/browser/suite.py
 
 serve: book ## show the book on a local port
