@@ -33,7 +33,7 @@ def copied(tmp_path_factory):
 def test_there_are_solutions_to_look_for():
     lines = list(handout.telling())
     assert len(lines) > 500
-    assert "field += (kernel_size - 1) * jump" in lines  # code
+    assert "field += (kernel_size - 1) * step" in lines  # code
     assert any("nobody takes an image twice" in line for line in lines)  # a reasoning
 
 
@@ -88,7 +88,7 @@ def test_a_solution_is_found_wherever_it_stands(tmp_path, name):
     assert handout.found(tmp_path) == []
     (tmp_path / name).write_text(page)
     (seen,) = handout.found(tmp_path)
-    assert seen == f"{tmp_path / name}: field += (kernel_size - 1) * jump"
+    assert seen == f"{tmp_path / name}: field += (kernel_size - 1) * step"
 
 
 def test_the_command(tmp_path, monkeypatch):
