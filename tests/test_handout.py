@@ -83,7 +83,7 @@ def test_no_page_of_it_leads_to_a_solution(copied):
     "name", ["page.html", "searchindex.js", "notebook.ipynb", "slides.html"]
 )
 def test_a_solution_is_found_wherever_it_stands(tmp_path, name):
-    page = "<p>a <span>field</span> += (<b>kernel_size</b> - 1) * jump;</p>"
+    page = "<p>a <span>field</span> += (<b>kernel_size</b> - 1) * step;</p>"
     (tmp_path / name).write_text("nothing")
     assert handout.found(tmp_path) == []
     (tmp_path / name).write_text(page)
