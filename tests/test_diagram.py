@@ -1402,3 +1402,10 @@ def test_dense_blocks_of_others_are_folded():
     assert "3 times" in drawing.alt
     assert "2 times" in drawing.alt
     assert drawing.alt.count("each with 8 channels more") == 2
+
+
+def test_sizes_in_lists():
+    """As PyTorch's pooling layers keep them, if they are given so."""
+    lists = nn.Sequential(nn.MaxPool2d([3, 2], [2, 1], [1, 0]), nn.AvgPool2d([2, 2]))
+    tuples = nn.Sequential(nn.MaxPool2d((3, 2), (2, 1), (1, 0)), nn.AvgPool2d((2, 2)))
+    assert draw(lists, (3, 8, 8)).svg == draw(tuples, (3, 8, 8)).svg

@@ -207,7 +207,7 @@ def _convolution(layer: conv._ConvNd, shape: Shape) -> Op:
 
 def _all(size: Any, dimensions: int) -> Shape:
     """One size for each dimension."""
-    return size if isinstance(size, tuple) else (size,) * dimensions
+    return tuple(size) if isinstance(size, list | tuple) else (size,) * dimensions
 
 
 def _by(sizes: Shape) -> str:
