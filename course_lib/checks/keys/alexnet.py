@@ -66,6 +66,7 @@ def _grouped_mistakes(outputs: dict[str, int], grouped: int, whole: int) -> Hint
     more = outputs["conv3"] + outputs["fc6"] + outputs["fc7"] + fc8
     unpooled = grouped + 256 * (27**2 - 13**2) + 256 * (13**2 - 6**2)
     reads = "What is sent is what a layer reads: the output of the layer before it."
+    own = "A layer in groups reads nothing from the other GPU. Which do?"
     return {
         grouped // 2: ONCE,
         2 * grouped: ONCE,
@@ -77,8 +78,7 @@ def _grouped_mistakes(outputs: dict[str, int], grouped: int, whole: int) -> Hint
         grouped - outputs["conv2"]: "conv3 reads everything, too.",
         grouped - outputs["conv5"]: "fc6 reads everything, too.",
         unpooled: "What is read has gone through pooling.",
-        whole
-        - grouped: "A layer in groups reads nothing from the other GPU. Which do?",
+        whole - grouped: own,
         whole: "With groups, three of the layers read only what is on their own GPU.",
     }
 
