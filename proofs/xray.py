@@ -101,6 +101,8 @@ def networks() -> Iterator[tuple[str, Kind]]:
             plain = {"weights_backbone": None} if kind in KINDS[1:3] else {}
             side = getattr(weights.transforms(), "crop_size", [128])
             side = side[0] if isinstance(side, list | tuple) else side
+            if name.startswith("vit_"):  # which take images of one size only
+                plain = {"image_size": side}
             size = (3, 16, side, side) if kind == "video" else (3, side, side)
             yield (
                 name,

@@ -219,7 +219,7 @@ WRONG = {
         (lambda *a: ends(*a, high=False), "only so many"),
         (lambda *a: ends(*a, low=False, high=False), "only so many"),
         (lambda *a: ends(*a, round_up=False), "round up"),
-        (lambda *a: ends(*a, stop=False), "nothing behind it"),
+        (lambda *a: ends(*a, stop=False), "no later layer"),
         (lambda x, n, layers: changed(x, n, layers) if layers else [], "the pixel"),
         (centers_only, "not all that it covers"),
         (every_output, "Not every output"),

@@ -234,10 +234,7 @@ def _reached_mistakes(pixel: int, pixels: int, layers: Stack) -> Mistakes:
         *all_with(border, (between(low=each, high=not each) for each in (True, False))),
         (between(low=False, high=False), border),
         (between(up=False), up),
-        (
-            between(stops=False),
-            "A stride may skip the pixel: then no later layer sees it.",
-        ),
+        (between(stops=False), "If a stride skips the pixel, no later layer sees it."),
         (wrong(covered=lambda k: range(k + 1)), covers),
         (wrong(covered=lambda k: range(k - 1)), covers),
         (_counted(pixel, pixels, layers[::-1]), "The first layer comes first."),
