@@ -10,8 +10,8 @@ from statistics import mean, stdev
 
 import pytest
 
-from course_lib import summarize
-from experiments import record, successors
+from course_lib import NiN, count_parameters, summarize
+from experiments import nin, record, successors
 from experiments.reach import Code
 from experiments.rows import CsvTable
 
@@ -209,6 +209,16 @@ def test_a_table_forgets_what_is_of_other_code(table):
     assert len(table.rows()) == 2
     table.forget({"name": "a"}, code="2")
     assert [row["name"] for row in table.rows()] == ["b"]
+
+
+def test_wider_networks_have_as_many_parameters_as_nin():
+    """What stands for NiN's widths is NiN, and the wider ones are as large."""
+    small = NiN("small", batch_norm=True)
+    same = nin.with_widths(((48, 48, 48), (64, 64, 64), (96, 96, 10)))
+    assert str(same) == str(small)
+    for name, widths in nin.WIDTHS.items():
+        share = count_parameters(nin.with_widths(widths)) / count_parameters(small)
+        assert (abs(share - 1) < 0.002) == name.endswith("wider"), name
 
 
 def test_successors_cost_the_same():
