@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import quickjs
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from py_mini_racer import JSEvalException, MiniRacer
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -71,8 +71,8 @@ ATOB = """globalThis.atob = (text) => {
 class Engine:
     """The scripts, with networks that are opened by the names in their files."""
 
-    def __init__(self) -> None:
-        self.context = quickjs.Context()
+    def __init__(self, context: MiniRacer) -> None:
+        self.context = context
         self.context.eval(ATOB)
         self.context.eval(SCRIPT.read_text(encoding="utf-8"))
         self.context.eval("globalThis.nets = {}")
@@ -97,10 +97,11 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def engine():
-    made = Engine()
-    for name in NETS:
-        made.open((STATIC / f"lab/{name}.js").read_text(encoding="utf-8"), name)
-    return made
+    with MiniRacer() as context:
+        made = Engine(context)
+        for name in NETS:
+            made.open((STATIC / f"lab/{name}.js").read_text(encoding="utf-8"), name)
+        yield made
 
 
 @cache
@@ -1320,7 +1321,7 @@ def test_changes_in_words(engine):
 def test_a_file_that_cannot_be_run(engine, change, words):
     found = dict(file_of("lenet"))
     found["ops"] = [{**found["ops"][0], **change}]
-    with pytest.raises(quickjs.JSException, match=words):
+    with pytest.raises(JSEvalException, match=words):
         engine.context.eval(f"lab.open({json.dumps(found)})")
 
 

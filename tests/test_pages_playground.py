@@ -9,9 +9,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-import quickjs
 import torch
 import torch.nn.functional as F
+from py_mini_racer import MiniRacer
 
 from course_lib.convolution import output_size
 from course_lib.pages import playground
@@ -44,14 +44,14 @@ CHOICES = [
 @pytest.fixture(scope="module")
 def call():
     """Call a function of the script."""
-    engine = quickjs.Context()
-    engine.eval(SCRIPT.read_text(encoding="utf-8"))
+    with MiniRacer() as engine:
+        engine.eval(SCRIPT.read_text(encoding="utf-8"))
 
-    def call(function, *arguments):
-        text = ", ".join(map(json.dumps, arguments))
-        return json.loads(engine.eval(f"JSON.stringify({function}({text}))"))
+        def call(function, *arguments):
+            text = ", ".join(map(json.dumps, arguments))
+            return json.loads(engine.eval(f"JSON.stringify({function}({text}))"))
 
-    return call
+        yield call
 
 
 def by_pytorch(x, weight, settings):

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import quickjs
 import torch
+from py_mini_racer import JSEvalException, MiniRacer
 from torch import nn
 
 from course_lib import (
@@ -39,19 +39,19 @@ tool.network = cache(tool.network)  # it is asked for the file, and one by one
 @pytest.fixture(scope="module")
 def call():
     """Call a function of the script on a network of the page, with more arguments."""
-    engine = quickjs.Context()
-    engine.eval(SCRIPT)
-    engine.eval((STATIC / "networks.js").read_text(encoding="utf-8"))
-    engine.eval(
-        "const call = (code, name, ...more) =>"
-        " JSON.stringify(eval(code)(xray.networks[name], ...more))"
-    )
+    with MiniRacer() as engine:
+        engine.eval(SCRIPT)
+        engine.eval((STATIC / "networks.js").read_text(encoding="utf-8"))
+        engine.eval(
+            "const call = (code, name, ...more) =>"
+            " JSON.stringify(eval(code)(xray.networks[name], ...more))"
+        )
 
-    def call(function, name, *more):
-        arguments = ", ".join(map(json.dumps, (function, name, *more)))
-        return json.loads(engine.eval(f"call({arguments})"))
+        def call(function, name, *more):
+            arguments = ", ".join(map(json.dumps, (function, name, *more)))
+            return json.loads(engine.eval(f"call({arguments})"))
 
-    return call
+        yield call
 
 
 def built(name):
@@ -129,7 +129,7 @@ def test_the_sizes_that_a_network_takes(call, name):
     smallest, largest = call("xray.sizes", name)
     sizes = [smallest - 1] if smallest > 1 else []
     for size in (*sizes, *([largest + 1] if largest < 1024 else [])):
-        with pytest.raises(quickjs.JSException, match="RangeError"):
+        with pytest.raises(JSEvalException, match="RangeError"):
             call("xray", name, size)
         with pytest.raises(ValueError, match="cannot take an input"):
             summarize(net, (channels, size, size))
