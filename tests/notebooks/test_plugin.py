@@ -482,7 +482,7 @@ def test_the_seconds_of_each_notebook(report, folder):
     times = plugin._read_times(folder / "times.csv")
     measured = str(folder / "saved.ipynb")
     assert list(times) == sorted([measured, "longer.ipynb"])
-    assert 0.2 < times[measured] < 30
+    assert 0 < times[measured] < 30
     table = report.partition("seconds that a processor was busy")[2]
     assert f"{times[measured]:8.1f}  {measured}" in table
     assert f"{times[measured]:8.1f}  in all" in table
