@@ -75,14 +75,15 @@ DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; \
 	then apt-get update --quiet && $(APT) $(1); \
 	else echo "On Debian or Ubuntu: sudo $(APT) $(1)"; exit 1; fi
 
-# As many files at a time as there are cores, eight at most, with one thread each.
+# As many files at a time as there are cores, eight at most, with one thread each; one more
+# of tests, which often wait for other processes.
 CORES := $(shell getconf _NPROCESSORS_ONLN | awk '{print ($$1 < 8) ? $$1 : 8}')
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 # What unit tests do without: nbval alone takes longer to import than most of them take to run.
 LIGHT := -p no:nbval -p no:hypothesispytest -p no:anyio -p no:slipcover -p no:logging
 
 unit: .venv/all data ## all tests, with coverage
-	$(PYTEST) $(LIGHT) -p tests.marks --numprocesses $(CORES) --dist worksteal --cov
+	$(PYTEST) $(LIGHT) -p tests.marks --numprocesses $$(($(CORES) + 1)) --dist worksteal --cov
 
 # make try NAME=resnet: the tests, the examples, the types and the text of one topic.
 TOPIC = $(wildcard tests/test_$(NAME).py tests/test_$(NAME)_*.py course_lib/$(NAME).py course_lib/$(NAME))
