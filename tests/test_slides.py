@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 
 from tools import slide_pieces, slides
 from tools.slide_pieces import HEIGHT, Piece
-from tools.teaching import guides
+from tools.teaching import Question, guides
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,9 +109,99 @@ def test_sentences():
     ],
 )
 def test_the_key_sentence(found, shown):
-    assert slide_pieces.key(found) == (
+    assert slide_pieces.said(found, slide_pieces.key(found)) == (
         found[shown] if isinstance(shown, int) else shown
     )
+
+
+def shown_of(paragraphs, block=None):
+    told = slide_pieces.Told()
+    pieces = slide_pieces.lead(
+        [tag(f"<p>{each}</p>") for each in paragraphs], block, told
+    )
+    return [bare(piece) for piece in pieces], told
+
+
+FORMULA = tag(r'<div class="math">\[ y = J_l x \]</div>')
+
+
+def test_symbols_are_introduced():
+    first = "A sentence of quite a few words, in which nothing is called anything."
+    introduced = r"Let \(J_l\) be a matrix."
+    paragraph = f"{first} {introduced} It is large. We multiply by it:"
+    shown, told = shown_of([paragraph], FORMULA)
+    assert shown == [f"{introduced} We multiply by it:"]
+    assert {"J", "l", "x", "y"} <= told.symbols
+
+
+def test_symbols_that_an_earlier_slide_left_out_are_introduced_later():
+    told = slide_pieces.Told()
+    first = tag(
+        r"<p>A sentence of more than twelve words stands on a slide by itself, always."
+        r" Let \(x\) be the input.</p>"
+    )
+    (piece,) = slide_pieces.lead([first], None, told)
+    assert "input" not in piece.html
+    shown = slide_pieces.lead([tag("<p>Then we have</p>")], FORMULA, told)
+    assert bare(shown[0]) == r"Let \(x\) be the input."
+    assert slide_pieces.lead([tag("<p>Once more,</p>")], FORMULA, told) == [
+        slide_pieces.text("Once more,")
+    ], "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "shown"),
+    [
+        ("A set is large. But if it grows,", "A set is large. But if it grows,"),
+        (
+            "A set is large. It grows. So we find",
+            "A set is large. It grows. So we find",
+        ),
+        ("A set is large. If it grows,", "If it grows,"),
+        (f"{'long ' * 50}. So we find", "We find"),
+    ],
+)
+def test_what_a_sentence_before_a_formula_leans_on_is_shown(paragraph, shown):
+    assert shown_of([paragraph], FORMULA)[0] == [shown]
+
+
+def test_what_leads_to_a_cell_is_shown():
+    first = "The sentence that says most of it is the first one of the paragraph."
+    paragraph = f"{first} More is said. That holds here only:"
+    assert shown_of([paragraph], code(["f(1)"]))[0] == [
+        f"{first} More is said. That holds here only:"
+    ]
+    assert shown_of([paragraph])[0] == [first]
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (["Printed above are their means over the last epoch."], ""),
+        (["Each of its three stages is one block of two layers."], ""),
+        (["They have most of the weights (Figure 1, left).", "Some are zero."], ""),
+        (
+            ["Networks have most of their weights there (Figure 1, left)."],
+            "Networks have most of their weights there.",
+        ),
+        (["So far, we have looked at one seed only, in one network."], None),
+    ],
+)
+def test_no_slide_sends_to_another_place(found, shown):
+    said = slide_pieces.said(found, slide_pieces.key(found))
+    assert said == (found[0] if shown is None else shown)
+
+
+@pytest.mark.parametrize(
+    ("formula", "symbols"),
+    [
+        (r"\mathcal{H}_m", {r"\mathcal{H}", "m"}),
+        (r"\operatorname{relu}(F(x))", {"F", "x"}),
+        (r"\frac{\alpha}{\varepsilon} \in S", {r"\alpha", r"\varepsilon", "S"}),
+    ],
+)
+def test_symbols(formula, symbols):
+    assert slide_pieces.symbols(rf"a word, \({formula}\), another") == symbols
 
 
 def drawn(width, height, boxes):
@@ -182,6 +272,43 @@ def test_a_deck(deck):
     ]
     assert idea.notes[1] == "where nothing else is meant."
     assert 0.3 < deck.minutes() < 2
+
+
+def asking(**place):
+    question = Question("idea", "How many?", "Many.", **place)
+    return replace(
+        guides()["resnet"],
+        ask=(question,),
+        reserve=(),
+        no_code=(),
+        opens_with=(),
+        conclude={"idea": ["So it is."]},
+    )
+
+
+def test_a_question_comes_before_its_answer(deck, monkeypatch):
+    monkeypatch.setattr(
+        slides, "guides", lambda: {"net": asking(before="nothing else")}
+    )
+    made = slides.deck("net").slides
+    titles = ["The idea", "A question", "The idea", "To remember", "Deeper"]
+    assert [slide.title for slide in made][2:] == titles
+    before, _, after = made[2:5]
+    assert "y = 1" in before.pieces[-1].html
+    assert "where nothing else" in after.pieces[0].html
+    assert not any("nothing else" in note for note in before.notes)
+
+
+def test_a_question_without_an_answer_on_the_page_comes_last(deck, monkeypatch):
+    monkeypatch.setattr(slides, "guides", lambda: {"net": asking()})
+    made = [slide.title for slide in slides.deck("net").slides]
+    assert made[2:] == ["The idea", "A question", "To remember", "Deeper"]
+
+
+def test_a_question_before_what_no_page_says(deck, monkeypatch):
+    monkeypatch.setattr(slides, "guides", lambda: {"net": asking(before="nowhere")})
+    with pytest.raises(SystemExit, match="idea does not say 'nowhere'"):
+        slides.deck("net")
 
 
 def test_a_guide_changes_a_deck(deck, monkeypatch, tmp_path):

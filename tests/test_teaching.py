@@ -5,6 +5,7 @@ are computed, quizzes with reasons.
 import contextlib
 import io
 import re
+from itertools import pairwise
 
 import nbformat
 import pytest
@@ -49,6 +50,16 @@ def test_every_section_that_is_named_is_there(name):
     for place in guide.opens_with:
         page, _, section = place.partition("#")
         assert section in sections(page)
+
+
+@each
+def test_a_question_before_its_answer_has_a_place(name):
+    text = re.sub(r"[*`$]", "", (BOOK / f"{name}.md").read_text(encoding="utf-8"))
+    parts = re.split(r"^##+ (.+)$", text, flags=re.MULTILINE)
+    found = {make_id(a): " ".join(b.split()) for a, b in pairwise(parts[1:])}
+    for ask in guides()[name].ask:
+        if ask.before:
+            assert found[ask.section].count(ask.before) == 1, ask
 
 
 def cells_of(name):

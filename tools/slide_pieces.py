@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 from bs4 import Tag
@@ -23,16 +23,37 @@ NEWLINE = "\n"
 ROWS = 13
 LONGEST = 45  # words of a sentence that is shown; longer ones are only said
 SHORT = 12
+LONGEST_CHAIN = 60  # words of sentences that lean on each other
 SMALLEST = 18  # pixels of a letter
 LIVE = ".playground, .explorer, .lab"  # what runs in the page
 BESIDE, GAP = 330, 24  # pixels for a caption beside a drawing, and between strips
 
 #: What a sentence ends with, and what only looks like it.
 END = re.compile(r"(?<=[.?!])(?<!al\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+(?=[A-Z(\"“*])")
-#: How a sentence begins that says nothing without those before it, or without a figure.
-BACK = re.compile(r"Figures? \d|Here (is|are)|(They|Those|These|Their|It|Its|Both) ")
+#: How a sentence begins that needs those before it,
+PRONOUN = (
+    r"(They|Those|These|Their|It|Its|Both|Which one"
+    r"|(Each|One|All|Most|None|Two) of (it|them|these|those|its|their)) "
+)
+#: and one that says nothing without those before it, or without a figure.
+BACK = re.compile(rf"Figures? \d|Here (is|are)|{PRONOUN}")
+LEANS = re.compile(rf"{PRONOUN}|(But|So|And|Yet|Still|Then|That|This|Hence) ")
+#: What sends to another place of the page,
+ELSEWHERE = re.compile(
+    r"\b([Pp]rinted|(the|this) (table|figure|cell|code|output)) (above|below)\b"
+    r"|\b(above|below)[,.;:]?$"
+)
+#: and to a part of a figure, which stands on another slide.
+ASIDE = re.compile(r" \((Figure \d+|(Figure \d+, )?(left|right|top|bottom))\)")
+#: A symbol of a formula, or, as a group, a command that is none.
+SYMBOL = re.compile(
+    r"\\math(?:cal|bb|bf|sf)\{\w\}|\\(?:alpha|beta|gamma|delta|(?:var)?epsilon|zeta|eta"
+    r"|(?:var)?theta|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|(?:var)?phi|chi|psi|omega"
+    r"|Gamma|Delta|Theta|Lambda|Sigma|Phi|Omega|ell)(?![a-zA-Z])|(\\[a-zA-Z]+)|[a-zA-Z]"
+)
+NAMES = re.compile(r"\\(operatorname|text|mathrm|begin|end)\*?\{[^}]*\}")
 #: And what a sentence can do without.
-JOINED = re.compile(r"^(?:But|So|And|Yet|Still|Also),? (\w)")
+JOINED = re.compile(r"^(?:But|So(?! far)|And|Yet|Still|Also),? (\w)")
 #: Words in bold, and no label.
 BOLD = re.compile(r"<strong>[^<]*\w\W+\w+\W+\w")
 LAST = re.compile(r"(?<!al)(?<!e\.g)(?<!i\.e)(?<!vs)[.?!]\s+$")
@@ -52,6 +73,11 @@ class Piece:
     def continues(self) -> bool:
         """Whether it goes on with the sentence of a formula above it."""
         return bool(re.match(r"<p>(and|but|for|so|then|where|with|which)\b", self.html))
+
+
+def classes(element: Tag) -> list[str]:
+    """Its classes."""
+    return [*(element.get("class") or [])]
 
 
 def heading(section: Tag) -> str:
@@ -85,15 +111,68 @@ def rows_of(inner: str, characters: int = CHARACTERS) -> int:
     return ceil(len(re.sub(r"<[^>]+>|\\[a-z]+|[{}\\]", "", inner)) / characters)
 
 
-def lead(paragraphs: list[Tag], formula: bool = False) -> list[Piece]:
-    """What is shown of paragraphs: of each a sentence, and the one that a formula
-    continues.
+@dataclass
+class Told:
+    """What a section has said so far: its sentences, and the symbols on its slides."""
+
+    sentences: list[str] = field(default_factory=list)
+    symbols: set[str] = field(default_factory=set)
+
+
+def lead(
+    paragraphs: list[Tag], block: Tag | None = None, told: Told | None = None
+) -> list[Piece]:
+    """What is shown of paragraphs: of each a sentence; the one that leads to the block
+    below, with those that it leans on; and those in which its symbols are introduced.
     """
-    shown = [key(list(sentences(each))) for each in paragraphs]
-    if formula and paragraphs:
-        *_, last = sentences(paragraphs[-1])
-        shown[-1] = last if counted(last) <= LONGEST else ""
-    return [text(each) for each in shown if each]
+    told = told or Told()
+    formula = block if block is not None and "math" in classes(block) else None
+    found = [list(sentences(each)) for each in paragraphs]
+    chosen = [key(each) for each in found]
+    if found and (formula is not None or (block and found[-1][-1].endswith(":"))):
+        leading = chain(found[-1], len(found[-1]) - 1)
+        chosen[-1] = leading if formula is not None else chosen[-1] | leading
+    before = _introduced(found, chosen, formula, told)
+    told.sentences += [sentence for each in found for sentence in each]
+    shown = [said(*each) for each in zip(found, chosen, strict=True)]
+    told.symbols |= symbols(" ".join([*before, *shown, str(formula or "")]))
+    return [text(each) for each in [" ".join(before), *shown] if each]
+
+
+def _introduced(
+    found: list[list[str]], chosen: list[set[int]], formula: Tag | None, told: Told
+) -> list[str]:
+    """Choose the sentences, too, that introduce the symbols of what is shown; give any
+    that the section said with an earlier slide.
+    """
+    before: list[str] = []
+    done = set(told.symbols)
+    while True:
+        shown = [said(*each) for each in zip(found, chosen, strict=True)]
+        new = symbols(" ".join([*before, *shown, str(formula or "")])) - done
+        if not new:
+            return before
+        done |= new
+        for symbol in sorted(new):
+            old = (each for each in told.sentences if symbol in symbols(each))
+            here = (
+                (numbers, chain(each, i))
+                for each, numbers in zip(found, chosen, strict=True)
+                for i, sentence in enumerate(each)
+                if symbol in symbols(sentence)
+            )
+            if (sentence := next(old, None)) is not None:
+                if sentence not in before and counted(sentence) <= LONGEST:
+                    before.append(sentence)
+            elif (first := next(here, None)) is not None:
+                first[0].update(first[1])
+
+
+def symbols(shown: str) -> set[str]:
+    """The letters of the formulas in HTML, without the names of functions."""
+    formulas = " ".join(re.findall(r"\\[(\[](.*?)\\[)\]]", shown, flags=re.DOTALL))
+    found = SYMBOL.finditer(NAMES.sub("", formulas))
+    return {each[0] for each in found if not each[1]}
 
 
 def counted(sentence: str) -> int:
@@ -101,20 +180,51 @@ def counted(sentence: str) -> int:
     return len(re.sub(r"<[^>]+>", "", sentence).split())
 
 
-def key(found: list[str]) -> str:
-    """The sentence that is shown: one with bold words, or the first, and the second as
-    well if the first is short. What only leads to a figure is said.
+def chain(found: list[str], last: int) -> set[int]:
+    """A sentence and those before it that it leans on, as far as there is room; nothing
+    if it is too long itself.
     """
-    found = [JOINED.sub(capital, each) for each in found if not BACK.match(each)]
-    strong = [each for each in found if BOLD.search(each)]
-    if strong and counted(strong[0]) <= LONGEST:
-        return strong[0]
-    if not found or counted(found[0]) > LONGEST:
-        return ""
-    if counted(found[0]) < SHORT and len(found) > 1:
-        both = f"{found[0]} {found[1]}"
-        return both if counted(both) <= LONGEST else found[0]
-    return found[0] if counted(found[0]) >= 4 else ""
+    numbers, length = set[int](), counted(found[last])
+    if length > LONGEST:
+        return numbers
+    numbers.add(last)
+    while last and LEANS.match(found[last]):
+        last -= 1
+        length += counted(found[last])
+        if length > LONGEST_CHAIN or counted(found[last]) > LONGEST:
+            break
+        numbers.add(last)
+    return numbers
+
+
+def key(found: list[str]) -> set[int]:
+    """The sentence that is shown, its number: one with bold words, or the first, and
+    the second as well if the first is short. What only leads to a figure, or says
+    nothing without what stands elsewhere on the page, is said.
+    """
+    kept = [i for i, each in enumerate(found) if not BACK.match(each)]
+    kept = [i for i in kept if not ELSEWHERE.search(found[i])]
+    strong = [i for i in kept if BOLD.search(found[i])]
+    if strong and counted(found[strong[0]]) <= LONGEST:
+        return {strong[0]}
+    if not kept or counted(found[kept[0]]) > LONGEST:
+        return set()
+    length = counted(found[kept[0]])
+    if length < SHORT and len(kept) > 1:
+        both = length + counted(found[kept[1]])
+        return set(kept[:2] if both <= LONGEST else kept[:1])
+    return {kept[0]} if length >= 4 else set()
+
+
+def said(found: list[str], numbers: set[int]) -> str:
+    """These sentences, without what joins one to a sentence that is not shown, and
+    without directions to a figure.
+    """
+    shown = [
+        found[i] if i - 1 in numbers else JOINED.sub(capital, found[i])
+        for i in sorted(numbers)
+    ]
+    return ASIDE.sub("", " ".join(shown))
 
 
 def capital(joined: re.Match[str]) -> str:
@@ -151,13 +261,18 @@ def sentences(paragraph: Tag) -> Iterator[str]:
         first, *rest = END.split(_escaped(child))
         sentence += first
         for each in rest:
-            yield sentence.strip()
+            yield one_line(sentence)
             sentence = each
         if LAST.search(str(child)):  # the next one begins with a link or a formula
-            yield sentence.strip()
+            yield one_line(sentence)
             sentence = ""
     if sentence.strip():
-        yield sentence.strip()
+        yield one_line(sentence)
+
+
+def one_line(sentence: str) -> str:
+    """Without line breaks."""
+    return " ".join(sentence.split())
 
 
 def _escaped(child: NavigableString) -> str:
@@ -176,17 +291,18 @@ def pieces(block: Tag, code: bool = True) -> list[list[Piece]]:
     """What is shown of a block of a page, slide by slide; of a folded one, and of any
     without `code`, only what came of it.
     """
-    classes = [*(block.get("class") or [])]
     if block.name in ("ul", "ol"):
         return listed(block)
-    if "math" in classes:
+    if "math" in classes(block):
         return [[formula(block)]]
-    if "admonition" in classes:
+    if "admonition" in classes(block):
         lists = block.find_all(["ul", "ol"], recursive=False)
         return [group for each in lists for group in listed(each)]
-    if "cell" not in classes or {"tag_hide-cell", "tag_parameters"} & {*classes}:
+    if "cell" not in classes(block) or {"tag_hide-cell", "tag_parameters"} & {
+        *classes(block)
+    }:
         return []
-    return cell(block, not code or "tag_hide-input" in classes)
+    return cell(block, not code or "tag_hide-input" in classes(block))
 
 
 def formula(block: Tag) -> Piece:

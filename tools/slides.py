@@ -17,7 +17,7 @@ import html
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -28,8 +28,9 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 
 from tools import slide_pieces
-from tools.slide_pieces import HEIGHT, Piece
-from tools.teaching import Guide, guides, inline
+from tools.slide_pieces import HEIGHT, Piece, Told
+from tools.slide_pieces import words as words_of
+from tools.teaching import Guide, Question, guides, inline
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "_build/html"
@@ -67,6 +68,12 @@ class Slide:
     def figure(self) -> bool:
         """Whether it ends with a figure, which takes all the room there is."""
         return bool(self.pieces) and self.pieces[-1].figure
+
+    def may_grow(self, by_words: bool) -> bool:
+        """Whether more may stand below: words, as a conclusion from what is shown."""
+        return self.kind == "open" or (
+            by_words and self.kind != "question" and not self.figure()
+        )
 
     def is_words(self) -> bool:
         """Whether there is nothing but sentences on it."""
@@ -213,13 +220,17 @@ def section_of(page: str, name: str = "") -> Tag:
 
 
 def with_guide(section: Tag, guide: Guide | None) -> Iterator[Slide]:
-    """The slides of a section, and what the guide has for its end."""
+    """The slides of a section, with the questions of the guide, each before its answer,
+    and what the guide has for its end.
+    """
     name = str(section["id"])
-    yield from of_section(section, code=guide is None or name not in guide.no_code)
+    asked = [*questions(guide, name)]
+    code = guide is None or name not in guide.no_code
+    yield from of_section(section, code, [each for each in asked if each.before])
+    yield from (question(each) for each in asked if not each.before)
     if guide and (sentences := guide.conclude.get(name)):
         items = "".join(f"<li>{inline(each)}</li>" for each in sentences)
         yield Slide("To remember", name, [Piece(f"<ul>{items}</ul>", 400, words=True)])
-    yield from questions(guide, name)
 
 
 def opening(article: Tag, title: str, guide: Guide | None) -> Iterator[Slide]:
@@ -228,7 +239,7 @@ def opening(article: Tag, title: str, guide: Guide | None) -> Iterator[Slide]:
     question = question[:1].upper() + question[1:]
     text = article.find_all("p", recursive=False)
     strong = next((p.strong for p in text if p.strong), None)
-    first = Slide(name, "", kind="title", notes=[slide_pieces.words(p) for p in text])
+    first = Slide(name, "", kind="title", notes=[words_of(p) for p in text])
     first.pieces = [Piece(f"<p class='question'>{question}</p>", 100, words=True)]
     if strong is not None:
         first.pieces.append(slide_pieces.text(strong.decode_contents()))
@@ -246,40 +257,59 @@ def opening(article: Tag, title: str, guide: Guide | None) -> Iterator[Slide]:
             yield from of_blocks([figure], title, "")
 
 
-def questions(guide: Guide | None, section: str) -> Iterator[Slide]:
-    """What to ask the class when this section is done; the answer is in the notes."""
+def questions(guide: Guide | None, section: str) -> Iterator[Question]:
+    """What to ask the class in this section."""
     in_class = os.environ.get("CLASS_BUILD")  # whose notes anybody may read
     for ask in guide.ask if guide and not in_class else ():
         if ask.section == section:
-            piece = Piece(
-                f"<p class='question'>{inline(ask.question)}</p>", 200, words=True
-            )
-            notes = [f"Answer: {slide_pieces.plain(ask.answer)}"]
-            yield Slide("A question", section, [piece], notes, "question")
+            yield ask
 
 
-def of_section(section: Tag, code: bool = True) -> Iterator[Slide]:
+def question(ask: Question) -> Slide:
+    """A question to the class; the answer is in the notes."""
+    shown = f"<p class='question'>{inline(ask.question)}</p>"
+    notes = [f"Answer: {slide_pieces.plain(ask.answer)}"]
+    piece = Piece(shown, 200, words=True)
+    return Slide("A question", ask.section, [piece], notes, "question")
+
+
+def of_section(
+    section: Tag, code: bool = True, asked: Sequence[Question] = ()
+) -> Iterator[Slide]:
     """The slides of a section, without those of sections in it."""
     blocks = section.find_all(recursive=False)
     own = [each for each in blocks if each.name not in ("h2", "h3", "section")]
-    yield from of_blocks(own, slide_pieces.heading(section), str(section["id"]), code)
+    title, name = slide_pieces.heading(section), str(section["id"])
+    yield from of_blocks(own, title, name, code, asked)
 
 
 def of_blocks(
-    blocks: list[Tag], title: str, section: str, code: bool = True
+    blocks: list[Tag],
+    title: str,
+    section: str,
+    code: bool = True,
+    asked: Sequence[Question] = (),
 ) -> Iterator[Slide]:
-    """Slides of what stands below one heading: what is shown, with its notes."""
+    """Slides of what stands below one heading: what is shown, with its notes; and the
+    questions that this answers, each before the block with its answer.
+    """
     made = Section(title, section)
+    waiting = [*asked]
     pending: list[Tag] = []  # paragraphs since the last slide
     for block in blocks:
+        for ask in [each for each in waiting if each.before in words_of(block)]:
+            made.add(slide_pieces.lead(pending, told=made.told), [], pending)
+            made.slides.append(question(ask))
+            waiting.remove(ask)
+            pending = []
         if block.name in ("p", "blockquote"):
             pending.append(block)
         elif groups := slide_pieces.pieces(block, code):
-            formula = "math" in (block.get("class") or [])
-            made.add(slide_pieces.lead(pending, formula), groups, pending)
+            made.add(slide_pieces.lead(pending, block, made.told), groups, pending)
             pending = []
-    if pending:
-        made.add(slide_pieces.lead(pending), [], pending)
+    if waiting:
+        raise SystemExit(f"{section} does not say {waiting[0].before!r}")
+    made.add(slide_pieces.lead(pending, told=made.told), [], pending)
     yield from made.slides
 
 
@@ -290,6 +320,7 @@ class Section:
     title: str
     id: str
     slides: list[Slide] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
 
     def add(
         self, lead: list[Piece], groups: list[list[Piece]], paragraphs: list[Tag]
@@ -297,10 +328,10 @@ class Section:
         """Show words and what they lead to: on the last slide, if that has only words
         and formulas and there is room; or else on new slides.
         """
-        notes = [slide_pieces.words(p) for p in paragraphs]
+        notes = [words_of(p) for p in paragraphs]
         last = self.slides[-1] if self.slides else None
-        if last and not (last.kind == "open" or (not groups and not last.figure())):
-            last = None  # a conclusion may stand below what it is about
+        if last and not last.may_grow(by_words=not groups):
+            last = None
         if last and lead and lead[0].continues and fits([*last.pieces, lead[0]]):
             last.pieces.append(lead.pop(0))
             last.notes.append(notes.pop(0))

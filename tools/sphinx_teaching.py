@@ -109,7 +109,10 @@ def page(name: str, guide: Guide) -> Iterator[str]:
         yield from (f"**“{each.belief}”** {each.answer} (%%{each.section}%%)", "")
     yield from ("## Questions to ask in class", "")
     for number, ask in enumerate(guide.ask, 1):
-        yield from (f"**{number}.** {ask.question} (after %%{ask.section}%%)", "")
+        place = f"after %%{ask.section}%%"
+        if ask.before:
+            place = f"in %%{ask.section}%%, before “{ask.before}”"
+        yield from (f"**{number}.** {ask.question} ({place})", "")
         yield from (f"*Answer.* {ask.answer}", "")
     yield from ("## For an exam", "")
     for number, exam in enumerate(guide.exam, 1):

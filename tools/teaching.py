@@ -44,11 +44,14 @@ class Misconception:
 
 @dataclass(frozen=True)
 class Question:
-    """To ask in class when a section is done."""
+    """To ask in class: before the paragraph of the section that answers it, which has
+    the words `before`; or when the section is done, if it does not answer it.
+    """
 
     section: str
     question: str
     answer: str
+    before: str = ""
 
 
 @dataclass(frozen=True)
