@@ -346,6 +346,25 @@ def test_what_is_live_stands_without_its_code():
     assert "Lab()" not in live.html
 
 
+@pytest.mark.parametrize("in_class", ["", "1"])
+def test_what_is_to_be_seen_in_the_lab_is_in_the_notes(
+    deck, tmp_path, monkeypatch, in_class
+):
+    live = (
+        '<div class="cell"><div class="cell_output"><div class="output">'
+        '<div class="lab">Networks</div></div></div></div>'
+    )
+    page = PAGE.replace("<p>A last sentence", f"{live}<p>A last sentence")
+    (tmp_path / "book/net.html").write_text(f"<article>{page}</article>")
+    monkeypatch.setenv("CLASS_BUILD", in_class)
+    monkeypatch.setattr(
+        slides, "guides", lambda: {"net": replace(asking(), lab="Half of $n$.")}
+    )
+    made = slides.deck("net").slides
+    noted = [slide.title for slide in made if "To be seen: Half of n." in slide.notes]
+    assert noted == ([] if in_class else ["Deeper"])
+
+
 def test_the_page_of_a_deck_asks_no_other_host(deck):
     page = slides.write(deck)
     asked = re.findall(r'(?:src|<link[^>]* href)="([^"]+)"', page)

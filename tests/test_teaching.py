@@ -9,13 +9,18 @@ from itertools import pairwise
 
 import nbformat
 import pytest
+import torch
 from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.nodes import make_id
 from sphinx.addnodes import pending_xref
 
+from course_lib import fashion_mnist
+from course_lib.lab import NETS, network
+from course_lib.pages.lab import gallery
 from tools import sphinx_teaching as pages
 from tools import teaching
+from tools.classroom import schedules
 from tools.teaching import BOOK, GUIDES, QUIZZES, guides, questions, quizzes, sections
 
 NAMES = sorted(guides())
@@ -142,6 +147,93 @@ def test_an_instructors_page_has_all_of_it(name):
         assert all(line in text for _, line in exam.key)
     for section in re.findall(r"%%([\w-]+)%%", text):
         assert section in sections(name)
+
+
+HOURS = {3: "one and a half", 4: "two", 5: "two and a half", 6: "three"}
+
+
+@each
+def test_a_chapter_says_how_long_its_exercises_take(name):
+    half_hours = -(-sum(pages.exercise_minutes(name)) // 30)
+    head = " ".join((BOOK / f"{name}.md").read_text().split("> **Time:**")[1].split())
+    said = head.replace("> ", "").split(".")[0]
+    assert said.endswith(f", and {HOURS[half_hours]} for the exercises")
+
+
+@each
+def test_no_other_place_says_how_long_a_lecture_takes(name):
+    guide = guides()[name]
+    assert 45 <= guide.minutes <= 90
+    assert not re.search(r"\bexercises take|\bminutes\b", guide.time)
+    text = "\n".join(pages.page(name, guide))
+    checked, free = pages.exercise_minutes(name)
+    assert f"{guide.minutes} minutes in class" in text
+    assert f"The exercises take {checked} minutes" in text
+    assert f"investigation {free} more" in text or not free
+
+
+@pytest.mark.parametrize("plan", schedules().values(), ids=[*schedules()])
+def test_the_lectures_of_a_session_fit_into_it(plan):
+    for session in plan["sessions"]:
+        held = {*session["chapters"]} - {*session.get("read", [])}
+        assert {*session.get("read", [])} < {*session["chapters"]}
+        minutes = [guides()[name].minutes for name in held if name in guides()]
+        assert sum(minutes) <= plan["minutes"], session
+
+
+def test_a_plan_has_the_minutes_of_the_guides():
+    lines = [*pages.schedule(schedules()["week"])]
+    row = next(line for line in lines if "vgg.ipynb" in line)
+    day, chapters, lecture, exercises, topic = row.strip("| ").split(" | ")
+    assert (day, int(lecture)) == ("3", guides()["vgg"].minutes)
+    assert chapters.endswith("(to read)")
+    assert exercises.split(", ") == [
+        str(sum(pages.exercise_minutes(name))) for name in ("vgg", "nin")
+    ]
+    assert topic == "small kernels, and no fully connected layers"
+
+
+def printed_by(name):
+    """What the cells of a chapter print."""
+    cells = nbformat.read(BOOK / f"{name}.ipynb", as_version=4).cells
+    outputs = [each for cell in cells for each in cell.get("outputs", [])]
+    return "\n".join(
+        each.get("text") or each.get("data", {}).get("text/plain", "")
+        for each in outputs
+    )
+
+
+@each
+def test_a_part_of_the_lab_has_a_debriefing_with_recorded_numbers(name):
+    text = (BOOK / f"{name}.md").read_text(encoding="utf-8")
+    lab = guides()[name].lab
+    assert bool(lab) == ("\nLab(" in text)
+    known = printed_by("interventions") + printed_by(name)
+    for number in re.findall(r"-?\d+\.\d+", lab):
+        assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", known), number
+    if lab:
+        shown = "\n".join(pages.page(name, guides()[name]))
+        assert f"## What is to be seen in the lab\n\n{lab}" in shown
+
+
+def test_one_network_of_eight_says_sneaker():
+    """As the guide of the comparison says of image 17 of the gallery."""
+    shown = gallery()
+    x, _ = next(shown.batches(len(shown)))
+    with torch.inference_mode():
+        said = {name: network(name)(x[17:18]).argmax().item() for name in NETS}
+    classes = fashion_mnist().classes
+    assert [name for name in said if classes[said[name]] == "sneaker"] == ["lenet"]
+    assert [classes[each] for each in said.values()].count("sandal") == 7
+    assert "only LeNet says sneaker, the other seven" in guides()["comparison"].lab
+
+
+@each
+def test_the_board_stands_in_its_order(name):
+    board = guides()[name].board
+    text = "\n".join(pages.page(name, guides()[name]))
+    assert 6 <= len(board) <= 10
+    assert all(f"{i}. {line}" in text for i, line in enumerate(board, 1))
 
 
 def test_marks_become_links():

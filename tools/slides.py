@@ -79,6 +79,10 @@ class Slide:
         """Whether there is nothing but sentences on it."""
         return all(piece.words for piece in self.pieces)
 
+    def has_lab(self) -> bool:
+        """Whether trained networks run on it."""
+        return any('class="lab"' in piece.html for piece in self.pieces)
+
     def has_room(self) -> bool:
         """Whether its letters can be larger by a third, and no line gets too long."""
         shown = "\n".join(piece.html for piece in self.pieces)
@@ -113,6 +117,7 @@ class Deck:
     title: str
     slides: list[Slide]
     reserve: list[Slide]  # what a lecture has no time for
+    lecture: int = 0  # minutes of the lecture, if a guide says so
 
     def minutes(self) -> float:
         """How long the slides take, without those in reserve."""
@@ -131,17 +136,19 @@ def main() -> None:
         decks = [*pool.map(make, names)]
     for each in decks:
         print(
-            f"{each.name:15}{each.slides:4} slides{each.minutes:5.0f} minutes,"
-            f"{each.reserve:4} in reserve"
+            f"{each.name:15}{each.slides:4} slides{each.minutes:5.0f} minutes"
+            f" of{each.lecture:3},{each.reserve:4} in reserve"
         )
+    if long := [each.name for each in decks if 0 < each.lecture < each.minutes]:
+        raise SystemExit(f"Longer than the lecture of the guide: {', '.join(long)}")
     if set(names) == set(chapters()):
         (OUT / "index.html").write_text(listing(decks), encoding="utf-8")
         print(f"All decks: {OUT / 'index.html'}")
 
 
 class Listed(NamedTuple):
-    """What the list of all decks says of one: how many slides, how long they take, and
-    how many are in reserve.
+    """What the list of all decks says of one: how many slides, how long they take, how
+    many are in reserve, and how long the lecture is.
     """
 
     name: str
@@ -149,6 +156,7 @@ class Listed(NamedTuple):
     slides: int
     minutes: float
     reserve: int
+    lecture: int
 
 
 def make(name: str) -> Listed:
@@ -156,7 +164,7 @@ def make(name: str) -> Listed:
     made = deck(name)
     (OUT / f"{name}.html").write_text(write(made), encoding="utf-8")
     counts = len(made.slides), made.minutes(), len(made.reserve)
-    return Listed(name, str(made.title), *counts)
+    return Listed(name, str(made.title), *counts, made.lecture)
 
 
 #: Pages with exercises that are no lectures.
@@ -206,7 +214,7 @@ def deck(name: str) -> Deck:
                 else slides
             )
             target += with_guide(part, guide)
-    return Deck(name, title, slides, reserve)
+    return Deck(name, title, slides, reserve, guide.minutes if guide else 0)
 
 
 def section_of(page: str, name: str = "") -> Tag:
@@ -226,7 +234,10 @@ def with_guide(section: Tag, guide: Guide | None) -> Iterator[Slide]:
     name = str(section["id"])
     asked = [*questions(guide, name)]
     code = guide is None or name not in guide.no_code
-    yield from of_section(section, code, [each for each in asked if each.before])
+    for slide in of_section(section, code, [each for each in asked if each.before]):
+        if guide and guide.lab and slide.has_lab() and not in_class():
+            slide.notes.append(f"To be seen: {slide_pieces.plain(guide.lab)}")
+        yield slide
     yield from (question(each) for each in asked if not each.before)
     if guide and (sentences := guide.conclude.get(name)):
         items = "".join(f"<li>{inline(each)}</li>" for each in sentences)
@@ -257,10 +268,14 @@ def opening(article: Tag, title: str, guide: Guide | None) -> Iterator[Slide]:
             yield from of_blocks([figure], title, "")
 
 
+def in_class() -> bool:
+    """Whether the deck is for a class: anybody may read its notes."""
+    return bool(os.environ.get("CLASS_BUILD"))
+
+
 def questions(guide: Guide | None, section: str) -> Iterator[Question]:
     """What to ask the class in this section."""
-    in_class = os.environ.get("CLASS_BUILD")  # whose notes anybody may read
-    for ask in guide.ask if guide and not in_class else ():
+    for ask in guide.ask if guide and not in_class() else ():
         if ask.section == section:
             yield ask
 

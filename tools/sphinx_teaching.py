@@ -22,6 +22,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
+from tools.sphinx_exercises import rows
 from tools.teaching import (
     GUIDES,
     QUIZZES,
@@ -69,25 +70,54 @@ class Schedule(SphinxDirective):
         """Write it as MyST, and parse that in place."""
         self.env.note_dependency(str(SCHEDULES))
         plan = yaml.safe_load(SCHEDULES.read_text(encoding="utf-8"))[self.arguments[0]]
-        lines = [
-            f"**{plan['title']}.** {plan['text']}",
-            "",
-            "| day | chapters | topic |",
-        ]
-        lines += ["|---|---|---|"]
         for session in plan["sessions"]:
-            links = [f"[{topic(n)}](/book/{n}.ipynb)" for n in session["chapters"]]
-            day = session["day"] + 1
-            lines.append(f"| {day} | {', '.join(links)} | {session['topic']} |")
+            for name in session["chapters"]:
+                self.env.note_dependency(str(GUIDES / f"{name}.yml"))
         node = nodes.container()
-        text = StringList(lines, "schedule")
+        text = StringList([*schedule(plan)], "schedule")
         self.state.nested_parse(text, self.content_offset, node)
         return node.children
 
 
+def schedule(plan: dict[str, Any]) -> Iterator[str]:
+    """A plan as a table: minutes in class from the guides, those of the exercises from
+    their notebooks.
+    """
+    yield from (f"**{plan['title']}.** {plan['text']}", "")
+    yield "| day | chapters | in class, minutes | exercises, minutes | topic |"
+    yield "|---|---|---|---|---|"
+    for session in plan["sessions"]:
+        read = session.get("read", [])
+        shown, lectures, exercises = [], [], []
+        for name in session["chapters"]:
+            link = f"[{topic(name)}](/book/{name}.ipynb)"
+            shown.append(f"{link} (to read)" if name in read else link)
+            if name in guides() and name not in read:
+                lectures.append(str(guides()[name].minutes))
+            exercises.append(str(sum(exercise_minutes(name))))
+        cells = [", ".join(each) for each in (shown, lectures, exercises)]
+        yield f"| {session['day'] + 1} | {' | '.join(cells)} | {session['topic']} |"
+
+
+def exercise_minutes(name: str) -> tuple[int, int]:
+    """How long the exercises of a chapter take, and its investigations."""
+    notebook = GUIDES.parent / f"exercises/{name}.ipynb"
+    listed = [*rows(name, notebook)]
+    free = sum(row.minutes for row in listed if row.kind == "investigate")
+    return sum(row.minutes for row in listed) - free, free
+
+
+def times(name: str, guide: Guide) -> str:
+    """How long a chapter takes, in class and for its exercises."""
+    checked, free = exercise_minutes(name)
+    more = f", and the investigation {free} more" if free else ""
+    exercises = f"The exercises take {checked} minutes{more}."
+    return f"{guide.minutes} minutes in class. {guide.time.strip()} {exercises}"
+
+
 def page(name: str, guide: Guide) -> Iterator[str]:
     """The lines of an instructor's page."""
-    yield from ("## Before it, and how long", "", guide.time, "")
+    yield from ("## Before it, and how long", "", times(name, guide), "")
     yield from ("Students need:", "", *(f"- {each}" for each in guide.needs), "")
     yield from ("## Objectives", "", "Afterwards, students can", "")
     quiz = quizzes().get(name, ())
@@ -114,6 +144,12 @@ def page(name: str, guide: Guide) -> Iterator[str]:
             place = f"in %%{ask.section}%%, before “{ask.before}”"
         yield from (f"**{number}.** {ask.question} ({place})", "")
         yield from (f"*Answer.* {ask.answer}", "")
+    if guide.board:
+        yield from ("## On the board", "")
+        yield from (f"{i}. {line}" for i, line in enumerate(guide.board, 1))
+        yield ""
+    if guide.lab:
+        yield from ("## What is to be seen in the lab", "", guide.lab, "")
     yield from ("## For an exam", "")
     for number, exam in enumerate(guide.exam, 1):
         total = sum(points for points, _ in exam.key)

@@ -79,7 +79,9 @@ class Guide:
 
     #: What students must know before, one thing each.
     needs: tuple[str, ...]
-    #: How long it takes in class, in words.
+    #: How many minutes it takes in class; the plans are made of these.
+    minutes: int
+    #: What the time is for, and what can be left out.
     time: str
     #: What students can do afterwards.
     objectives: tuple[Objective, ...]
@@ -91,6 +93,10 @@ class Guide:
     exam: tuple[ExamQuestion, ...]
     #: Answers to the questions at the end of the chapter, in their order.
     answers: tuple[Answer, ...]
+    #: What is to be seen in the part of the lab that the chapter shows.
+    lab: str = ""
+    #: What to draw or write on the board, in this order.
+    board: tuple[str, ...] = ()
     #: Ids of sections that the slides leave out.
     reserve: tuple[str, ...] = ()
     #: Sections of other chapters that the slides begin with: "degradation#the-section".
@@ -127,12 +133,15 @@ def guide(data: dict[str, Any]) -> Guide:
     )
     return Guide(
         needs=tuple(data["needs"]),
+        minutes=data["minutes"],
         time=data["time"],
         objectives=tuple(Objective(**each) for each in data["objectives"]),
         misconceptions=tuple(Misconception(**each) for each in data["misconceptions"]),
         ask=tuple(Question(**each) for each in data["ask"]),
         exam=exam,
         answers=tuple(Answer(**each) for each in data["answers"]),
+        lab=data.get("lab", ""),
+        board=tuple(data.get("board", ())),
         reserve=tuple(data.get("reserve", ())),
         opens_with=tuple(data.get("opens_with", ())),
         no_code=tuple(data.get("no_code", ())),
