@@ -299,6 +299,15 @@ def test_a_question_comes_before_its_answer(deck, monkeypatch):
     assert not any("nothing else" in note for note in before.notes)
 
 
+def test_what_is_said_before_a_question_is_not_lost(deck, tmp_path, monkeypatch):
+    page = PAGE.replace("<p>The output", "<p>They are here.</p><p>The output")
+    (tmp_path / "book/net.html").write_text(f"<article>{page}</article>")
+    monkeypatch.setattr(slides, "guides", lambda: {"net": asking(before="a sum of")})
+    made = slides.deck("net").slides
+    assert [slide.title for slide in made][2:4] == ["A question", "The idea"]
+    assert sum("They are here." in slide.notes for slide in made) == 1
+
+
 def test_a_question_without_an_answer_on_the_page_comes_last(deck, monkeypatch):
     monkeypatch.setattr(slides, "guides", lambda: {"net": asking()})
     made = [slide.title for slide in slides.deck("net").slides]

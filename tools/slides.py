@@ -135,9 +135,10 @@ def main() -> None:
     with ProcessPoolExecutor(min(os.cpu_count() or 1, len(names))) as pool:
         decks = [*pool.map(make, names)]
     for each in decks:
+        lecture = f" of {each.lecture}" if each.lecture else ""
         print(
-            f"{each.name:15}{each.slides:4} slides{each.minutes:5.0f} minutes"
-            f" of{each.lecture:3},{each.reserve:4} in reserve"
+            f"{each.name:15}{each.slides:4} slides{each.minutes:5.0f} minutes{lecture},"
+            f"{each.reserve:4} in reserve"
         )
     if long := [each.name for each in decks if 0 < each.lecture < each.minutes]:
         raise SystemExit(f"Longer than the lecture of the guide: {', '.join(long)}")
@@ -313,10 +314,12 @@ def of_blocks(
     pending: list[Tag] = []  # paragraphs since the last slide
     for block in blocks:
         for ask in [each for each in waiting if each.before in words_of(block)]:
-            made.add(slide_pieces.lead(pending, told=made.told), [], pending)
+            shown = slide_pieces.lead(pending, told=made.told)
+            if shown or made.slides:  # or else there is no slide yet to say it with
+                made.add(shown, [], pending)
+                pending = []
             made.slides.append(question(ask))
             waiting.remove(ask)
-            pending = []
         if block.name in ("p", "blockquote"):
             pending.append(block)
         elif groups := slide_pieces.pieces(block, code):
