@@ -821,7 +821,7 @@ lab.play = async (container, load) => {
   /* ---- On many images, and by all networks. ---- */
 
   const slice = () => new Promise((done) => setTimeout(done));
-  /** Gives `step` what a generator has found, in slices of 12 ms; whether it ended. */
+  /** Gives `step` what a generator has found, in slices of 40 ms; whether it ended. */
   const goThrough = async (generator, step) => {
     const mine = {};
     running = mine;
@@ -830,7 +830,7 @@ lab.play = async (container, load) => {
     let slept = performance.now();
     for (const each of generator) {
       last = each;
-      if (performance.now() - slept > 12) {
+      if (performance.now() - slept > 40) {
         bar.value = each.done;
         step(each);
         await slice();

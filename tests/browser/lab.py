@@ -500,7 +500,8 @@ def views(browser: Browser, address: str, report) -> None:
                 "theme => document.documentElement.dataset.theme === theme", arg=theme
             )
             where = f"{LAB} ({width} {theme})"
-            report.none(axe(page), where, "no serious fault of axe in the lab")
+            faults = axe(page, theme)
+            report.none(faults, where, "no serious fault of axe in the lab")
             page_ = "document.documentElement"
             wide = page.evaluate(f"[{page_}.scrollWidth, {page_}.clientWidth]")
             report.expect(wide[0] <= wide[1], where, "no horizontal scrolling", wide)

@@ -101,7 +101,19 @@ async () => {
         if (!part.matches("[data-kind]") && !part.querySelector("[data-kind]")) part.remove();
       }
     }
+    // In signatures of the API nearly each word is an element; they come back, see below.
+    for (const part of all(".sig :not(a, a *)")) {
+      if (!part.isConnected || part.matches("[data-kind], [id]") || part.querySelector("[data-kind], [id], a")) continue;
+      const text = new Text(part.textContent);
+      part.replaceWith(text);
+      replaced.push([text, part]);
+    }
     return all("[data-kind]").length;
+  };
+  const replaced = [];
+  // Signatures as they were: their words break elsewhere when they are plain text.
+  window.bookUnmark = () => {
+    for (const [text, part] of replaced.splice(0)) text.replaceWith(part);
   };
   // The same in the last view, in which the place of things is of no importance any more.
   window.bookPrune = () => {

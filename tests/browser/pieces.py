@@ -127,7 +127,8 @@ def by_keys(page: Page, where: str, report) -> None:
         page.wait_for_function(
             "theme => document.documentElement.dataset.theme === theme", arg=theme
         )
-        report.none(axe(page), where, f"no serious fault of axe in a part, {theme}")
+        faults = axe(page, theme)
+        report.none(faults, where, f"no serious fault of axe in a part, {theme}")
     said = page.evaluate(SAID)
     if page.evaluate(able):
         to(page, CONTROL)
@@ -155,6 +156,7 @@ def buttons(page: Page, where: str, report) -> None:
                 "() => { const said = document.querySelector('.lab-piece').innerText;"
                 f" return {done}; }}",
                 timeout=120_000,
+                polling=100,  # not in each frame: reading lays the page out anew
             )
             report.expect(True, where, "a button of a part, by keys")
 

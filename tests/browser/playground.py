@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from urllib.parse import urljoin
 
+from common import window
 from playwright.sync_api import Browser, Locator, Page
 
 PAGE = "book/convolution.html"
@@ -144,8 +145,7 @@ def without_script(browser: Browser, address: str, report) -> None:
 
 def opened(browser: Browser, address: str, **options) -> Page:
     """The page on a phone's width."""
-    context = browser.new_context(viewport={"width": 390, "height": 900}, **options)
-    page = context.new_page()
+    page = window(browser, 390, **options).new_page()
     page.goto(address, timeout=300_000)
     return page
 

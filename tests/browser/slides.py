@@ -31,6 +31,13 @@ WALK = f"""(smallest) => {{
   }});
 }}"""
 
+#: Show the slide that an element is on; its number, from zero.
+SHOW = """each => {
+  const slide = Reveal.getSlides().indexOf(each.closest("section"));
+  Reveal.slide(slide);
+  return slide;
+}"""
+
 
 def walk(page: Page, path: Path, folder: Path | None) -> list[str]:
     """What is wrong with the slides of a deck, one line each."""
@@ -39,6 +46,7 @@ def walk(page: Page, path: Path, folder: Path | None) -> list[str]:
     page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
     page.goto(path.as_uri())
     page.wait_for_selector("body[data-ready]", state="attached", timeout=60_000)
+    faults += networks(page)
     each_slide = page.evaluate(WALK, SMALLEST)
     count = len(each_slide)
     for number, found in enumerate(each_slide, 1):
@@ -52,29 +60,33 @@ def walk(page: Page, path: Path, folder: Path | None) -> list[str]:
 
 
 def live(page: Page) -> list[str]:
-    """Whether what is live on the slides answers to a reader."""
+    """Whether what else is live on the slides answers to a reader."""
     faults = []
-    for kind in ("playground", "explorer"):
-        for number, slide in enumerate(page.query_selector_all(".slides > section")):
-            piece = slide.query_selector(f".{kind}")
-            if piece is None:
-                continue
-            page.evaluate("number => Reveal.slide(number)", number)
-            choice = piece.query_selector("select")
-            if choice is None:
-                faults.append(f"{kind} on slide {number + 1} is not live")
-                continue
-            before = piece.inner_html()
-            options = choice.query_selector_all("option")
-            choice.select_option(index=len(options) - 1)
-            page.wait_for_timeout(300)
-            if piece.inner_html() == before:
-                faults.append(f"{kind} on slide {number + 1} does not change")
+    for piece in page.query_selector_all(".slides :is(.playground, .explorer)"):
+        slide = piece.evaluate(SHOW)
+        choice = piece.query_selector("select")
+        if choice is None:
+            faults.append(f"what is on slide {slide + 1} is not live")
+            continue
+        before = piece.inner_html()
+        options = choice.query_selector_all("option")
+        choice.select_option(index=len(options) - 1)
+        try:
+            page.wait_for_function(
+                "([each, before]) => each.innerHTML !== before",
+                arg=[piece, before],
+                timeout=20_000,
+            )
+        except Error:
+            faults.append(f"what is on slide {slide + 1} does not change")
+    return faults
+
+
+def networks(page: Page) -> list[str]:
+    """Wait until the networks of the lab run: a figure stands in their place before."""
+    faults = []
     for piece in page.query_selector_all(".slides .lab"):
-        slide = piece.evaluate(
-            "each => Reveal.getSlides().indexOf(each.closest('section'))"
-        )
-        page.evaluate("number => Reveal.slide(number)", slide)
+        slide = piece.evaluate(SHOW)
         try:
             page.wait_for_function(
                 "each => each.querySelector('.lab-verdict')?.textContent",
