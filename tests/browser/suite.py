@@ -64,7 +64,7 @@ STILL = """addEventListener("DOMContentLoaded", () => {
   still.textContent = `*, ::before, ::after { ${none} }`;
   document.head.append(still);
 });"""
-# Browsers at a time: one more than cores, since each waits a quarter of its time.
+# Browsers at a time: one more than cores, since each of them waits now and then.
 JOBS = min(os.cpu_count() or 1, 4) + 1
 HEAVIEST = 1_000_000  # bytes of a page and its images
 LONG = "book/resnet.html"  # with everything that paper does not show
