@@ -885,6 +885,7 @@ def test_what_a_module_keeps_is_copied_and_left_alone():
     assert net.kept.default_factory is list
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # once per process
 def test_packed_numbers_are_refused():
     net = nn.Identity()
     weight = torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)
