@@ -41,6 +41,13 @@ LEFT_OUT = (
 #: How pytest runs a notebook.
 NBVAL = ("--nbval", "--nbval-current-env", "-p", "tests.notebooks.plugin")
 
+#: What decides whether the outputs of a notebook are as they were; not its own tests.
+GATE = (
+    ROOT / "course_lib",
+    *sorted({*ROOT.glob("tests/notebooks/*.py")} - {*ROOT.glob("tests/**/test_*.py")}),
+    ROOT / "tools/notebooks.py",
+)
+
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -21,6 +21,7 @@ from typing import Any
 import nbformat
 
 from proofs.common import (
+    GATE,
     NBVAL,
     ROOT,
     Outcome,
@@ -155,10 +156,8 @@ def watch(watcher: str, tree: Path) -> Outcome:
 
 def code(watcher: str, fault: Fault | None = None) -> str:
     """The fingerprint of what a row depends on."""
-    gate = ("course_lib", "tests/notebooks", "tools/notebooks.py")
-    files = [ROOT / name for name in gate]
     ledger = [ROOT / "book/claims.yml"] if watcher == "claims" else []
-    return fingerprint(*files, *ledger, watched(watcher), *map(str, fault or ()))
+    return fingerprint(*GATE, *ledger, watched(watcher), *map(str, fault or ()))
 
 
 def attempt(name: str, watcher: str, fault: Fault | None) -> dict[str, str]:

@@ -21,6 +21,7 @@ from experiments.rows import where
 from proofs import clean
 from proofs.calibrate import SURPRISES
 from proofs.common import (
+    GATE,
     NBVAL,
     ROOT,
     Table,
@@ -110,8 +111,7 @@ def attempt(text: Path, name: str) -> dict[str, str]:
     """The row of a notebook in a variation, measured unless it is known."""
     variation = (VARIATIONS | MORE)[name]
     notebook = text.with_suffix(".ipynb")
-    gate = ("course_lib", "tests/notebooks", "tools/notebooks.py")
-    files = [*(ROOT / name for name in gate), notebook]
+    files = [*GATE, notebook]
     if "PYTHONSTARTUP" in variation.env:
         files.append(ROOT / "proofs/pretend.py")
     key = {"notebook": text.stem, "variation": name}
