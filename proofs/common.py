@@ -133,6 +133,14 @@ class Outcome(NamedTuple):
         """One line, for a table."""
         return self.failed.replace("\n", " ")[:200]
 
+    def columns(self) -> Row:
+        """What a table says of it."""
+        return {
+            "result": {0: "passes", 1: "FAILS"}.get(self.code, f"exit {self.code}"),
+            "noticed": self.reason,
+            "seconds": f"{self.seconds:.0f}",
+        }
+
 
 def pytest(
     tree: Path,

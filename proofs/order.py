@@ -35,11 +35,7 @@ def attempt(order: int) -> dict[str, str]:
         *("--dist", "worksteal"),
         env={"OMP_NUM_THREADS": "1"},
     )
-    row = key | {
-        "result": {0: "passes", 1: "FAILS"}.get(outcome.code, f"exit {outcome.code}"),
-        "noticed": outcome.reason,
-        "seconds": f"{outcome.seconds:.0f}",
-    }
+    row = key | outcome.columns()
     TABLE.add(row)
     return row
 

@@ -45,11 +45,7 @@ def attempt(path: Path) -> dict[str, str]:
     if row := TABLE.find(key | {"result": "passes"}):
         return row
     outcome = pytest(ROOT, "-m", "slow", key["tests"], env={"OMP_NUM_THREADS": "1"})
-    row = key | {
-        "result": {0: "passes", 1: "FAILS"}.get(outcome.code, f"exit {outcome.code}"),
-        "noticed": outcome.reason,
-        "seconds": f"{outcome.seconds:.0f}",
-    }
+    row = key | outcome.columns()
     TABLE.add(row)
     return row
 

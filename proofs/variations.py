@@ -130,12 +130,7 @@ def attempt(text: Path, name: str) -> dict[str, str]:
                 "NOTEBOOK": str(tree / path),
             }
         outcome = pytest(tree, *NBVAL, str(path), env=env, python=python)
-    row = key | {
-        "result": {0: "passes", 1: "FAILS"}.get(outcome.code, f"exit {outcome.code}"),
-        "noticed": outcome.reason,
-        "seconds": f"{outcome.seconds:.0f}",
-        "processor": where()["processor"],
-    }
+    row = key | outcome.columns() | {"processor": where()["processor"]}
     TABLE.add(row)
     return row
 
